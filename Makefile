@@ -1,0 +1,70 @@
+# `make` lists what there is. Every target does its own set-up in .venv, inside this folder.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+
+BIN := .venv/bin
+READY := .venv/.ready
+GOOGLEAPIS := build/googleapis
+
+BACKBONE ?= efficientnet_lite0
+WEIGHTS ?=
+
+.PHONY: help setup demo test test-slow faults bench quality lint format constraints clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv with every dependency, as constraints.txt pins it
+
+$(READY): constraints.txt pyproject.toml tools/setup $(wildcard protos/twinset/v1/*.proto)
+	@tools/setup
+	@touch $@
+
+demo: $(READY) ## Show look-alikes of real pictures through the whole service, and write demo.html
+	@$(BIN)/python -m benchmarks.demo --backbone $(BACKBONE) --weights "$(WEIGHTS)"
+
+test: $(READY) ## Run the tests (about 5 minutes)
+	@$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY) ## Run the long tests too
+	@$(BIN)/python -m pytest
+
+faults: $(READY) ## Run what kills, stops and starves the parts
+	@$(BIN)/python -m pytest tests/faults
+
+bench: $(READY) ## Measure speed; figures go to build/figures
+	@$(BIN)/python -m benchmarks.embed
+
+quality: $(READY) ## Measure the quality of the answers; figures go to build/figures (TWINSET_DATA names the data folder)
+	@$(BIN)/python -m benchmarks.products
+
+lint: $(READY) $(GOOGLEAPIS) ## Check format, style, types, import rules and protos
+	@$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf format protos --diff --exit-code
+	$(BIN)/buf lint
+	PATH="$(CURDIR)/$(BIN):$$PATH" tools/breaking
+
+format: $(READY) $(GOOGLEAPIS) ## Format Python and protos
+	@$(BIN)/ruff format .
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/buf format protos --write
+
+# buf resolves imports from folders, and Google's protos lie in the installed package.
+$(GOOGLEAPIS): $(READY)
+	@packages=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+	rm -rf $@ && mkdir -p $@/google/api $@/google/rpc
+	cp "$$packages/google/api/field_behavior.proto" $@/google/api/
+	cp "$$packages/google/rpc/status.proto" $@/google/rpc/
+
+constraints: $(READY) ## Pin the newest dependencies that fit together in constraints.txt
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --quiet \
+	    --override constraints-overrides.txt --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	    --output-file constraints.txt
+
+clean: ## Remove what was made here, .venv apart
+	@rm -rf build dist demo.html demo-data .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,60 @@
+"""The connection to a server: limits, retries, and how long it may take to come about."""
+
+from __future__ import annotations
+
+import json
+
+import grpc
+
+from twinset.batches import MAX_MESSAGE_BYTES
+
+DEFAULT_SERVER = "localhost:50051"
+
+# Reads alone: a write that was cut off may have happened, and only its caller knows whether twice does harm.
+_RETRIED = [
+    {"service": "twinset.v1.EmbeddingService", "method": "Embed"},
+    {"service": "twinset.v1.CatalogService", "method": "GetItem"},
+    {"service": "twinset.v1.CatalogService", "method": "BatchGetItems"},
+    {"service": "twinset.v1.CatalogService", "method": "ListItems"},
+    {"service": "twinset.v1.CatalogService", "method": "GetCatalog"},
+    {"service": "twinset.v1.RecommenderService", "method": "Recommend"},
+]
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": _RETRIED,
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+
+def open_channel(server: str) -> grpc.Channel:
+    """Return a channel to `host:port`; it connects with the first call.
+
+    Raises:
+        ValueError: `server` isn't of that form.
+    """
+    host, colon, port = server.rpartition(":")
+    if not colon or not host or not port.isdecimal() or "/" in server:
+        raise ValueError(f"the server's address is {server!r}, expected host:port such as {DEFAULT_SERVER}")
+    options: list[tuple[str, str | int]] = [
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        # By default a request of more than 256 KiB, any photograph that is, would not be tried again.
+        ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
+        # gRPC gives a connection 20 s to come about, and a host that drops packets would take them all.
+        ("grpc.min_reconnect_backoff_ms", 3000),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 3000),
+    ]
+    if host in ("localhost", "127.0.0.1", "[::1]"):
+        options.append(("grpc.enable_http_proxy", 0))
+    return grpc.insecure_channel(server, options=options)

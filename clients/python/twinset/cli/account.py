@@ -1,0 +1,53 @@
+"""What became of a folder's pictures."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import typer
+
+from twinset.cli.attributes import Facts
+from twinset.cli.folder import Folder
+from twinset.cli.report import legible
+
+_FAILURES_SHOWN = 50
+
+
+@dataclass(slots=True)
+class Account:
+    """What became of the pictures so far. `failed` holds the reason by path."""
+
+    total: int
+    put: int = 0
+    unchanged: int = 0
+    failed: dict[Path, str] = field(default_factory=dict)
+
+    @property
+    def done(self) -> int:
+        """Pictures of which it is known what became of them."""
+        return self.put + self.unchanged + len(self.failed)
+
+
+def print_account(account: Account, found: Folder, facts: Mapping[str, Facts], seconds: float) -> None:
+    """Print the sums on stdout and the failures on stderr."""
+    rate = f", {account.put / seconds:,.0f} a second" if account.put else ""
+    typer.echo(
+        f"{account.total:,} pictures: {account.put:,} put, {account.unchanged:,} unchanged, "
+        f"{len(account.failed):,} failed, in {seconds:.1f} s{rate}"
+    )
+    if found.others:
+        typer.echo(f"{found.others:,} other files ignored")
+    if facts:
+        pictures = found.pictures.keys()
+        rows_alone, pictures_alone = facts.keys() - pictures, pictures - facts.keys()
+        if rows_alone:
+            typer.echo(f"{len(rows_alone):,} rows without a picture, such as {legible(min(rows_alone))}")
+        if pictures_alone:
+            typer.echo(f"{len(pictures_alone):,} pictures without a row, such as {legible(min(pictures_alone))}")
+    for path, reason in itertools.islice(sorted(account.failed.items()), _FAILURES_SHOWN):
+        typer.echo(f"failed: {legible(path)}: {legible(reason)}", err=True)
+    if len(account.failed) > _FAILURES_SHOWN:
+        typer.echo(f"and {len(account.failed) - _FAILURES_SHOWN:,} more", err=True)

@@ -1,0 +1,304 @@
+"""The commands of `twinset`."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+import twinset
+from twinset.channel import DEFAULT_SERVER
+from twinset.cli import report
+from twinset.cli.account import print_account
+from twinset.cli.attributes import read_attributes
+from twinset.cli.folder import IdRule, read_folder
+from twinset.cli.problem import Problem, SomeFailed
+from twinset.cli.progress import counting
+from twinset.cli.put import FolderPut
+from twinset.cli.sheet import SheetItem, SheetRow, render
+from twinset.client import Client
+from twinset.errors import TwinsetError
+from twinset.images import PictureError, read_header
+from twinset.items import Recommendations
+
+_INTERRUPTED = 130
+
+# The common ancestor of whatever is wrong with a command line; typer names its children only.
+_UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
+
+app = typer.Typer(
+    help="Put pictures into a twinset server, and ask it what looks alike.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+class Session:
+    """What holds for every command."""
+
+    def __init__(self, server: str, timeout_s: float) -> None:
+        self.server = server
+        self.timeout_s = timeout_s
+
+    def connect(self, server: str | None) -> Client:
+        """Return a client; `server` is the one that the command itself was given, if any."""
+        try:
+            return Client(server or self.server, timeout_s=self.timeout_s)
+        except ValueError as error:
+            raise Problem(str(error)) from error
+
+
+_Server = Annotated[
+    str | None, typer.Option("--server", metavar="HOST:PORT", help="The server, instead of the one named before.")
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"twinset {twinset.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    server: Annotated[
+        str, typer.Option("--server", metavar="HOST:PORT", envvar="TWINSET_SERVER_ADDRESS", help="The server.")
+    ] = DEFAULT_SERVER,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="Longest wait for one answer of the server.")
+    ] = 60.0,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Put pictures into a twinset server, and ask it what looks alike."""
+    context.obj = Session(server, timeout)
+
+
+@app.command()
+def put(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures, in subfolders too.")],
+    attributes: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv", help="Facts by id: title, uri, category and any others.")
+    ] = None,
+    id_rule: Annotated[
+        IdRule,
+        typer.Option("--id", help="An item's id: its path below FOLDER without extension, its name, or its stem."),
+    ] = "path",
+    server: _Server = None,
+) -> None:
+    """Put the pictures of a folder, one item each; what is in the catalogue already is left alone.
+
+    JPEG, PNG and WebP are taken. Bad files are listed at the end, and the rest are stored. Run it again after a change
+    or a failure: it puts only what differs in picture or facts.
+
+    The CSV names items in its column `id`, or else in the first. `title`, `uri` and `category` are those fields, every
+    other column is an attribute. An item is replaced as a whole: facts that this run doesn't give are dropped.
+
+    Example: `twinset put photos --attributes photos.csv`
+    """
+    found = read_folder(folder, id_rule)
+    facts = {} if attributes is None else read_attributes(attributes)
+    if attributes is not None and not facts.keys() & found.pictures.keys():
+        row, picture = next(iter(facts), "none"), next(iter(found.pictures))
+        raise Problem(
+            f"{attributes} names no item of {folder}: its ids are like {row!r}, those of the pictures like "
+            f"{picture!r}: mend the ids, or choose another --id (path, name or stem)"
+        )
+    start = time.monotonic()
+    with _session(context).connect(server) as client, counting("putting", len(found.pictures)) as show:
+        run = FolderPut(client, found.pictures, facts, progress=lambda account: show(account.done))
+        try:
+            run.run()
+        except TwinsetError as error:
+            stored = run.account.put + run.account.unchanged
+            raise Problem(
+                f"{error.message}; {stored:,} of {run.account.total:,} pictures are stored: "
+                "run the same command again to go on"
+            ) from error
+        except KeyboardInterrupt:
+            stopped = True
+        else:
+            stopped = False
+    print_account(run.account, found, facts, time.monotonic() - start)
+    if stopped:
+        typer.echo("twinset: stopped: run the same command again to go on", err=True)
+        raise typer.Exit(_INTERRUPTED)
+    if run.account.failed:
+        raise SomeFailed
+
+
+@app.command()
+def recommend(
+    context: typer.Context,
+    image: Annotated[Path | None, typer.Option(metavar="FILE", help="What looks like this picture?")] = None,
+    item: Annotated[str | None, typer.Option(metavar="ID", help="What looks like this item?")] = None,
+    every: Annotated[bool, typer.Option("--all", help="What looks like each item? Needs --output.")] = False,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many.")] = 10,
+    exclude: Annotated[list[str] | None, typer.Option(metavar="ID", help="Never this item. May be repeated.")] = None,
+    space: Annotated[str, typer.Option(metavar="NAME", help="The space to search.")] = "visual",
+    json: _Json = False,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with the pictures.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.parquet", help="Where --all writes.")
+    ] = None,
+    server: _Server = None,
+) -> None:
+    """Show the items that look most like a picture or an item.
+
+    With `--all`, write the neighbours of every item to a Parquet file with the columns item_id, rank, neighbour_id and
+    score.
+
+    Examples: `twinset recommend --image photo.jpg -k 5`, `twinset recommend --item shoes/1 --html found.html`,
+    `twinset recommend --all -k 10 -o neighbours.parquet`
+    """
+    if (image is not None) + (item is not None) + every != 1:
+        raise Problem("recommend takes exactly one of --image FILE, --item ID and --all")
+    if json and html:
+        raise Problem("recommend takes --json or --html, not both")
+    if every != (output is not None) or (every and (json or html or exclude)):
+        raise Problem("--all goes with --output FILE.parquet, and with none of --json, --html and --exclude")
+    picture = None if image is None else _read_picture(image)
+    with _session(context).connect(server) as client:
+        if output is not None:
+            _recommend_all(client, output, k, space)
+            return
+        answer = client.recommend(item=item, picture=picture, k=k, exclude=exclude or (), space=space, view="basic")
+        if html:
+            query = item if item is not None else SheetItem(image.name if image else "", picture)
+            _write_page(client, html, query, answer, k)
+    if json:
+        report.print_json(report.recommendations_json({"item": item} if item else {"image": str(image)}, answer))
+    elif html is None:
+        report.console().print(report.recommendations_table(answer))
+
+
+def _read_picture(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise Problem(f"{path} can't be read: {error.strerror}") from error
+    try:
+        read_header(content)
+    except PictureError as error:
+        raise Problem(f"{path}: {error}") from error
+    return content
+
+
+def _write_page(client: Client, path: Path, query: str | SheetItem, answer: Recommendations, k: int) -> None:
+    name = query if isinstance(query, str) else query.id
+    page = render(
+        [SheetRow.from_answer(client, query, answer)],
+        title="Look-alikes",
+        subtitle=f"what looks most like {name}",
+        facts={
+            "server": client.server,
+            "space": answer.space,
+            "k": str(k),
+            "search": f"{'exact' if answer.exact else 'approximate'}, {answer.candidates_examined:,} vectors compared",
+        },
+    )
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise Problem(f"{path} can't be written: {error.strerror}") from error
+    typer.echo(f"{path}: open it in a browser")
+
+
+def _recommend_all(client: Client, path: Path, k: int, space: str) -> None:
+    # Here, so that the other commands don't wait for pyarrow.
+    from twinset.cli.neighbours import write_neighbours
+
+    start = time.monotonic()
+    with counting("asking", client.catalog().item_count) as show:
+        written = write_neighbours(client, path, k=k, space=space, progress=lambda so_far: show(so_far.items))
+    seconds = time.monotonic() - start
+    typer.echo(
+        f"{path}: {written.rows:,} neighbours of {written.items:,} items, in {seconds:.1f} s, "
+        f"{written.items / seconds:,.0f} items a second"
+    )
+    if written.without_vector:
+        typer.echo(f"{written.without_vector:,} items have no vector in {space!r}, and so no neighbours")
+
+
+@app.command()
+def items(
+    context: typer.Context,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many. [default: all]")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, one item a line.")] = False,
+    server: _Server = None,
+) -> None:
+    """List the items of the catalogue by id.
+
+    Example: `twinset items --limit 20`
+    """
+    with _session(context).connect(server) as client:
+        listed = itertools.islice(client.list_items(page_size=min(limit or 1000, 1000)), limit)
+        if json:
+            for item in listed:
+                report.print_json(report.item_json(item))
+        else:
+            report.console().print(report.items_table(listed))
+
+
+@app.command()
+def status(context: typer.Context, json: _Json = False, server: _Server = None) -> None:
+    """Show how many items and vectors the server holds, and what made them.
+
+    Example: `twinset status`
+    """
+    with _session(context).connect(server) as client:
+        catalog = client.catalog()
+    if json:
+        report.print_json(report.status_json(client.server, catalog))
+    else:
+        report.console().print(*report.status_tables(client.server, catalog), sep="\n\n")
+
+
+def _session(context: typer.Context) -> Session:
+    session = context.find_object(Session)
+    assert session is not None  # noqa: S101 - the callback has set it
+    return session
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command and return its exit code; whatever goes wrong is one line on stderr."""
+    try:
+        code = typer.main.get_command(app).main(
+            list(arguments) or ["--help"], prog_name="twinset", standalone_mode=False
+        )
+    except SomeFailed:
+        return 1
+    except _UsageError as error:
+        return _fail(f"{error.format_message().rstrip('.')}: see twinset --help")
+    except TwinsetError as error:
+        return _fail(error.message)
+    except Problem as error:
+        return _fail(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("twinset: stopped", err=True)
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough. Python would complain once more while it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("TWINSET_TRACEBACK"):
+            raise
+        return _fail(f"a defect of twinset: {error!r}; set TWINSET_TRACEBACK=1 to see where, and report it")
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str) -> int:
+    typer.echo(f"twinset: {report.legible(message)}", err=True)
+    return 2

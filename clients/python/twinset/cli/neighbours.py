@@ -1,0 +1,120 @@
+"""The neighbours of every item, as a Parquet file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from twinset.cli.problem import Problem
+from twinset.client import Client
+from twinset.errors import FailedPrecondition, NotFound
+from twinset.items import Recommendations
+
+_THREADS = 8
+_IN_FLIGHT = 4 * _THREADS
+_ROWS_IN_GROUP = 100_000
+
+_Row = tuple[str, int, str, float]
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("neighbour_id", pa.string(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+    ]
+)
+
+
+@dataclass(slots=True)
+class Written:
+    """Items asked for so far, rows that came of them, and items without a vector to ask by."""
+
+    items: int = 0
+    rows: int = 0
+    without_vector: int = 0
+
+
+def write_neighbours(client: Client, path: Path, *, k: int, space: str, progress: Callable[[Written], None]) -> Written:
+    """Write the `k` best neighbours of every item, in the order of the items' ids, rank 1 first.
+
+    The file appears when it is complete; until then a temporary one lies beside it. Memory holds one row group and the
+    answers in flight.
+
+    Raises:
+        Problem: the file can't be written.
+        TwinsetError: the server can't be reached.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    written = Written()
+    try:
+        with pq.ParquetWriter(partial, _SCHEMA, compression="zstd") as writer:
+            rows: list[_Row] = []
+            for item_id, answer in _answers(client, k, space):
+                written.items += 1
+                if answer is None:
+                    written.without_vector += 1
+                else:
+                    rows += [(item_id, rank, found.item.id, found.score) for rank, found in enumerate(answer, start=1)]
+                if len(rows) >= _ROWS_IN_GROUP:
+                    _write_group(writer, rows)
+                    written.rows += len(rows)
+                    rows = []
+                progress(written)
+            _write_group(writer, rows)
+            written.rows += len(rows)
+        partial.replace(path)
+    except OSError as error:
+        raise Problem(f"{path} can't be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):  # it may never have come about
+            partial.unlink()
+    return written
+
+
+def _write_group(writer: pq.ParquetWriter, rows: Sequence[_Row]) -> None:
+    if rows:
+        writer.write_table(pa.table([list(column) for column in zip(*rows, strict=True)], schema=_SCHEMA))
+
+
+def _answers(client: Client, k: int, space: str) -> Iterator[tuple[str, Recommendations | None]]:
+    """Return each item's answer, None where it has no vector; several are asked for at a time."""
+
+    def ask(item_id: str) -> Recommendations | None:
+        try:
+            return client.recommend(item=item_id, k=k, space=space)
+        except FailedPrecondition as error:
+            if error.reason != "ITEM_HAS_NO_VECTOR":
+                raise
+        except NotFound as error:
+            if error.reason != "ITEM_NOT_FOUND":  # deleted since it was listed
+                raise
+        return None
+
+    ids = (item.id for item in client.list_items(view="id"))
+    pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="twinset-recommend")
+    try:
+        yield from _in_order(pool, ask, ids)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, ask: Callable[[str], Recommendations | None], ids: Iterable[str]
+) -> Iterator[tuple[str, Recommendations | None]]:
+    under_way: deque[tuple[str, Future[Recommendations | None]]] = deque()
+    for item_id in ids:
+        under_way.append((item_id, pool.submit(ask, item_id)))
+        if len(under_way) == _IN_FLIGHT:
+            first, answer = under_way.popleft()
+            yield first, answer.result()
+    for item_id, answer in under_way:
+        yield item_id, answer.result()

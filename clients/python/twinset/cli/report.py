@@ -1,0 +1,166 @@
+"""What commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from twinset.items import Catalog, Item, Recommendations
+
+# In a pipe there is no width, and a table of 80 columns would cut the ids that the reader came for.
+_PIPE_COLUMNS = 240
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console for stdout or stderr that prints texts as they are."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _PIPE_COLUMNS
+    return Console(stderr=stderr, width=width, markup=False, highlight=False, soft_wrap=True)
+
+
+def legible(text: str | Path) -> str:
+    """Return a text that is safe on a terminal: titles come from anyone, and file names may be any bytes."""
+    shown = os.fsencode(str(text)).decode("utf-8", "replace")
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) == "Cc" else c for c in shown)
+
+
+def print_json(value: Any) -> None:
+    """Print one value on one line."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def recommendations_table(answer: Recommendations) -> Table:
+    """Return the answer as a table: rank, score, id, category, title."""
+    table = _table("rank", "score", "id", "category", "title", right=("rank", "score"))
+    for rank, found in enumerate(answer, start=1):
+        item = found.item
+        _add(table, str(rank), f"{found.score:.4f}", item.id, item.category, item.title)
+    return table
+
+
+def recommendations_json(query: Mapping[str, str], answer: Recommendations) -> dict[str, Any]:
+    """Return the answer as JSON values."""
+    return {
+        "query": dict(query),
+        "space": answer.space,
+        "metric": answer.metric.value,
+        "fingerprint": answer.fingerprint,
+        "exact": answer.exact,
+        "candidates_examined": answer.candidates_examined,
+        "sequence": answer.sequence,
+        "recommendations": [
+            {
+                "rank": rank,
+                "item_id": found.item.id,
+                "score": found.score,
+                "distance": found.distance,
+                "picture_id": found.picture_id,
+                "category": found.item.category,
+                "title": found.item.title,
+                "uri": found.item.uri,
+            }
+            for rank, found in enumerate(answer, start=1)
+        ],
+    }
+
+
+def items_table(items: Iterable[Item]) -> Table:
+    """Return the items as a table: id, category, title, pictures, time of the last put."""
+    table = _table("id", "category", "title", "pictures", "put", right=("pictures",))
+    for item in items:
+        put = f"{item.updated.astimezone():%Y-%m-%d %H:%M:%S}" if item.updated else ""
+        _add(table, item.id, item.category, item.title, str(len(item.pictures)), put)
+    return table
+
+
+def item_json(item: Item) -> dict[str, Any]:
+    """Return an item as JSON values, without vectors and contents."""
+    return {
+        "id": item.id,
+        "title": item.title,
+        "uri": item.uri,
+        "category": item.category,
+        "attributes": {name: _plain(value) for name, value in item.attributes.items()},
+        "pictures": [
+            {
+                "id": picture.id,
+                "media_type": picture.media_type,
+                "width": picture.width,
+                "height": picture.height,
+                "sha256": picture.sha256,
+                "size_bytes": picture.size_bytes,
+                "stored": picture.stored,
+            }
+            for picture in item.pictures
+        ],
+        "etag": item.etag,
+        "sequence": item.sequence,
+        "created": _plain(item.created),
+        "updated": _plain(item.updated),
+    }
+
+
+def status_tables(server: str, catalog: Catalog) -> list[Table]:
+    """Return the state of a server as two tables: counts, and spaces."""
+    counts = Table.grid(padding=(0, 2))
+    counts.add_column(style="dim")
+    counts.add_column(overflow="fold")
+    for name, value in (
+        ("server", f"{server}, version {catalog.server_version}"),
+        ("items", f"{catalog.item_count:,}"),
+        ("pictures", f"{catalog.picture_count:,}"),
+        ("sequence", f"{catalog.sequence:,}"),
+    ):
+        _add(counts, name, value)
+    spaces = _table(
+        "space", "dimension", "metric", "vectors", "generation", "newer", "model", "fingerprint",
+        right=("dimension", "vectors", "generation", "newer"),
+    )  # fmt: skip
+    for space in catalog.spaces:
+        _add(
+            spaces,
+            space.name,
+            f"{space.dimension:,}",
+            space.metric.value,
+            f"{space.vector_count:,}",
+            f"{space.index_generation:,}",
+            f"{space.delta_count:,}",
+            space.model or "(external)",
+            space.fingerprint[:12],
+        )
+    return [counts, spaces]
+
+
+def status_json(server: str, catalog: Catalog) -> dict[str, Any]:
+    """Return the state of a server as JSON values."""
+    spaces = [{**asdict(space), "metric": space.metric.value} for space in catalog.spaces]
+    return {"server": server, **asdict(catalog), "spaces": spaces}
+
+
+def _table(*names: str, right: tuple[str, ...] = ()) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in names:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    table.add_row(*(Text(legible(cell)) for cell in cells))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,276 @@
+"""The client of a twinset server."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from twinset import wire
+from twinset.batches import batches
+from twinset.channel import DEFAULT_SERVER, open_channel
+from twinset.errors import NotFound
+from twinset.items import Catalog, Embedding, Item, Picture, PutResult, Recommendations, Vector, View
+from twinset.status import error_from_call, error_from_status
+from twinset.stream import PipelinedStream
+from twinset.v1 import (
+    catalog_pb2,
+    catalog_pb2_grpc,
+    embedding_pb2,
+    embedding_pb2_grpc,
+    recommender_pb2,
+    recommender_pb2_grpc,
+)
+
+_PAGE_SIZES: dict[View, int] = {"id": 1000, "basic": 1000, "full": 100}
+
+
+class Client:
+    """A connection to a twinset server; a context manager.
+
+    ```python
+    with Client("localhost:50051") as client:
+        for found in client.recommend(item="shoes/1", k=5):
+            print(found.item.id, found.score)
+    ```
+
+    It may be shared by threads. Every method raises a `TwinsetError` where the call fails: `Unavailable` where no
+    server can be reached, `DeadlineExceeded` where it takes longer than `timeout_s`, and those that its `Raises` names.
+    Reads are tried up to four times while the server is unavailable, all within `timeout_s`.
+    """
+
+    def __init__(self, server: str = DEFAULT_SERVER, *, timeout_s: float = 30.0) -> None:
+        """Prepare the connection; it opens with the first call.
+
+        Args:
+            server: `host:port`.
+            timeout_s: longest wait for a call, and in a stream for one answer.
+
+        Raises:
+            ValueError: `server` isn't of the form `host:port`, or `timeout_s` isn't positive.
+        """
+        if not timeout_s > 0:
+            raise ValueError(f"timeout_s is {timeout_s}, expected a positive number of seconds")
+        self._channel = open_channel(server)
+        self.server = server
+        self.timeout_s = timeout_s
+        self._embedding = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._catalog = catalog_pb2_grpc.CatalogServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._recommender = recommender_pb2_grpc.RecommenderServiceStub(self._channel)  # type: ignore[no-untyped-call]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; calls under way fail."""
+        self._channel.close()
+
+    def embed(self, pictures: Sequence[bytes], outputs: Sequence[str] = ()) -> list[Embedding]:
+        """Return what the model makes of each picture, in order; one that can't be decoded carries its error.
+
+        Args:
+            pictures: encoded JPEG, PNG or WebP, any number.
+            outputs: names of the model's outputs; none means those that fill a space.
+
+        Raises:
+            InvalidArgument: the model lacks an output, or a picture doesn't fit into a message.
+        """
+        embeddings: list[Embedding] = []
+        for batch in batches(pictures, size=len, most=256, name=_picture_name):
+            request = embedding_pb2.EmbedRequest(pictures=batch, outputs=outputs)
+            with self._errors():
+                response = self._embedding.Embed(request, timeout=self.timeout_s)
+            embeddings += [wire.embedding_from_proto(result, response.model) for result in response.results]
+        return embeddings
+
+    def stream_embed(
+        self, pictures: Iterable[bytes], outputs: Sequence[str] = (), *, batch: int = 16
+    ) -> Iterator[Embedding]:
+        """Return what the model makes of each picture, as they come and in order; the fastest way for many.
+
+        Args:
+            pictures: encoded JPEG, PNG or WebP, drawn in another thread as the server takes them.
+            outputs: names of the model's outputs; none means those that fill a space.
+            batch: pictures in a message, 1 to 256. A message is sent when it is full: take 1 where pictures come
+                slowly and each answer matters at once.
+
+        Raises:
+            InvalidArgument: the model lacks an output, or a picture doesn't fit into a message.
+        """
+
+        def requests() -> Iterator[embedding_pb2.StreamEmbedRequest]:
+            for place, group in enumerate(batches(pictures, size=len, most=batch, name=_picture_name)):
+                yield embedding_pb2.StreamEmbedRequest(pictures=group, outputs=() if place else outputs)
+
+        stream = PipelinedStream(self._embedding.StreamEmbed, requests(), server=self.server, timeout_s=self.timeout_s)
+        for _, response in stream:
+            for result in response.results:
+                yield wire.embedding_from_proto(result, response.model)
+
+    def put_items(self, items: Iterable[Item], *, batch: int = 64) -> Iterator[PutResult]:
+        """Create items, or replace those of the same ids as a whole; return what became of each, in order.
+
+        A result without error means that the item is on disk and that the next search finds it. When the stream fails,
+        those without a result may be stored or not: putting them again is safe.
+
+        Args:
+            items: drawn in another thread as the server takes them.
+            batch: items in a message, 1 to 256; fewer go where they are large.
+
+        Raises:
+            InvalidArgument: an item doesn't fit into a message.
+            TypeError, ValueError: an attribute holds what attributes can't.
+        """
+        messages = batches(map(wire.item_to_proto, items), size=_item_size, most=batch, name=_item_name)
+        stream: PipelinedStream[catalog_pb2.PutItemsRequest, catalog_pb2.PutItemsResponse] = PipelinedStream(
+            self._catalog.PutItems,
+            (catalog_pb2.PutItemsRequest(items=message) for message in messages),
+            server=self.server,
+            timeout_s=self.timeout_s,
+        )
+        for _, response in stream:
+            yield from map(wire.put_result_from_proto, response.results)
+
+    def get_item(self, item_id: str, *, view: View = "full") -> Item:
+        """Return one item.
+
+        Raises:
+            NotFound: no item has this id.
+        """
+        request = catalog_pb2.GetItemRequest(id=item_id, view=wire.view_to_proto(view))
+        with self._errors():
+            return wire.item_from_proto(self._catalog.GetItem(request, timeout=self.timeout_s).item)
+
+    def get_items(self, item_ids: Iterable[str], *, view: View = "basic") -> dict[str, Item]:
+        """Return those of the items that are in the catalogue, by id; any number may be asked for."""
+        found: dict[str, Item] = {}
+        for page in batches(item_ids, size=len, most=_PAGE_SIZES[view]):
+            request = catalog_pb2.BatchGetItemsRequest(ids=page, view=wire.view_to_proto(view))
+            with self._errors():
+                response = self._catalog.BatchGetItems(request, timeout=self.timeout_s)
+            for result in response.results:
+                if result.WhichOneof("result") == "item":
+                    found[result.item.id] = wire.item_from_proto(result.item)
+                elif not isinstance(error := error_from_status(result.error), NotFound):
+                    raise error
+        return found
+
+    def list_items(self, *, view: View = "basic", page_size: int | None = None) -> Iterator[Item]:
+        """Return all items in the byte order of their ids, fetched page by page."""
+        request = catalog_pb2.ListItemsRequest(page_size=page_size or _PAGE_SIZES[view], view=wire.view_to_proto(view))
+        while True:
+            with self._errors():
+                response = self._catalog.ListItems(request, timeout=self.timeout_s)
+            yield from map(wire.item_from_proto, response.items)
+            if not response.next_page_token:
+                return
+            request.page_token = response.next_page_token
+
+    def delete_item(self, item_id: str) -> int:
+        """Delete an item with its pictures and vectors; return the change's sequence.
+
+        Raises:
+            NotFound: no item has this id.
+        """
+        with self._errors():
+            response = self._catalog.DeleteItem(catalog_pb2.DeleteItemRequest(id=item_id), timeout=self.timeout_s)
+        return int(response.sequence)
+
+    def get_picture(self, item_id: str, picture_id: str = "") -> Picture:
+        """Return a picture with its content as it was put.
+
+        Args:
+            item_id: the item.
+            picture_id: one of its pictures; the main one by default.
+
+        Raises:
+            NotFound: no such item, or it has no such picture.
+            FailedPrecondition: the server keeps no contents.
+        """
+        request = catalog_pb2.GetPictureRequest(item_id=item_id, picture_id=picture_id)
+        picture = catalog_pb2.Picture()
+        chunks: list[bytes] = []
+        with self._errors():
+            for response in self._catalog.GetPicture(request, timeout=self.timeout_s):
+                if response.HasField("picture"):
+                    picture = response.picture
+                chunks.append(response.chunk)
+        return wire.picture_from_proto(picture, b"".join(chunks))
+
+    def recommend(
+        self,
+        *,
+        item: str | None = None,
+        picture: bytes | None = None,
+        vector: Vector | None = None,
+        k: int = 10,
+        exclude: Iterable[str] = (),
+        space: str = "",
+        view: View = "id",
+    ) -> Recommendations:
+        """Return the items that look most like one example, best first.
+
+        Args:
+            item: the example is this item; it is never an answer to itself.
+            picture: the example is this encoded picture.
+            vector: the example is this vector.
+            k: how many, 1 to 1,000 (100 with the view `full`).
+            exclude: ids never to return, up to 1,000.
+            space: the space to search; `visual` by default, and for a vector the one that it lives in.
+            view: how much of each item comes along.
+
+        Raises:
+            ValueError: not exactly one of `item`, `picture` and `vector` is given.
+            InvalidArgument: `k` is out of range, the picture can't be decoded, or the vector is malformed.
+            NotFound: the item or the space isn't there.
+            FailedPrecondition: the vector is of another model or space, or the item has none there.
+        """
+        example = recommender_pb2.Example()
+        if sum(given is not None for given in (item, picture, vector)) != 1:
+            raise ValueError("recommend takes exactly one of item, picture and vector")
+        if item is not None:
+            example.item_id = item
+        elif picture is not None:
+            example.picture = picture
+        elif vector is not None:
+            example.vector.CopyFrom(wire.vector_to_proto(vector))
+            space = space or vector.space
+        request = recommender_pb2.RecommendRequest(
+            examples=[example], k=k, exclude=exclude, space=space, view=wire.view_to_proto(view)
+        )
+        with self._errors():
+            return wire.recommendations_from_proto(self._recommender.Recommend(request, timeout=self.timeout_s))
+
+    def catalog(self) -> Catalog:
+        """Return counts, spaces and the sequence of the last durable change."""
+        with self._errors():
+            return wire.catalog_from_proto(
+                self._catalog.GetCatalog(catalog_pb2.GetCatalogRequest(), timeout=self.timeout_s)
+            )
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except grpc.RpcError as failure:
+            raise error_from_call(failure, self.server) from failure
+
+
+def _picture_name(place: int, _: bytes) -> str:
+    return f"picture {place}"
+
+
+def _item_name(_: int, item: catalog_pb2.Item) -> str:
+    return f"item {item.id!r}"
+
+
+def _item_size(item: catalog_pb2.Item) -> int:
+    return item.ByteSize()

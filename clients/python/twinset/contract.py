@@ -1,0 +1,193 @@
+"""What a model in the repository promises: the contract between exporter, Triton and server.
+
+It travels as string `parameters` of the model's `config.pbtxt`, so that a server on a remote Triton, which sees no
+files, reads it through Triton's own API. Every key starts with `twinset.`.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.images import PicturePipeline
+
+VERSION = "1"
+
+INPUT = "pictures"
+"""Name of the model's one input, `[N, H, W, 3]` uint8 RGB."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class ContractError(ValueError):
+    """A model's parameters are missing, malformed or of another contract version."""
+
+
+class Metric(enum.Enum):
+    """How two vectors of a space compare; see the enum of the same name in the protos."""
+
+    COSINE = "cosine"
+    EUCLIDEAN = "euclidean"
+    INNER_PRODUCT = "inner_product"
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceContract:
+    """A vector space that one output of the model fills."""
+
+    name: str
+    output: str
+    dimension: int
+    metric: Metric
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAnswer:
+    """What the model must answer to `known_input(seed, count, ...)`, by value.
+
+    `values` maps an output to float32 of shape `[count, D]`. An answer is right where no component differs by more than
+    `tolerance` times the largest absolute component of the expected one: wide enough for another processor's
+    rounding, far too narrow for other weights, swapped rows or a corrupted tensor.
+    """
+
+    seed: int
+    count: int
+    tolerance: float
+    values: Mapping[str, NDArray[np.float32]]
+
+    def mismatch(self, answer: Mapping[str, NDArray[np.float32]]) -> str | None:
+        """Return what is wrong with `answer`, or None where it is right."""
+        for name, expected in self.values.items():
+            given = answer.get(name)
+            if given is None:
+                return f"output {name!r} is missing"
+            if given.shape != expected.shape:
+                return f"output {name!r} has shape {list(given.shape)}, expected {list(expected.shape)}"
+            if not np.isfinite(given).all():
+                return f"output {name!r} is not finite"
+            largest = float(np.abs(given - expected).max())
+            bound = self.tolerance * float(np.abs(expected).max())
+            if largest > bound:
+                return f"output {name!r} differs by {largest:.3g}, allowed {bound:.3g}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelContract:
+    """All that a server needs to know of a model; it has no code for any one backbone.
+
+    `fingerprint` is the SHA-256 of what is computed, `artifact` that of the ONNX file and its runtime, both as 64
+    hexadecimal digits.
+    """
+
+    backbone: str
+    fingerprint: str
+    artifact: str
+    pipeline: PicturePipeline
+    spaces: tuple[SpaceContract, ...]
+    known_answer: KnownAnswer
+    random_weights: bool = False
+
+    def __post_init__(self) -> None:
+        for field in ("fingerprint", "artifact"):
+            if not _SHA256.fullmatch(getattr(self, field)):
+                raise ContractError(f"{field} is not 64 hexadecimal digits: {getattr(self, field)!r}")
+
+    @property
+    def model(self) -> str:
+        """The model's name in the repository."""
+        return f"{self.backbone}-{self.fingerprint[:8]}"
+
+    def space(self, name: str) -> SpaceContract | None:
+        """Return the space called `name`, or None where the model doesn't fill it."""
+        return next((space for space in self.spaces if space.name == name), None)
+
+    def to_parameters(self) -> dict[str, str]:
+        """Return the contract as Triton parameters."""
+        known = self.known_answer
+        return {
+            "twinset.contract": VERSION,
+            "twinset.backbone": self.backbone,
+            "twinset.fingerprint": self.fingerprint,
+            "twinset.artifact": self.artifact,
+            "twinset.pipeline": self.pipeline.to_json(),
+            "twinset.spaces": json.dumps(
+                [
+                    {"name": s.name, "output": s.output, "dimension": s.dimension, "metric": s.metric.value}
+                    for s in self.spaces
+                ]
+            ),
+            "twinset.known_answer": json.dumps(
+                {
+                    "seed": known.seed,
+                    "count": known.count,
+                    "tolerance": known.tolerance,
+                    "values": {name: _encode(values) for name, values in known.values.items()},
+                }
+            ),
+            "twinset.random_weights": json.dumps(self.random_weights),
+        }
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, str]) -> ModelContract:
+        """Return the contract that `parameters` carry.
+
+        Raises:
+            ContractError: a parameter is missing or malformed, or the contract is of another version.
+        """
+        version = parameters.get("twinset.contract")
+        if version is None:
+            raise ContractError("the model has no parameter twinset.contract: twinset-exporter did not write it")
+        if version != VERSION:
+            raise ContractError(f"the model's contract is version {version}, this twinset reads version {VERSION}")
+        try:
+            known = json.loads(parameters["twinset.known_answer"])
+            count = int(known["count"])
+            return cls(
+                backbone=parameters["twinset.backbone"],
+                fingerprint=parameters["twinset.fingerprint"],
+                artifact=parameters["twinset.artifact"],
+                pipeline=PicturePipeline.from_json(parameters["twinset.pipeline"]),
+                spaces=tuple(
+                    SpaceContract(s["name"], s["output"], int(s["dimension"]), Metric(s["metric"]))
+                    for s in json.loads(parameters["twinset.spaces"])
+                ),
+                known_answer=KnownAnswer(
+                    seed=int(known["seed"]),
+                    count=count,
+                    tolerance=float(known["tolerance"]),
+                    values={name: _decode(text, count) for name, text in known["values"].items()},
+                ),
+                random_weights=json.loads(parameters["twinset.random_weights"]),
+            )
+        except ContractError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise ContractError(f"the model's contract is malformed: {error!r}") from error
+
+
+def known_input(seed: int, count: int, height: int, width: int) -> NDArray[np.uint8]:
+    """Return `[count, height, width, 3]` uint8 pixels that depend on the arguments alone.
+
+    The bytes are SHAKE-256 of the seed, so that every language and every NumPy makes the same ones.
+    """
+    size = count * height * width * 3
+    digest = hashlib.shake_256(f"twinset known input {seed}".encode()).digest(size)
+    return np.frombuffer(digest, dtype=np.uint8).reshape(count, height, width, 3)
+
+
+def _encode(values: NDArray[np.float32]) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode("ascii")
+
+
+def _decode(text: str, count: int) -> NDArray[np.float32]:
+    raw = base64.b64decode(text, validate=True)
+    return np.frombuffer(raw, dtype="<f4").astype(np.float32).reshape(count, -1)

@@ -1,0 +1,188 @@
+"""What the client takes and returns: items, pictures, vectors, recommendations."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.contract import Metric
+from twinset.errors import TwinsetError
+
+Attribute = str | int | float | bool | tuple[str, ...] | datetime.datetime
+"""A typed attribute: text, whole number, number, truth, several texts, or a time (without a zone it is UTC)."""
+
+View = Literal["id", "basic", "full"]
+"""How much of an item comes along: its id; all but vectors; all."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vector:
+    """A vector and where it belongs.
+
+    Attributes:
+        values: `[D]` float32.
+        space: the space's name; empty for an output that fills none.
+        fingerprint: of the model that made it, 64 hexadecimal digits; empty for a vector of an external space.
+    """
+
+    values: NDArray[np.float32]
+    space: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of an item. To put one, give `content`, and an `id` where its place in the item isn't enough.
+
+    The rest comes from the server: `width` and `height` in pixels with orientation applied, `sha256` of the content
+    as it was put, and whether the server keeps that content.
+    """
+
+    content: bytes = field(default=b"", repr=False)
+    id: str = ""
+    media_type: str = ""
+    width: int = 0
+    height: int = 0
+    sha256: str = ""
+    size_bytes: int = 0
+    stored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something to recommend. `pictures` are up to 16, the first is the main one.
+
+    `etag`, `sequence`, `created` and `updated` come from the server.
+    """
+
+    id: str
+    pictures: Sequence[Picture] = ()
+    title: str = ""
+    uri: str = ""
+    category: str = ""
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    vectors: Sequence[Vector] = ()
+    etag: str = ""
+    sequence: int = 0
+    created: datetime.datetime | None = None
+    updated: datetime.datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """What became of one item: stored durably, unless `error` says why not.
+
+    `sequence` is the change sequence that the put got.
+    """
+
+    id: str
+    etag: str = ""
+    sequence: int = 0
+    error: TwinsetError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """The outputs of one picture by name, in the order asked for, unless `error` says why there are none.
+
+    `model` is the model's name in the repository.
+    """
+
+    outputs: Mapping[str, Vector]
+    model: str = ""
+    error: TwinsetError | None = None
+
+    def __getitem__(self, output: str) -> Vector:
+        """Return an output.
+
+        Raises:
+            TwinsetError: the picture's error.
+            KeyError: the output wasn't asked for.
+        """
+        if self.error is not None:
+            raise self.error
+        return self.outputs[output]
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """A found item. A higher `score` is better, a lower `distance` too; their ranges are the metric's.
+
+    `picture_id` names the picture that it was found by; it is empty where a put vector found it.
+    """
+
+    item: Item
+    score: float
+    distance: float
+    picture_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendations:
+    """Recommendations, best first.
+
+    Attributes:
+        results: the recommendations; the object itself can be iterated and indexed like them.
+        exact: True where every candidate was compared.
+        candidates_examined: vectors compared with the example.
+        space: the space searched.
+        fingerprint: the space's fingerprint.
+        metric: how the space compares vectors.
+        sequence: every change up to it counts.
+    """
+
+    results: tuple[Recommendation, ...]
+    exact: bool
+    candidates_examined: int
+    space: str
+    fingerprint: str
+    metric: Metric
+    sequence: int
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[Recommendation]:
+        return iter(self.results)
+
+    @overload
+    def __getitem__(self, rank: int) -> Recommendation: ...
+
+    @overload
+    def __getitem__(self, rank: slice) -> tuple[Recommendation, ...]: ...
+
+    def __getitem__(self, rank: int | slice) -> Recommendation | tuple[Recommendation, ...]:
+        return self.results[rank]
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A vector space. `model` is empty for an external one.
+
+    `delta_count` vectors are newer than the index of `index_generation`, and are searched exactly.
+    """
+
+    name: str
+    dimension: int
+    metric: Metric
+    fingerprint: str
+    model: str
+    vector_count: int
+    index_generation: int
+    delta_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The state of the catalogue. `sequence` is that of the last durable change."""
+
+    item_count: int
+    picture_count: int
+    spaces: tuple[Space, ...]
+    sequence: int
+    server_version: str

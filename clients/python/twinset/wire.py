@@ -1,0 +1,202 @@
+"""Values of `twinset.items` to protobuf messages and back."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+
+import numpy as np
+
+from twinset import items
+from twinset.contract import Metric
+from twinset.status import error_from_status
+from twinset.v1 import catalog_pb2, embedding_pb2, recommender_pb2
+
+_METRICS = {
+    embedding_pb2.METRIC_COSINE: Metric.COSINE,
+    embedding_pb2.METRIC_EUCLIDEAN: Metric.EUCLIDEAN,
+    embedding_pb2.METRIC_INNER_PRODUCT: Metric.INNER_PRODUCT,
+}
+
+_VIEWS: dict[items.View, catalog_pb2.ItemView] = {
+    "id": catalog_pb2.ITEM_VIEW_ID,
+    "basic": catalog_pb2.ITEM_VIEW_BASIC,
+    "full": catalog_pb2.ITEM_VIEW_FULL,
+}
+
+
+def view_to_proto(view: items.View) -> catalog_pb2.ItemView:
+    """Return the enum's value.
+
+    Raises:
+        ValueError: there is no such view.
+    """
+    if view not in _VIEWS:
+        raise ValueError(f"view is {view!r}, expected one of {', '.join(_VIEWS)}")
+    return _VIEWS[view]
+
+
+def vector_to_proto(vector: items.Vector) -> embedding_pb2.Vector:
+    """Return the message, its components as little-endian float32."""
+    values = np.asarray(vector.values).astype("<f4").tobytes()
+    return embedding_pb2.Vector(space=vector.space, values=values, fingerprint=vector.fingerprint)
+
+
+def vector_from_proto(vector: embedding_pb2.Vector) -> items.Vector:
+    """Return the vector; its values are a copy that may be written to."""
+    values = np.frombuffer(vector.values, dtype="<f4").astype(np.float32)
+    return items.Vector(values, vector.space, vector.fingerprint)
+
+
+def attribute_to_proto(name: str, value: items.Attribute) -> catalog_pb2.AttributeValue:
+    """Return the message of the value's own type.
+
+    Raises:
+        TypeError: attributes can't hold a value of this type.
+        ValueError: the integer takes more than 64 bits.
+    """
+    match value:
+        case bool():  # ahead of int, whose subclass it is
+            return catalog_pb2.AttributeValue(bool_value=value)
+        case int():
+            if not -(2**63) <= value < 2**63:
+                raise ValueError(f"attribute {name!r}: {value} takes more than 64 bits")
+            return catalog_pb2.AttributeValue(int_value=value)
+        case float():
+            return catalog_pb2.AttributeValue(double_value=value)
+        case str():
+            return catalog_pb2.AttributeValue(string_value=value)
+        case datetime.datetime():
+            message = catalog_pb2.AttributeValue()
+            message.time_value.FromDatetime(value)
+            return message
+        case tuple() | list():
+            return catalog_pb2.AttributeValue(string_list=catalog_pb2.StringList(values=value))
+    raise TypeError(
+        f"attribute {name!r} is a {type(value).__name__}: give text, a number, True or False, a list of texts or a time"
+    )
+
+
+def _attribute_from_proto(value: catalog_pb2.AttributeValue) -> items.Attribute | None:
+    match value.WhichOneof("kind"):
+        case "string_value":
+            return value.string_value
+        case "int_value":
+            return value.int_value
+        case "double_value":
+            return value.double_value
+        case "bool_value":
+            return value.bool_value
+        case "string_list":
+            return tuple(value.string_list.values)
+        case "time_value":
+            return value.time_value.ToDatetime(datetime.UTC)
+    return None  # a kind of a newer server
+
+
+def _attributes_from_proto(values: Mapping[str, catalog_pb2.AttributeValue]) -> dict[str, items.Attribute]:
+    read = ((name, _attribute_from_proto(value)) for name, value in values.items())
+    return {name: value for name, value in read if value is not None}
+
+
+def item_to_proto(item: items.Item) -> catalog_pb2.Item:
+    """Return the message for a put.
+
+    Raises:
+        TypeError: an attribute's value is of no type that attributes can hold.
+        ValueError: an integer attribute takes more than 64 bits.
+    """
+    return catalog_pb2.Item(
+        id=item.id,
+        title=item.title,
+        uri=item.uri,
+        category=item.category,
+        attributes={name: attribute_to_proto(name, value) for name, value in item.attributes.items()},
+        pictures=[catalog_pb2.Picture(id=picture.id, content=picture.content) for picture in item.pictures],
+        vectors=[vector_to_proto(vector) for vector in item.vectors],
+    )
+
+
+def item_from_proto(item: catalog_pb2.Item) -> items.Item:
+    """Return a stored item."""
+    return items.Item(
+        id=item.id,
+        pictures=tuple(picture_from_proto(picture) for picture in item.pictures),
+        title=item.title,
+        uri=item.uri,
+        category=item.category,
+        attributes=_attributes_from_proto(item.attributes),
+        vectors=tuple(vector_from_proto(vector) for vector in item.vectors),
+        etag=item.etag,
+        sequence=item.sequence,
+        created=item.create_time.ToDatetime(datetime.UTC) if item.HasField("create_time") else None,
+        updated=item.update_time.ToDatetime(datetime.UTC) if item.HasField("update_time") else None,
+    )
+
+
+def picture_from_proto(picture: catalog_pb2.Picture, content: bytes = b"") -> items.Picture:
+    """Return what the server says of a picture, with `content` where that came along."""
+    return items.Picture(
+        content=content,
+        id=picture.id,
+        media_type=picture.media_type,
+        width=picture.width,
+        height=picture.height,
+        sha256=picture.sha256,
+        size_bytes=picture.size_bytes,
+        stored=picture.stored,
+    )
+
+
+def put_result_from_proto(result: catalog_pb2.PutItemResult) -> items.PutResult:
+    """Return what became of a put."""
+    if result.WhichOneof("result") == "receipt":
+        return items.PutResult(result.id, result.receipt.etag, result.receipt.sequence)
+    return items.PutResult(result.id, error=error_from_status(result.error))
+
+
+def embedding_from_proto(result: embedding_pb2.EmbedResult, model: str) -> items.Embedding:
+    """Return what became of a picture."""
+    if result.WhichOneof("result") == "embedding":
+        outputs = {output.name: vector_from_proto(output.vector) for output in result.embedding.outputs}
+        return items.Embedding(outputs, model)
+    return items.Embedding({}, model, error_from_status(result.error))
+
+
+def recommendations_from_proto(response: recommender_pb2.RecommendResponse) -> items.Recommendations:
+    """Return an answer of the recommender."""
+    return items.Recommendations(
+        results=tuple(
+            items.Recommendation(item_from_proto(found.item), found.score, found.distance, found.picture_id)
+            for found in response.recommendations
+        ),
+        exact=response.exact,
+        candidates_examined=response.candidates_examined,
+        space=response.space,
+        fingerprint=response.fingerprint,
+        metric=_METRICS[response.metric],
+        sequence=response.sequence,
+    )
+
+
+def catalog_from_proto(response: catalog_pb2.GetCatalogResponse) -> items.Catalog:
+    """Return the state of the catalogue."""
+    return items.Catalog(
+        item_count=response.item_count,
+        picture_count=response.picture_count,
+        spaces=tuple(
+            items.Space(
+                name=space.name,
+                dimension=space.dimension,
+                metric=_METRICS[space.metric],
+                fingerprint=space.fingerprint,
+                model=space.model,
+                vector_count=space.vector_count,
+                index_generation=space.index_generation,
+                delta_count=space.delta_count,
+            )
+            for space in response.spaces
+        ),
+        sequence=response.sequence,
+        server_version=response.server_version,
+    )

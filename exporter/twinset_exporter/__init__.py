@@ -1,0 +1,1 @@
+"""Turns image networks into models for Triton."""

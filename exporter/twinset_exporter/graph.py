@@ -1,0 +1,84 @@
+"""A Keras network as one ONNX file: pictures in, outputs out, with the preprocessing inside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx
+
+from twinset import contract
+from twinset.images import PicturePipeline
+from twinset_exporter.errors import ExportError
+from twinset_exporter.outputs import EMBEDDING, FEATURES, OUTPUTS, SMALLEST_SQUARED_NORM
+from twinset_exporter.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+OPSET = 17
+_BATCH = "N"
+
+
+def to_onnx(model: keras.Model, preprocessing: Preprocessing, pipeline: PicturePipeline) -> bytes:
+    """Return the serialised ONNX model; the same bytes for the same network and tools.
+
+    Its input is `contract.INPUT`, `[N, H, W, 3]` uint8 RGB with H and W from `pipeline` and N free; its outputs are
+    `OUTPUTS`, `[N, D]` float32.
+
+    Raises:
+        ExportError: the result is no valid ONNX.
+    """
+    import tensorflow as tf
+    import tf2onnx
+
+    # An explicit signature, because `model.export` names its outputs `Identity:0` and fixes what it likes.
+    signature = [tf.TensorSpec((None, pipeline.height, pipeline.width, 3), tf.uint8, name=contract.INPUT)]
+
+    def serve(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = model(preprocessing.in_graph(pictures), training=False)
+        embedding = tf.math.l2_normalize(features, axis=-1, epsilon=SMALLEST_SQUARED_NORM)
+        return {FEATURES.name: features, EMBEDDING.name: embedding}
+
+    converted, _ = tf2onnx.convert.from_function(tf.function(serve), signature, opset=OPSET)
+    _make_canonical(converted)
+    try:
+        onnx.checker.check_model(converted, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        # Also where the network holds a layer that the converter doesn't know.
+        reason = str(error).partition("\n")[0]
+        raise ExportError(f"{model.name} has no valid ONNX: {reason}") from error
+    serialised: bytes = converted.SerializeToString(deterministic=True)
+    return serialised
+
+
+def _make_canonical(model: onnx.ModelProto) -> None:
+    """Rename everything but inputs and outputs by its place in the graph.
+
+    The converter's names hold counters of the process (the second export of a process would be another file).
+    """
+    graph = model.graph
+    graph.name = "twinset"
+    graph.ClearField("doc_string")
+    wanted = {contract.INPUT, *(output.name for output in OUTPUTS)}
+    names = {name: name for name in wanted}
+    constants = {constant.name: constant for constant in graph.initializer}
+    used: list[onnx.TensorProto] = []
+    for number, node in enumerate(graph.node):
+        node.name = f"{node.op_type}_{number}"
+        for place, name in enumerate(node.input):
+            if name and name not in names:  # an empty name is an optional input left out
+                names[name] = f"constant_{len(used)}"
+                used.append(constants[name])
+            node.input[place] = names.get(name, name)
+        for place, name in enumerate(node.output):
+            names.setdefault(name, f"{node.name}_out{place}")
+            node.output[place] = names[name]
+    for constant in used:
+        constant.name = names[constant.name]
+    ordered = [onnx.TensorProto.FromString(constant.SerializeToString()) for constant in used]
+    del graph.initializer[:]
+    graph.initializer.extend(ordered)
+    del graph.value_info[:]
+    for tensor in (*graph.input, *graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = _BATCH

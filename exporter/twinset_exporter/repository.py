@@ -1,0 +1,187 @@
+"""The model repository on disk: one folder a model, complete and immutable from the moment that it is seen.
+
+    NAME-FINGERPRINT8/config.pbtxt
+    NAME-FINGERPRINT8/1/model.onnx
+
+A model is written to a temporary folder beside its place, synced, and renamed. Publishers of one repository take turns
+by a lock on the repository's folder, which the kernel frees when its holder dies; so every temporary folder that the
+holder finds was left by a dead one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from twinset.contract import ContractError, ModelContract
+from twinset_exporter import triton_config
+from twinset_exporter.errors import ExportError
+from twinset_exporter.fingerprint import artifact
+
+CONFIG = "config.pbtxt"
+MODEL = f"1/{triton_config.MODEL_FILE}"
+
+_TEMPORARY = ".publishing-"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedModel:
+    """A model in the repository; `parameters` are all that its config carries."""
+
+    path: Path
+    contract: ModelContract
+    parameters: Mapping[str, str]
+
+    def intact(self) -> bool:
+        """Return whether the ONNX file is the one that was published, byte by byte."""
+        try:
+            content = (self.path / MODEL).read_bytes()
+        except OSError:
+            return False
+        return artifact(content) == self.contract.artifact
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenModel:
+    """A folder that holds no model of twinset, and why."""
+
+    path: Path
+    reason: str
+
+
+class Repository:
+    """Publishes and lists models."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def models(self) -> list[PublishedModel | BrokenModel]:
+        """Return what is there, by name. A repository that doesn't exist yet is empty.
+
+        Raises:
+            ExportError: the folder can't be read.
+        """
+        with self._readable_errors("read"):
+            if not self.root.exists():
+                return []
+            folders = sorted(entry for entry in self.root.iterdir() if entry.is_dir() and entry.name[0] != ".")
+        return [_read(folder) for folder in folders]
+
+    def model(self, name: str) -> PublishedModel | BrokenModel:
+        """Return the model of that name, broken where there is none."""
+        return _read(self.root / name)
+
+    def make(self) -> None:
+        """Make the folder where it doesn't exist, and find out now rather than after the work whether it takes files.
+
+        Raises:
+            ExportError: it can't be made, or not be written to.
+        """
+        with self._readable_errors("write to"):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                probe = self.root / f"{_TEMPORARY}probe"
+                probe.mkdir(exist_ok=True)
+                probe.rmdir()
+
+    def publish(self, model: ModelContract, files: Mapping[str, bytes]) -> bool:
+        """Make `model` visible, whole; return False where a model of its name is published already.
+
+        That one computes the same, since the name carries the fingerprint. Its file may be another, as other versions
+        of the tools make: it passed its own gate, and stays.
+
+        Args:
+            model: names the folder, and tells the artifact.
+            files: contents by path within the folder.
+
+        Raises:
+            ExportError: the name isn't one folder's, what has the name is damaged, or the disk fails or is full.
+                Nothing of the model is visible then.
+        """
+        if not _NAME.fullmatch(model.model):
+            raise ExportError(f"{model.model!r} is no name for a model: use letters, digits, '_', '-' and '.'")
+        place = self.root / model.model
+        temporary = self.root / f"{_TEMPORARY}{model.model}"
+        with self._readable_errors("write to"), self._locked():
+            for leftover in self.root.glob(f"{_TEMPORARY}*"):
+                shutil.rmtree(leftover)
+            if place.exists():
+                _check_sound(place)
+                return False
+            try:
+                _write(temporary, files)
+                os.rename(temporary, place)  # noqa: PTH104 - the one call that publishes
+            except BaseException:  # a full disk as much as Ctrl-C
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+            _sync(self.root)
+        return True
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    @contextlib.contextmanager
+    def _readable_errors(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ExportError(
+                f"can't {verb} the model repository {self.root}: {error.strerror}; choose another with --repository"
+            ) from error
+
+
+def _read(folder: Path) -> PublishedModel | BrokenModel:
+    try:
+        parameters = triton_config.parameters((folder / CONFIG).read_text(encoding="utf-8"))
+        contract = ModelContract.from_parameters(parameters)
+    except OSError as error:
+        return BrokenModel(folder, f"{CONFIG}: {error.strerror}")
+    except (ContractError, ValueError) as error:
+        return BrokenModel(folder, str(error))
+    if contract.model != folder.name:
+        return BrokenModel(folder, f"its contract is that of {contract.model}: the folder was renamed")
+    return PublishedModel(folder, contract, parameters)
+
+
+def _check_sound(place: Path) -> None:
+    there = _read(place)
+    if isinstance(there, BrokenModel):
+        raise ExportError(f"{place} is in the way and is no model ({there.reason}): move it away, then export again")
+    if not there.intact():
+        raise ExportError(f"{place / MODEL} is damaged: move {place} away, then export again")
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write `files` below `folder`, durably: every file and every folder is synced."""
+    folders = {folder}
+    for name, content in files.items():
+        path = folder / PurePosixPath(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folders.add(path.parent)
+        with path.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    for written in sorted(folders, reverse=True):
+        _sync(written)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

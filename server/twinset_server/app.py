@@ -1,0 +1,78 @@
+"""The composition root: the one place that knows every part, starts them in order and stops them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from twinset_server.catalog import open_catalog
+from twinset_server.config import Settings
+from twinset_server.domain import Space
+from twinset_server.embedding import PictureEmbedder
+from twinset_server.errors import StartupError
+from twinset_server.rpc.server import RpcServer
+from twinset_server.triton import open_embedder
+
+VISUAL = "visual"
+
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[int]:
+    """Serve while the context is open; its value is the port.
+
+    Raises:
+        StartupError: a part can't start; the message says what to do.
+    """
+    async with AsyncExitStack() as stack:
+        catalog = await stack.enter_async_context(open_catalog(settings.store, settings.spaces))
+        visual = catalog.spaces().get(VISUAL)
+        embedder = await stack.enter_async_context(
+            open_embedder(
+                settings.triton,
+                expected_model=visual.model if visual else None,
+                expected_fingerprint=visual.fingerprint if visual else None,
+                # Without a model's contract an empty catalogue has no space; a filled one can serve without Triton.
+                wait=visual is None,
+            )
+        )
+        if visual is None:
+            contract = embedder.contract
+            filled = contract.space(VISUAL)
+            if filled is None:
+                raise StartupError(f"the model {contract.model} fills no space {VISUAL!r}: choose another with --model")
+            await catalog.add_space(
+                Space(filled.name, filled.dimension, filled.metric, contract.fingerprint, contract.model)
+            )
+        pictures = PictureEmbedder(
+            embedder,
+            max_batch=settings.triton.max_batch,
+            max_in_flight=settings.triton.max_in_flight,
+            max_pictures=settings.server.max_pictures_in_flight,
+            decode_threads=settings.server.decode_threads,
+        )
+        stack.callback(pictures.close)
+        server = RpcServer(catalog, pictures)
+        port = await server.start(settings.server)
+        stack.push_async_callback(server.stop, settings.server.drain_s)
+        yield port
+
+
+async def serve(settings: Settings, ready: Callable[[int], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `ready` is called with the port once calls are taken.
+
+    Raises:
+        StartupError: a part can't start; the message says what to do.
+    """
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with running(settings) as port:
+        ready(port)
+        await stopped.wait()
+        _log.info("stopping: calls in flight get %.0f s", settings.server.drain_s)

@@ -1,0 +1,56 @@
+"""Typed attributes as JSON text, with each type kept exactly: `1` and `1.0` differ, and so do text and time."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Mapping
+
+from twinset_server.domain import Attribute
+from twinset_server.errors import InvalidRequest
+
+_TIME = "time"
+
+
+def encode(attributes: Mapping[str, Attribute]) -> str:
+    """Return `attributes` as JSON text.
+
+    Raises:
+        InvalidRequest: a number isn't finite, a time has no zone, or a value is of another type.
+    """
+    document = {name: _to_json(name, value) for name, value in attributes.items()}
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def decode(text: str) -> dict[str, Attribute]:
+    """Return the attributes that `encode` made `text` of."""
+    return {name: _from_json(value) for name, value in json.loads(text).items()}
+
+
+def _to_json(name: str, value: object) -> object:
+    match value:
+        case float() if not math.isfinite(value):
+            raise InvalidRequest(f"attributes[{name!r}]", f"{value} is not a finite number")
+        case str() | bool() | int() | float():
+            return value
+        case tuple() if all(isinstance(text, str) for text in value):
+            return list(value)
+        case datetime.datetime() if value.tzinfo is not None:
+            return {_TIME: value.astimezone(datetime.UTC).isoformat()}
+        case datetime.datetime():
+            raise InvalidRequest(f"attributes[{name!r}]", "the time has no zone: give it in UTC")
+        case _:
+            raise InvalidRequest(f"attributes[{name!r}]", f"{type(value).__name__} is no type of an attribute")
+
+
+def _from_json(value: object) -> Attribute:
+    match value:
+        case list():
+            return tuple(value)
+        case {"time": str(text)}:
+            return datetime.datetime.fromisoformat(text)
+        case str() | bool() | int() | float():
+            return value
+        case _:
+            raise ValueError(f"not an attribute: {value!r}")

@@ -1,0 +1,185 @@
+"""What is read from the tables. Each function takes one connection, and sees one state of the catalogue."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from twinset.contract import Metric
+from twinset_server.catalog import attributes
+from twinset_server.domain import Float32Array, Item, ItemVector, Picture, Space
+from twinset_server.errors import ItemNotFound, NoVector, PictureNotFound
+
+# Lists travel as one JSON parameter: one statement to prepare, whatever their length.
+_ITEMS_BY_ID = """
+SELECT key, id, title, uri, category, attributes, etag, seq, created, updated FROM items
+WHERE id IN (SELECT value FROM json_each(?))
+"""
+_ITEMS_AFTER = """
+SELECT key, id, title, uri, category, attributes, etag, seq, created, updated FROM items
+WHERE id > ? ORDER BY id LIMIT ?
+"""
+_PICTURES = """
+SELECT item, id, media_type, width, height, sha256, size_bytes, stored FROM pictures
+WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, position
+"""
+_PICTURE = """
+SELECT id, media_type, width, height, sha256, size_bytes, stored FROM pictures
+WHERE item = ?1 AND (?2 = '' OR id = ?2) ORDER BY position LIMIT 1
+"""
+_VECTORS = """
+SELECT vectors.item, spaces.name, picture, value FROM vectors JOIN spaces ON spaces.key = vectors.space
+WHERE vectors.item IN (SELECT value FROM json_each(?)) ORDER BY vectors.key
+"""
+_VECTOR = """
+SELECT value FROM vectors JOIN spaces ON spaces.key = vectors.space
+WHERE vectors.item = ?1 AND spaces.name = ?2
+AND (picture = '' OR picture = (SELECT id FROM pictures WHERE item = ?1 ORDER BY position LIMIT 1))
+ORDER BY picture LIMIT 1
+"""
+
+_ItemRow = tuple[int, str, str, str, str, str, str, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Numbers of items and of their pictures."""
+
+    items: int
+    pictures: int
+
+
+def spaces(connection: sqlite3.Connection) -> dict[str, Space]:
+    """Return the spaces by name."""
+    found = connection.execute("SELECT name, dimension, metric, fingerprint, model FROM spaces ORDER BY name")
+    return {
+        name: Space(name, dimension, Metric(metric), fingerprint, model)
+        for name, dimension, metric, fingerprint, model in found
+    }
+
+
+def sequence(connection: sqlite3.Connection) -> int:
+    """Return the sequence of the last durable change; 0 before the first."""
+    (value,) = connection.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchone()
+    return int(value)
+
+
+def counts(connection: sqlite3.Connection) -> Counts:
+    """Return how many items and pictures there are."""
+    return Counts(
+        *connection.execute("SELECT (SELECT count(*) FROM items), (SELECT count(*) FROM pictures)").fetchone()
+    )
+
+
+def contents(connection: sqlite3.Connection) -> set[str]:
+    """Return the SHA-256 of every stored content."""
+    return {sha256 for (sha256,) in connection.execute("SELECT DISTINCT sha256 FROM pictures WHERE stored")}
+
+
+def get(connection: sqlite3.Connection, item_ids: Sequence[str], with_vectors: bool) -> list[Item | None]:
+    """Return the items in the order of `item_ids`, None for each that isn't there."""
+    with _snapshot(connection):
+        rows = connection.execute(_ITEMS_BY_ID, (json.dumps(list(item_ids)),)).fetchall()
+        found = {item.id: item for item in _items(connection, rows, with_vectors)}
+    return [found.get(item_id) for item_id in item_ids]
+
+
+def page(connection: sqlite3.Connection, after: str, limit: int, with_vectors: bool) -> list[Item]:
+    """Return up to `limit` items with ids above `after`, by id."""
+    with _snapshot(connection):
+        rows = connection.execute(_ITEMS_AFTER, (after, limit)).fetchall()
+        return _items(connection, rows, with_vectors)
+
+
+def picture(connection: sqlite3.Connection, item_id: str, picture_id: str) -> Picture:
+    """Return what is known of an item's picture, of the main one where `picture_id` is empty.
+
+    Raises:
+        ItemNotFound, PictureNotFound: no such item, or it has no such picture.
+    """
+    with _snapshot(connection):
+        item = _key(connection, item_id)
+        found = connection.execute(_PICTURE, (item, picture_id)).fetchone()
+    if found is None:
+        name = f"{picture_id!r}" if picture_id else "at all"
+        raise PictureNotFound(picture_id, f"item {item_id!r} has no picture {name}")
+    return _picture(found)
+
+
+def vector_of(connection: sqlite3.Connection, item_id: str, space: str) -> Float32Array:
+    """Return the item's vector in `space`: the caller's own, else the main picture's.
+
+    Raises:
+        ItemNotFound: no item has this id.
+        NoVector: the item has none in this space.
+    """
+    with _snapshot(connection):
+        item = _key(connection, item_id)
+        found = connection.execute(_VECTOR, (item, space)).fetchone()
+    if found is None:
+        raise NoVector(item_id, f"item {item_id!r} has no vector in space {space!r}: put it with a picture or a vector")
+    return _values(found[0])
+
+
+def _key(connection: sqlite3.Connection, item_id: str) -> int:
+    found = connection.execute("SELECT key FROM items WHERE id = ?", (item_id,)).fetchone()
+    if found is None:
+        raise ItemNotFound(item_id)
+    return int(found[0])
+
+
+def _items(connection: sqlite3.Connection, rows: Sequence[_ItemRow], with_vectors: bool) -> list[Item]:
+    pictures: dict[int, list[Picture]] = {row[0]: [] for row in rows}
+    vectors: dict[int, list[ItemVector]] = {row[0]: [] for row in rows}
+    keys = json.dumps([row[0] for row in rows])
+    for item, *columns in connection.execute(_PICTURES, (keys,)):
+        pictures[item].append(_picture(columns))
+    if with_vectors:
+        for item, space, picture_id, value in connection.execute(_VECTORS, (keys,)):
+            vectors[item].append(ItemVector(space, picture_id, _values(value)))
+    return [
+        Item(
+            id=item_id,
+            title=title,
+            uri=uri,
+            category=category,
+            attributes=attributes.decode(encoded),
+            pictures=tuple(pictures[key]),
+            vectors=tuple(vectors[key]) if with_vectors else None,
+            etag=etag,
+            sequence=seq,
+            created=_time(created),
+            updated=_time(updated),
+        )
+        for key, item_id, title, uri, category, encoded, etag, seq, created, updated in rows
+    ]
+
+
+def _picture(columns: Sequence[Any]) -> Picture:
+    picture_id, media_type, width, height, sha256, size_bytes, stored = columns
+    return Picture(picture_id, media_type, width, height, sha256, size_bytes, stored=bool(stored))
+
+
+def _values(blob: bytes) -> Float32Array:
+    return np.frombuffer(blob, dtype="<f4").astype(np.float32)
+
+
+def _time(microseconds: int) -> datetime.datetime:
+    return datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(microseconds=microseconds)
+
+
+@contextlib.contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let the statements within see one state, whatever commits meanwhile."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("COMMIT")

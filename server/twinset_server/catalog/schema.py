@@ -1,0 +1,134 @@
+"""The tables of the catalogue, and how a connection to them is opened.
+
+`items.seq` is the change that last wrote an item, and `tombstones` holds one row per deletion: the items with `seq`
+above s together with the tombstones above s are all changes after s. A reader that knows s needs nothing else to catch
+up, since a change replaces an item as a whole.
+
+Keys of items and vectors are never given twice (`AUTOINCREMENT`), so that what an old index says of a key can't be
+taken for a newer row.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from twinset_server.errors import StartupError
+
+VERSION = 1
+
+_APPLICATION_ID = 0x7457_5331
+"""Marks the file as a catalogue of twinset ("tWS1"), for `file` and for us."""
+
+_TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO meta VALUES ('version', 1), ('sequence', 0);
+
+CREATE TABLE spaces (
+    key INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    dimension INTEGER NOT NULL,
+    metric TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    model TEXT
+);
+
+CREATE TABLE items (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE COLLATE BINARY,
+    title TEXT NOT NULL,
+    uri TEXT NOT NULL,
+    category TEXT NOT NULL,
+    attributes TEXT NOT NULL,
+    etag TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    created INTEGER NOT NULL,
+    updated INTEGER NOT NULL
+);
+CREATE INDEX items_seq ON items (seq);
+
+CREATE TABLE tombstones (seq INTEGER PRIMARY KEY, item INTEGER NOT NULL);
+
+CREATE TABLE pictures (
+    item INTEGER NOT NULL REFERENCES items,
+    position INTEGER NOT NULL,
+    id TEXT NOT NULL COLLATE BINARY,
+    media_type TEXT NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    stored INTEGER NOT NULL,
+    PRIMARY KEY (item, position)
+) WITHOUT ROWID;
+CREATE INDEX pictures_sha256 ON pictures (sha256) WHERE stored;
+
+CREATE TABLE vectors (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    item INTEGER NOT NULL REFERENCES items,
+    space INTEGER NOT NULL REFERENCES spaces,
+    picture TEXT NOT NULL COLLATE BINARY,
+    value BLOB NOT NULL
+);
+CREATE INDEX vectors_item ON vectors (item);
+"""
+
+
+def open_writer(path: Path) -> sqlite3.Connection:
+    """Return a connection that writes durably to the catalogue at `path`, made where it doesn't exist.
+
+    Transactions are begun and ended by hand. The connection may travel between threads, but only one may use it.
+
+    Raises:
+        StartupError: the file isn't a catalogue, is of a newer version, or can't be written.
+    """
+    connection: sqlite3.Connection | None = None
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        # A vector of 1,280 dimensions takes 5 KB: pages of 4 KB would send each to overflow pages.
+        connection.execute("PRAGMA page_size = 8192")
+        _check(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        # NORMAL would lose acknowledged writes at power loss: it syncs the log at checkpoints only.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+    except sqlite3.Error as error:
+        if connection is not None:
+            connection.close()
+        raise StartupError(
+            f"{path} can't be opened as a catalogue ({error}): check that the file is writable and was made by "
+            "twinset-server, or set store.path to another folder"
+        ) from error
+    except StartupError:
+        if connection is not None:
+            connection.close()
+        raise
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """Return a connection that only reads the catalogue at `path`."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+    )
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if not tables:
+        connection.executescript(f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; {_TABLES} COMMIT;")
+        return
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    if application_id != _APPLICATION_ID:
+        raise StartupError(
+            f"{path} is a database of another program: move it away, or set store.path to another folder"
+        )
+    (version,) = connection.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()
+    if version != VERSION:
+        raise StartupError(
+            f"{path} has schema version {version}, and this twinset-server reads version {VERSION}: start the "
+            "twinset-server that wrote it, or set store.path to another folder"
+        )

@@ -1,0 +1,157 @@
+"""The nearest items of one space at one moment.
+
+`scan` compares every live vector. `walk` asks the segment's graph and scans only the rows since: it asks for a few
+more rows than k, since dead rows, excluded items and an item's further pictures take places, then for many more, and
+gives up where fewer than k items survive; `scan` answers then. Whichever chose the rows, their final distances are
+computed the same way, in float64 from the full vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.contract import Metric
+from twinset_server.catalog.distance import distances, ranks
+from twinset_server.catalog.rows import Rows
+from twinset_server.catalog.segment import Segment
+from twinset_server.domain import Float32Array, Neighbour, SearchResult, Space
+
+_SLACK = 16
+"""Rows asked for beyond those needed."""
+
+_BRIEF_PRODUCTS = 6_000_000
+_BRIEF_WIDTH = 256
+"""What a search may cost to run on the event loop: about a millisecond, most of it waiting for memory."""
+
+Places = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One space as it was after change `sequence`; `live` vectors lived then."""
+
+    space: Space
+    sequence: int
+    generation: int
+    segment: Segment | None
+    delta: Rows
+    live: int
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to look for: `values` is `[D]` float32."""
+
+    values: Float32Array
+    k: int
+    exclude: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Rows that hold the best `k` items of what was looked through."""
+
+    rows: Rows
+    places: Places
+
+
+def is_brief(view: View, query: Query) -> bool:
+    """Return whether a search takes about a millisecond: a walk that isn't wide, or a scan of few rows."""
+    return view.delta.length * view.space.dimension <= _BRIEF_PRODUCTS and query.k + len(query.exclude) <= _BRIEF_WIDTH
+
+
+def walk(view: View, query: Query) -> SearchResult | None:
+    """Return neighbours by the segment's graph; None where it can't give `k` items, or is no help."""
+    segment = view.segment
+    if segment is None:
+        return None
+    compared = 0
+    needed = query.k * segment.spread
+    excluded = len(query.exclude) * segment.spread
+    # Up to a fifth of the segment is dead before it is built anew.
+    for width in (int(1.25 * (needed + min(excluded, _SLACK))) + _SLACK, int(2 * (needed + excluded)) + 4 * _SLACK):
+        if width > segment.rows.length // 4:
+            return None
+        found = segment.nearest(query.values, width)
+        compared += found.compared
+        places = found.places[segment.rows.died[found.places] > view.sequence]
+        items = {segment.rows.labels[place][0] for place in places} - query.exclude
+        if len(items) >= query.k:
+            chosen = [_Chosen(segment.rows, places), *_choose([view.delta], view, query)]
+            compared += int(np.count_nonzero(view.delta.alive(view.sequence)))
+            return SearchResult(_best(chosen, view, query), exact=False, examined=compared, sequence=view.sequence)
+    return None
+
+
+def scan(view: View, query: Query) -> SearchResult:
+    """Return the neighbours among all live vectors."""
+    parts = [view.delta] if view.segment is None else [view.segment.rows, view.delta]
+    neighbours = _best(_choose(parts, view, query), view, query)
+    return SearchResult(neighbours, exact=True, examined=view.live, sequence=view.sequence)
+
+
+def _choose(parts: Sequence[Rows], view: View, query: Query) -> list[_Chosen]:
+    """Return rows of `parts` among which the nearest `k` items certainly are."""
+    parts = [part for part in parts if part.length]
+    if not parts:
+        return []
+    ranked = [ranks(part, query.values, view.space.metric) for part in parts]
+    slack = max(one.slack for one in ranked)
+    values = np.concatenate([one.values for one in ranked])
+    values[~np.concatenate([part.alive(view.sequence) for part in parts])] = np.inf
+    starts = np.cumsum([0, *(part.length for part in parts)])
+    limit = _kth_rank(values, parts, starts, query) + slack
+    near = np.flatnonzero((values <= limit) & (values < np.inf))
+    return [
+        _Chosen(part, near[(near >= start) & (near < start + part.length)] - start)
+        for part, start in zip(parts, starts, strict=False)
+    ]
+
+
+def _kth_rank(values: NDArray[np.floating], parts: Sequence[Rows], starts: NDArray[np.int64], query: Query) -> float:
+    """Return the rank of the k-th item that may be returned; infinite where there are fewer."""
+    width = 2 * query.k + min(len(query.exclude), _SLACK) + _SLACK
+    while True:
+        width = min(width, len(values))
+        # argpartition first: sorting all of them costs ten times the choice of a few.
+        near = np.argpartition(values, width - 1)[:width]
+        seen: set[str] = set()
+        for place in near[np.argsort(values[near])]:
+            if values[place] == np.inf:
+                return np.inf
+            part = int(np.searchsorted(starts, place, side="right")) - 1
+            item_id = parts[part].labels[place - starts[part]][0]
+            if item_id not in query.exclude:
+                seen.add(item_id)
+                if len(seen) == query.k:
+                    return float(values[place])
+        if width == len(values):
+            return np.inf
+        width *= 4
+
+
+def _best(chosen: Sequence[_Chosen], view: View, query: Query) -> list[Neighbour]:
+    """Return the nearest `k` items of the chosen rows, each once, equal distances in the order of ids."""
+    neighbours: dict[str, Neighbour] = {}
+    for neighbour in sorted(_measured(chosen, query, view.space.metric), key=_order):
+        if len(neighbours) == query.k:
+            break
+        neighbours.setdefault(neighbour.item_id, neighbour)
+    return list(neighbours.values())
+
+
+def _measured(chosen: Sequence[_Chosen], query: Query, metric: Metric) -> Iterator[Neighbour]:
+    for rows, places in ((one.rows, one.places) for one in chosen):
+        for place, distance in zip(places, distances(rows.vectors[places], query.values, metric), strict=True):
+            item_id, picture_id = rows.labels[place]
+            if item_id not in query.exclude:
+                yield Neighbour(item_id, picture_id, float(distance))
+
+
+def _order(neighbour: Neighbour) -> tuple[float, str, str]:
+    # Python compares text by code points, which is the byte order of its UTF-8.
+    return neighbour.distance, neighbour.item_id, neighbour.picture_id

@@ -1,0 +1,109 @@
+"""Settings: arguments > `TWINSET_SERVER__PORT`-style variables > `twinset.toml` > defaults.
+
+Sections are frozen, and a function gets the section that it needs, never the whole.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from twinset.contract import Metric
+from twinset_server.errors import StartupError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServerSettings(_Section):
+    """Where the service listens, and how much it takes on."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    decode_threads: int = Field(0, ge=0, description="Threads that decode pictures; 0 means one a core.")
+    max_pictures_in_flight: int = Field(
+        512, ge=1, description="Pictures decoded or embedded at a time, over all calls."
+    )
+    drain_s: float = Field(10.0, ge=0, description="Seconds that calls in flight get at SIGTERM.")
+
+
+class TritonSettings(_Section):
+    """The Triton that runs the model."""
+
+    url: str | None = Field(None, description="host:port of a running Triton's gRPC; unset starts an embedded one.")
+    model_repository: Path = Field(Path("model_repository"), description="Folder of exported models.")
+    model: str | None = Field(None, description="The model that fills `visual`; needed where the folder holds several.")
+    transport: Literal["stream", "unary"] = Field("unary", description="How requests travel to Triton.")
+    max_batch: int = Field(16, ge=1, description="Pictures in one request to Triton, at most.")
+    max_in_flight: int = Field(3, ge=1, description="Requests to Triton under way at a time.")
+    request_timeout_s: float = Field(30.0, gt=0, description="Longest wait for one request to Triton.")
+    startup_timeout_s: float = Field(60.0, gt=0, description="Longest wait for the model to be ready at start.")
+
+
+class StoreSettings(_Section):
+    """The catalogue on disk."""
+
+    path: Path = Field(Path("twinset-data"), description="Folder of the catalogue; made where it doesn't exist.")
+    pictures: Literal["none", "original"] = Field("original", description="What is kept of pictures' contents.")
+    fold_at: int = Field(4096, ge=1, description="Vectors outside the index at which it is built anew.")
+
+
+class ExternalSpace(_Section):
+    """A space filled by vectors that clients bring."""
+
+    dimension: int = Field(ge=1, le=65536)
+    metric: Metric = Metric.COSINE
+
+
+class Settings(BaseSettings):
+    """All settings of `twinset-server`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TWINSET_", env_nested_delimiter="__", toml_file="twinset.toml", frozen=True, extra="forbid"
+    )
+
+    server: ServerSettings = ServerSettings()
+    triton: TritonSettings = TritonSettings()
+    store: StoreSettings = StoreSettings()
+    spaces: dict[str, ExternalSpace] = Field(default_factory=dict, description="External spaces by name.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources, strongest first."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load(given: Mapping[str, Mapping[str, Any]], file: Path | None = None) -> Settings:
+    """Return the settings, where `given` holds sections of arguments; a None among them was not given.
+
+    Raises:
+        pydantic.ValidationError: a value is malformed, or a key unknown.
+        StartupError: `file` is named and can't be read, or is no TOML.
+    """
+    if file is not None and not file.is_file():
+        raise StartupError(f"no settings file {file}: name one that exists with --config")
+    arguments = {
+        section: {key: value for key, value in values.items() if value is not None} for section, values in given.items()
+    }
+
+    class _FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=file or "twinset.toml")
+
+    read: Callable[..., Settings] = _FromFile
+    try:
+        return read(**arguments)
+    except tomllib.TOMLDecodeError as error:
+        raise StartupError(f"{file or 'twinset.toml'} is no TOML: {error}") from error

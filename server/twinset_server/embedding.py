@@ -1,0 +1,153 @@
+"""Pictures to vectors: decode in threads, gather over all calls, run in batches.
+
+Decoded pictures of every call wait in one line. Whenever a place to the model is free, as many as fit in one request
+leave together: a lone picture goes at once, and a busy server fills its batches without a timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from twinset import images
+from twinset_server.domain import Float32Array, UInt8Array
+from twinset_server.errors import BadPicture, DeadlineExceeded, EmbedderUnavailable, InvalidRequest, TwinsetError
+from twinset_server.ports import Embedder
+
+Outputs = Mapping[str, Float32Array]
+"""One picture's outputs by name, each `[D]` float32."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    pixels: UInt8Array
+    outputs: tuple[str, ...]
+    deadline: float
+    done: asyncio.Future[Outputs]
+
+
+class PictureEmbedder:
+    """Embeds encoded pictures with one model."""
+
+    def __init__(
+        self, embedder: Embedder, *, max_batch: int, max_in_flight: int, max_pictures: int, decode_threads: int = 0
+    ) -> None:
+        """Use `embedder` for requests of up to `max_batch` pictures, `max_in_flight` at a time.
+
+        `max_pictures` bounds the pictures that are decoded or under way over all calls; `decode_threads` of 0 means
+        one a core.
+        """
+        self._embedder = embedder
+        self._max_batch = max_batch
+        self._free = max_in_flight
+        self._places = asyncio.Semaphore(max_pictures)
+        self._waiting: deque[_Waiting] = deque()
+        self._under_way: set[asyncio.Task[None]] = set()
+        threads = decode_threads or os.cpu_count() or 1
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model's seam."""
+        return self._embedder
+
+    def close(self) -> None:
+        """Stop the decoding threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def choose_outputs(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return `names`, or where there are none the outputs that fill a space.
+
+        Raises:
+            InvalidRequest: the model has no output of such a name.
+            EmbedderUnavailable: the model isn't known yet.
+        """
+        known = self._embedder.outputs
+        for position, name in enumerate(names):
+            if name not in known:
+                raise InvalidRequest(
+                    f"outputs[{position}]", f"the model has no output {name!r}; it has {', '.join(known)}"
+                )
+        return tuple(dict.fromkeys(names)) or tuple(space.output for space in self._embedder.contract.spaces)
+
+    async def embed(
+        self, contents: Sequence[bytes], outputs: Sequence[str], *, timeout_s: float
+    ) -> list[Outputs | TwinsetError]:
+        """Return per picture its outputs, or the error that befell this picture alone.
+
+        Args:
+            contents: encoded pictures.
+            outputs: names from `choose_outputs`.
+            timeout_s: time left of the caller's deadline.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        names = tuple(outputs)
+        if len(contents) == 1:
+            return [await self._embed_one(contents[0], names, deadline)]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._embed_one(content, names, deadline)) for content in contents]
+        return [task.result() for task in tasks]
+
+    async def _embed_one(self, content: bytes, outputs: tuple[str, ...], deadline: float) -> Outputs | TwinsetError:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(deadline), self._places:
+                pipeline = self._embedder.contract.pipeline
+                pixels = await loop.run_in_executor(self._threads, images.decode, content, pipeline)
+                waiting = _Waiting(pixels, outputs, deadline, loop.create_future())
+                self._waiting.append(waiting)
+                self._dispatch()
+                return await waiting.done
+        except images.PictureError as error:
+            return BadPicture("content", str(error))
+        except TimeoutError:
+            return DeadlineExceeded("no time was left to embed the picture: give more, or send fewer at once")
+        except TwinsetError as error:
+            return error
+
+    def _dispatch(self) -> None:
+        while self._free and (batch := self._next_batch()):
+            self._free -= 1
+            task = asyncio.create_task(self._run(batch))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Take pictures that want the same outputs, oldest first; those whose caller is gone cost nothing."""
+        batch: list[_Waiting] = []
+        others: list[_Waiting] = []
+        while self._waiting and len(batch) < self._max_batch:
+            waiting = self._waiting.popleft()
+            if waiting.done.done():
+                continue
+            (batch if not batch or waiting.outputs == batch[0].outputs else others).append(waiting)
+        self._waiting.extendleft(reversed(others))
+        return batch
+
+    async def _run(self, batch: list[_Waiting]) -> None:
+        try:
+            pixels = np.stack([waiting.pixels for waiting in batch])
+            # The most patient caller decides; the others stop waiting by themselves.
+            left_s = max(waiting.deadline for waiting in batch) - asyncio.get_running_loop().time()
+            answer = await self._embedder.embed(pixels, batch[0].outputs, timeout_s=max(left_s, 0.001))
+            for row, waiting in enumerate(batch):
+                if not waiting.done.done():
+                    waiting.done.set_result({name: values[row] for name, values in answer.items()})
+        except Exception as error:  # every waiter must hear of it, whatever it is
+            for waiting in batch:
+                if not waiting.done.done():
+                    waiting.done.set_exception(error)
+        except asyncio.CancelledError:
+            for waiting in batch:
+                if not waiting.done.done():
+                    waiting.done.set_exception(EmbedderUnavailable("the server is stopping"))
+            raise
+        finally:
+            self._free += 1
+            self._dispatch()

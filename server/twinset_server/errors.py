@@ -1,0 +1,181 @@
+"""What can go wrong, as reasons and fields; `rpc/status.py` alone knows gRPC codes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TwinsetError(Exception):
+    """An error that a caller is told about. `reason` is stable: callers branch on it."""
+
+    reason: ClassVar[str] = "UNKNOWN"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(TwinsetError):
+    """A field is missing, malformed or over its limit. `field` is its path, such as `items[3].pictures[0].content`."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.description = message
+
+    def within(self, prefix: str) -> InvalidRequest:
+        """Return the same error with its field below `prefix`."""
+        return self.at(f"{prefix}.{self.field}")
+
+    def at(self, field: str) -> InvalidRequest:
+        """Return the same error of another field."""
+        return type(self)(field, self.description)
+
+
+class BadPicture(InvalidRequest):
+    """The picture is of an unknown format, damaged or too large."""
+
+    reason = "BAD_PICTURE"
+
+
+class BadVector(InvalidRequest):
+    """The vector has the wrong dimension, a component that isn't finite, or no length in a cosine space."""
+
+    reason = "BAD_VECTOR"
+
+
+class BadPageToken(InvalidRequest):
+    """The page token is damaged, or was given for other arguments."""
+
+    reason = "BAD_PAGE_TOKEN"
+
+
+class NotFound(TwinsetError):
+    """Something named by the caller isn't there."""
+
+    reason = "NOT_FOUND"
+    kind: ClassVar[str] = "resource"
+
+    def __init__(self, name: str, message: str | None = None) -> None:
+        super().__init__(message or f"no {self.kind} {name!r}")
+        self.name = name
+
+
+class ItemNotFound(NotFound):
+    """No item has this id."""
+
+    reason = "ITEM_NOT_FOUND"
+    kind = "item"
+
+
+class PictureNotFound(NotFound):
+    """The item has no picture of this id."""
+
+    reason = "PICTURE_NOT_FOUND"
+    kind = "picture"
+
+
+class SpaceNotFound(NotFound):
+    """The catalogue has no space of this name."""
+
+    reason = "SPACE_NOT_FOUND"
+    kind = "space"
+
+
+class FailedPrecondition(TwinsetError):
+    """The request is well formed, but the state of the catalogue forbids it. `subject` names what stands against it."""
+
+    reason = "FAILED_PRECONDITION"
+
+    def __init__(self, subject: str, message: str) -> None:
+        super().__init__(message)
+        self.subject = subject
+
+
+class FingerprintMismatch(FailedPrecondition):
+    """A vector was made by another model than the one that fills the space."""
+
+    reason = "FINGERPRINT_MISMATCH"
+
+    def __init__(self, field: str, *, given: str, expected: str, space: str) -> None:
+        super().__init__(
+            field,
+            f"{field}: the vector's fingerprint is {given}, but the space {space!r} holds vectors of {expected}: "
+            "embed again with the model that GetCatalog names",
+        )
+        self.given = given
+        self.expected = expected
+
+
+class SpaceMismatch(FailedPrecondition):
+    """A vector lives in another space than the one at hand."""
+
+    reason = "SPACE_MISMATCH"
+
+
+class NoVector(FailedPrecondition):
+    """The item has no vector in the space."""
+
+    reason = "ITEM_HAS_NO_VECTOR"
+
+
+class NoModel(FailedPrecondition):
+    """No model fills the space, so pictures can't be embedded into it."""
+
+    reason = "NO_MODEL"
+
+
+class PictureNotStored(FailedPrecondition):
+    """The server keeps no content of this picture."""
+
+    reason = "PICTURE_NOT_STORED"
+
+
+class Exhausted(TwinsetError):
+    """Something bounded is full; the caller may come back after `retry_after_s` seconds."""
+
+    reason = "EXHAUSTED"
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DiskFull(Exhausted):
+    """The disk that holds the catalogue is full."""
+
+    reason = "DISK_FULL"
+
+
+class Unavailable(TwinsetError):
+    """Something the call needs can't be reached; the caller may come back after `retry_after_s` seconds."""
+
+    reason = "UNAVAILABLE"
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class EmbedderUnavailable(Unavailable):
+    """Triton is unreachable or restarting, or its model doesn't give its known answer."""
+
+    reason = "EMBEDDER_UNAVAILABLE"
+
+
+class StoreUnavailable(Unavailable):
+    """The catalogue's store is closed or doesn't answer."""
+
+    reason = "STORE_UNAVAILABLE"
+
+
+class DeadlineExceeded(TwinsetError):
+    """No time is left for the call."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+class StartupError(Exception):
+    """The server can't start; the message says what to do. Never reaches a caller."""

@@ -1,0 +1,126 @@
+"""What a request may hold. The protos document these limits; this is the one place that enforces them."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Iterable, Sequence, Sized
+
+from google.protobuf.message import Message
+
+from twinset_server.domain import Attribute, ItemDraft
+from twinset_server.errors import InvalidRequest
+
+MAX_REQUEST_BYTES = 24 << 20
+MAX_RESPONSE_BYTES = 4 << 20
+
+MAX_PICTURES_PER_MESSAGE = 256
+MAX_OUTPUTS = 16
+MAX_ITEMS_PER_MESSAGE = 256
+
+MAX_ID_BYTES = 256
+MAX_TITLE_BYTES = 1024
+MAX_URI_BYTES = 2048
+MAX_CATEGORY_BYTES = 256
+MAX_PICTURES_PER_ITEM = 16
+MAX_ATTRIBUTES = 64
+MAX_ATTRIBUTE_NAME_BYTES = 64
+MAX_ATTRIBUTE_TEXT_BYTES = 1024
+MAX_ATTRIBUTE_LIST = 64
+MAX_ATTRIBUTES_BYTES = 64 << 10
+
+MAX_BATCH_GET = 1000
+DEFAULT_PAGE = 100
+MAX_PAGE = 1000
+MAX_FULL_VIEW = 100
+
+DEFAULT_K = 10
+MAX_K = 1000
+MAX_EXCLUDE = 1000
+
+
+def check_count(field: str, given: Sized, most: int, *, least: int = 0) -> None:
+    """Raise `InvalidRequest` unless `given` has `least` to `most` elements."""
+    if len(given) < least:
+        raise InvalidRequest(field, f"holds {len(given)}, at least {least} needed")
+    if len(given) > most:
+        raise InvalidRequest(field, f"holds {len(given)}, at most {most} allowed: send several messages")
+
+
+def check_id(field: str, value: str) -> None:
+    """Raise `InvalidRequest` unless `value` is 1 to 256 bytes of UTF-8 without control characters."""
+    if not value:
+        raise InvalidRequest(field, "is empty")
+    check_text(field, value, MAX_ID_BYTES)
+    # DEL and C1 are control characters too; str.isprintable would also refuse spaces that are none.
+    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in value):
+        raise InvalidRequest(field, "holds a control character")
+
+
+def check_ids(field: str, values: Sequence[str]) -> None:
+    """Raise `InvalidRequest` for the first of `values` that is no id."""
+    for position, value in enumerate(values):
+        check_id(f"{field}[{position}]", value)
+
+
+def check_text(field: str, value: str, most_bytes: int) -> None:
+    """Raise `InvalidRequest` where `value` takes more than `most_bytes` bytes of UTF-8."""
+    # A character takes at most 4 bytes: encode only what may be too long.
+    if len(value) * 4 > most_bytes and (size := len(value.encode())) > most_bytes:
+        raise InvalidRequest(field, f"takes {size} bytes, at most {most_bytes} allowed")
+
+
+def check_item(item: ItemDraft) -> None:
+    """Raise `InvalidRequest` for the first field of `item` that is over its limit."""
+    check_id("id", item.id)
+    check_text("title", item.title, MAX_TITLE_BYTES)
+    check_text("uri", item.uri, MAX_URI_BYTES)
+    check_text("category", item.category, MAX_CATEGORY_BYTES)
+    check_count("attributes", item.attributes, MAX_ATTRIBUTES)
+    total = sum(_check_attribute(name, value) for name, value in item.attributes.items())
+    if total > MAX_ATTRIBUTES_BYTES:
+        raise InvalidRequest("attributes", f"take {total} bytes, at most {MAX_ATTRIBUTES_BYTES} allowed")
+    check_count("pictures", item.pictures, MAX_PICTURES_PER_ITEM)
+    for position, picture in enumerate(item.pictures):
+        check_id(f"pictures[{position}].id", picture.id)
+    _check_unique("pictures", "id", (picture.id for picture in item.pictures))
+    _check_unique("vectors", "space", (vector.space for vector in item.vectors))
+
+
+def check_response(field: str, response: Message) -> None:
+    """Raise `InvalidRequest` where an answer is over 4 MiB; `field` is the one to make smaller."""
+    if (size := response.ByteSize()) > MAX_RESPONSE_BYTES:
+        raise InvalidRequest(
+            field,
+            f"asks for an answer of {size >> 10} KiB, at most {MAX_RESPONSE_BYTES >> 10} fit: ask for less at once",
+        )
+
+
+def _check_attribute(name: str, value: Attribute) -> int:
+    """Return about how many bytes the attribute takes, after checking it."""
+    if not name:
+        raise InvalidRequest("attributes", "has an empty name")
+    check_text(f"attributes[{name[:32]!r}]", name, MAX_ATTRIBUTE_NAME_BYTES)
+    field = f"attributes[{name!r}]"
+    size = len(name.encode())
+    match value:
+        case str():
+            check_text(field, value, MAX_ATTRIBUTE_TEXT_BYTES)
+            return size + len(value.encode())
+        case tuple():
+            check_count(field, value, MAX_ATTRIBUTE_LIST)
+            for position, text in enumerate(value):
+                check_text(f"{field}[{position}]", text, MAX_ATTRIBUTE_TEXT_BYTES)
+            return size + sum(len(text.encode()) for text in value)
+        case float() if not math.isfinite(value):
+            raise InvalidRequest(field, f"is {value}, a finite number is needed")
+        case bool() | int() | float() | datetime.datetime():
+            return size + 8
+
+
+def _check_unique(field: str, key: str, values: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for position, value in enumerate(values):
+        if value in seen:
+            raise InvalidRequest(f"{field}[{position}].{key}", f"{value!r} is there twice")
+        seen.add(value)

@@ -1,0 +1,252 @@
+"""Protos to domain and back. Says nothing about what is allowed, only about what is unreadable."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+
+import numpy as np
+from google.protobuf import timestamp_pb2
+
+from twinset.v1 import catalog_pb2, embedding_pb2, recommender_pb2
+from twinset_server import limits
+from twinset_server.domain import (
+    Attribute,
+    CatalogStatus,
+    Float32Array,
+    Item,
+    ItemDraft,
+    ItemVector,
+    Metric,
+    Picture,
+    PictureDraft,
+    Receipt,
+    Space,
+    Vector,
+)
+from twinset_server.embedding import Outputs
+from twinset_server.errors import BadVector, InvalidRequest, TwinsetError
+from twinset_server.ports import Embedder
+from twinset_server.recommend import EXAMPLE_FIELD, Example, ItemExample, PictureExample, VectorExample
+from twinset_server.rpc.status import to_status
+
+View = catalog_pb2.ItemView
+
+_METRICS = {
+    Metric.COSINE: embedding_pb2.METRIC_COSINE,
+    Metric.EUCLIDEAN: embedding_pb2.METRIC_EUCLIDEAN,
+    Metric.INNER_PRODUCT: embedding_pb2.METRIC_INNER_PRODUCT,
+}
+
+
+def vector(message: embedding_pb2.Vector, field: str) -> Vector:
+    """Return the vector that `message` carries.
+
+    Raises:
+        BadVector: its bytes are no whole number of float32.
+    """
+    if len(message.values) % 4:
+        raise BadVector(f"{field}.values", f"takes {len(message.values)} bytes, which is no multiple of 4 (float32)")
+    values = np.frombuffer(message.values, dtype="<f4").astype(np.float32, copy=False)
+    return Vector(message.space, values, message.fingerprint or None)
+
+
+def draft(message: catalog_pb2.Item) -> ItemDraft | TwinsetError:
+    """Return the item that `message` carries, or why it can't be read."""
+    try:
+        return ItemDraft(
+            id=message.id,
+            title=message.title,
+            uri=message.uri,
+            category=message.category,
+            attributes={name: _attribute(name, value) for name, value in message.attributes.items()},
+            pictures=[PictureDraft(p.id or str(n), p.content) for n, p in enumerate(message.pictures)],
+            vectors=[vector(v, f"vectors[{n}]") for n, v in enumerate(message.vectors)],
+        )
+    except TwinsetError as error:
+        return error
+
+
+def put_result(item_id: str, outcome: Receipt | TwinsetError) -> catalog_pb2.PutItemResult:
+    """Return what became of one item."""
+    if isinstance(outcome, TwinsetError):
+        return catalog_pb2.PutItemResult(id=item_id, error=to_status(outcome))
+    receipt = catalog_pb2.PutReceipt(etag=outcome.etag, sequence=outcome.sequence)
+    return catalog_pb2.PutItemResult(id=item_id, receipt=receipt)
+
+
+def item(stored: Item, view: View, spaces: dict[str, Space]) -> catalog_pb2.Item:
+    """Return a stored item as far as `view` goes."""
+    if view == catalog_pb2.ITEM_VIEW_ID:
+        return catalog_pb2.Item(id=stored.id)
+    return catalog_pb2.Item(
+        id=stored.id,
+        title=stored.title,
+        uri=stored.uri,
+        category=stored.category,
+        attributes={name: _attribute_message(value) for name, value in stored.attributes.items()},
+        pictures=[picture(p) for p in stored.pictures],
+        vectors=[_vector_message(v, spaces) for v in stored.vectors or ()],
+        etag=stored.etag,
+        sequence=stored.sequence,
+        create_time=_timestamp(stored.created),
+        update_time=_timestamp(stored.updated),
+    )
+
+
+def picture(stored: Picture) -> catalog_pb2.Picture:
+    """Return what is known of a picture, without its content."""
+    return catalog_pb2.Picture(
+        id=stored.id,
+        media_type=stored.media_type,
+        width=stored.width,
+        height=stored.height,
+        sha256=stored.sha256,
+        size_bytes=stored.size_bytes,
+        stored=stored.stored,
+    )
+
+
+def embed_result(
+    outcome: Outputs | TwinsetError, names: Sequence[str], embedder: Embedder, field: str
+) -> embedding_pb2.EmbedResult:
+    """Return what became of one picture; `field` is the picture's."""
+    if isinstance(outcome, TwinsetError):
+        located = outcome.at(field) if isinstance(outcome, InvalidRequest) else outcome
+        return embedding_pb2.EmbedResult(error=to_status(located))
+    contract = embedder.contract
+    filled = {space.output: space.name for space in contract.spaces}
+    outputs = [
+        embedding_pb2.Output(
+            name=name,
+            vector=embedding_pb2.Vector(
+                space=filled.get(name, ""), values=_floats(outcome[name]), fingerprint=contract.fingerprint
+            ),
+        )
+        for name in names
+    ]
+    return embedding_pb2.EmbedResult(embedding=embedding_pb2.Embedding(outputs=outputs))
+
+
+def example(request: recommender_pb2.RecommendRequest) -> Example:
+    """Return the request's one example.
+
+    Raises:
+        InvalidRequest: there isn't exactly one, or it asks for what this version doesn't know.
+    """
+    if len(request.examples) != 1:
+        raise InvalidRequest("examples", f"holds {len(request.examples)}; exactly one example is accepted so far")
+    (message,) = request.examples
+    if message.relation not in (recommender_pb2.RELATION_UNSPECIFIED, recommender_pb2.RELATION_SIMILAR_TO):
+        raise InvalidRequest(f"{EXAMPLE_FIELD}.relation", f"{message.relation} is unknown; use SIMILAR_TO")
+    if message.HasField("weight") and not 0 < message.weight < float("inf"):
+        raise InvalidRequest(f"{EXAMPLE_FIELD}.weight", f"is {message.weight}; a single example needs more than 0")
+    match message.WhichOneof("example"):
+        case "item_id":
+            return ItemExample(message.item_id)
+        case "picture":
+            return PictureExample(message.picture)
+        case "vector":
+            return VectorExample(vector(message.vector, f"{EXAMPLE_FIELD}.vector"))
+        case _:
+            raise InvalidRequest(EXAMPLE_FIELD, "is empty: set item_id, picture or vector")
+
+
+def metric(value: Metric) -> embedding_pb2.Metric:
+    """Return the proto's word for a metric."""
+    return _METRICS[value]
+
+
+def catalog_status(status: CatalogStatus, version: str) -> catalog_pb2.GetCatalogResponse:
+    """Return the state of the catalogue."""
+    return catalog_pb2.GetCatalogResponse(
+        item_count=status.items,
+        picture_count=status.pictures,
+        spaces=[
+            catalog_pb2.Space(
+                name=s.space.name,
+                dimension=s.space.dimension,
+                metric=metric(s.space.metric),
+                fingerprint=s.space.fingerprint,
+                model=s.space.model or "",
+                vector_count=s.vectors,
+                index_generation=s.generation,
+                delta_count=s.delta,
+            )
+            for s in status.spaces
+        ],
+        sequence=status.sequence,
+        server_version=version,
+    )
+
+
+def known_view(view: View, default: View) -> View:
+    """Return `view`, or `default` where none was asked for.
+
+    Raises:
+        InvalidRequest: the number is no view.
+    """
+    if view == catalog_pb2.ITEM_VIEW_UNSPECIFIED:
+        return default
+    if view not in catalog_pb2.ItemView.values():
+        raise InvalidRequest("view", f"{view} is no ItemView")
+    return view
+
+
+def check_view(view: View, asked: int, field: str) -> None:
+    """Raise `InvalidRequest` where more items are asked for with their vectors than an answer may hold."""
+    if view == catalog_pb2.ITEM_VIEW_FULL and asked > limits.MAX_FULL_VIEW:
+        raise InvalidRequest(field, f"asks for {asked} items; with ITEM_VIEW_FULL at most {limits.MAX_FULL_VIEW}")
+
+
+def _attribute(name: str, value: catalog_pb2.AttributeValue) -> Attribute:
+    match value.WhichOneof("kind"):
+        case "string_value":
+            return value.string_value
+        case "int_value":
+            return value.int_value
+        case "double_value":
+            return value.double_value
+        case "bool_value":
+            return value.bool_value
+        case "string_list":
+            return tuple(value.string_list.values)
+        case "time_value":
+            try:
+                return value.time_value.ToDatetime(tzinfo=datetime.UTC)
+            except (ValueError, OverflowError) as error:
+                raise InvalidRequest(f"attributes[{name!r}]", f"is no valid time: {error}") from error
+        case _:
+            raise InvalidRequest(f"attributes[{name!r}]", "has no value")
+
+
+def _attribute_message(value: Attribute) -> catalog_pb2.AttributeValue:
+    match value:
+        case bool():  # before int, which it is too
+            return catalog_pb2.AttributeValue(bool_value=value)
+        case str():
+            return catalog_pb2.AttributeValue(string_value=value)
+        case int():
+            return catalog_pb2.AttributeValue(int_value=value)
+        case float():
+            return catalog_pb2.AttributeValue(double_value=value)
+        case tuple():
+            return catalog_pb2.AttributeValue(string_list=catalog_pb2.StringList(values=value))
+        case datetime.datetime():
+            return catalog_pb2.AttributeValue(time_value=_timestamp(value))
+
+
+def _vector_message(stored: ItemVector, spaces: dict[str, Space]) -> embedding_pb2.Vector:
+    return embedding_pb2.Vector(
+        space=stored.space, values=_floats(stored.values), fingerprint=spaces[stored.space].fingerprint
+    )
+
+
+def _floats(values: Float32Array) -> bytes:
+    return np.ascontiguousarray(values, dtype="<f4").tobytes()
+
+
+def _timestamp(moment: datetime.datetime) -> timestamp_pb2.Timestamp:
+    message = timestamp_pb2.Timestamp()
+    message.FromDatetime(moment)
+    return message

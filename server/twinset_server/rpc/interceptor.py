@@ -1,0 +1,92 @@
+"""Every call passes here: what handlers raise becomes a status, and what they didn't foresee becomes INTERNAL."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+import grpc.aio
+from google.rpc import status_pb2
+
+from twinset_server.errors import DeadlineExceeded, TwinsetError
+from twinset_server.rpc.status import CODE_BY_NUMBER, internal, to_status
+
+_log = logging.getLogger(__name__)
+
+_DETAILS_KEY = "grpc-status-details-bin"
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Ends a failed call with the status of its error."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> _Handler | None:
+        """Return the handler, wrapped by its shape."""
+        handler = await continuation(handler_call_details)
+        # Health and reflection come with handlers and errors of their own.
+        if handler is None or not handler_call_details.method.startswith("/twinset."):
+            return handler
+        method = handler_call_details.method
+        if handler.unary_unary:
+            return _rebuild(grpc.unary_unary_rpc_method_handler, handler, _unary(handler.unary_unary, method))
+        if handler.unary_stream:
+            return _rebuild(grpc.unary_stream_rpc_method_handler, handler, _stream(handler.unary_stream, method))
+        if handler.stream_stream:
+            return _rebuild(grpc.stream_stream_rpc_method_handler, handler, _stream(handler.stream_stream, method))
+        raise TypeError(f"{method}: no RPC of twinset is client-streaming")
+
+
+def _rebuild(make: Callable[..., _Handler], handler: _Handler, behaviour: Callable[..., Any]) -> _Handler:
+    return make(
+        behaviour,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+def _unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+    async def call(request: Any, context: _Context) -> Any:
+        try:
+            return await behaviour(request, context)
+        except Exception as error:
+            await _abort(context, method, error)
+
+    return call
+
+
+def _stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+    async def call(request: Any, context: _Context) -> AsyncIterator[Any]:
+        try:
+            async for response in behaviour(request, context):
+                yield response
+        except Exception as error:
+            await _abort(context, method, error)
+
+    return call
+
+
+async def _abort(context: _Context, method: str, error: Exception) -> NoReturn:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    status = _status(method, error)
+    details = (_DETAILS_KEY, status.SerializeToString())
+    await context.abort(CODE_BY_NUMBER[status.code], status.message, trailing_metadata=(details,))
+
+
+def _status(method: str, error: Exception) -> status_pb2.Status:
+    if isinstance(error, TwinsetError):
+        return to_status(error)
+    if isinstance(error, TimeoutError):
+        return to_status(DeadlineExceeded("no time was left for the call: give more"))
+    request_id = secrets.token_hex(8)
+    _log.error("%s failed, request %s", method, request_id, exc_info=error)
+    return internal(request_id)

@@ -1,0 +1,85 @@
+"""The gRPC server: services, health and reflection on one port."""
+
+from __future__ import annotations
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from twinset.v1 import (
+    catalog_pb2,
+    catalog_pb2_grpc,
+    embedding_pb2,
+    embedding_pb2_grpc,
+    recommender_pb2,
+    recommender_pb2_grpc,
+)
+from twinset_server import limits
+from twinset_server.config import ServerSettings
+from twinset_server.embedding import PictureEmbedder
+from twinset_server.errors import StartupError
+from twinset_server.ingest import Ingest
+from twinset_server.ports import Catalog
+from twinset_server.recommend import Recommender
+from twinset_server.rpc.catalog import CatalogServicer
+from twinset_server.rpc.embedding import EmbeddingServicer
+from twinset_server.rpc.interceptor import ErrorInterceptor
+from twinset_server.rpc.recommender import RecommenderServicer
+
+SERVICES = (
+    embedding_pb2.DESCRIPTOR.services_by_name["EmbeddingService"].full_name,
+    catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name,
+    recommender_pb2.DESCRIPTOR.services_by_name["RecommenderService"].full_name,
+)
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", limits.MAX_REQUEST_BYTES),
+    ("grpc.max_send_message_length", limits.MAX_RESPONSE_BYTES),
+    # One process owns the port: a second one is told so, instead of sharing calls with the first.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class RpcServer:
+    """Serves a catalogue on one port."""
+
+    def __init__(self, catalog: Catalog, pictures: PictureEmbedder) -> None:
+        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(pictures), self._server)  # type: ignore[no-untyped-call]
+        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            CatalogServicer(catalog, Ingest(catalog, pictures)), self._server
+        )
+        recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            RecommenderServicer(catalog, Recommender(catalog, pictures)), self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    async def start(self, settings: ServerSettings) -> int:
+        """Listen, and return the port.
+
+        Raises:
+            StartupError: the port is taken, or the address is none of this machine's.
+        """
+        address = f"{settings.host}:{settings.port}"
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise StartupError(
+                f"can't listen on {address}: another process uses the port, or the address is not this machine's: "
+                "stop that process, or choose another with --port or --host"
+            ) from error
+        await self._server.start()
+        await self._set_health(serving=True)
+        return port
+
+    async def stop(self, grace_s: float) -> None:
+        """Turn new calls away, give those in flight `grace_s` seconds, and close."""
+        await self._set_health(serving=False)
+        await self._server.stop(grace_s)
+
+    async def _set_health(self, *, serving: bool) -> None:
+        statuses = health_pb2.HealthCheckResponse
+        for service in ("", *SERVICES):
+            await self._health.set(service, statuses.SERVING if serving else statuses.NOT_SERVING)

@@ -1,0 +1,45 @@
+"""Distances to scores, and callers' vectors into spaces: the one place that knows what a metric means."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from twinset_server.domain import Float32Array, Metric, Space, Vector
+from twinset_server.errors import BadVector, FingerprintMismatch
+
+
+def score_of(metric: Metric, distance: float) -> float:
+    """Return the score, higher is better, of a `distance`, lower is better."""
+    return 1.0 - distance if metric is Metric.COSINE else -distance
+
+
+def admit(vector: Vector, space: Space, field: str) -> Float32Array:
+    """Return the vector's values, `[D]` float32, ready for `space`: of unit length where its metric is cosine.
+
+    Raises:
+        BadVector: the dimension is wrong, a component isn't finite, or the length is 0 in a cosine space.
+        FingerprintMismatch: the vector names another fingerprint than the space's.
+    """
+    if vector.fingerprint is None and space.model is not None:
+        raise BadVector(
+            f"{field}.fingerprint",
+            f"is missing: the space {space.name!r} is filled by a model, so a vector must name {space.fingerprint}",
+        )
+    if vector.fingerprint is not None and vector.fingerprint != space.fingerprint:
+        raise FingerprintMismatch(
+            f"{field}.fingerprint", given=vector.fingerprint, expected=space.fingerprint, space=space.name
+        )
+    values = vector.values
+    if values.shape != (space.dimension,):
+        raise BadVector(
+            f"{field}.values", f"has {values.size} components, the space {space.name!r} has {space.dimension}"
+        )
+    if not np.isfinite(values).all():
+        raise BadVector(f"{field}.values", f"component {int(np.argmin(np.isfinite(values)))} is not a finite number")
+    if space.metric is not Metric.COSINE:
+        return values
+    # The square of a large float32 overflows: take the length in float64.
+    length = float(np.linalg.norm(values.astype(np.float64)))
+    if length == 0:
+        raise BadVector(f"{field}.values", f"has length 0, which has no direction in the cosine space {space.name!r}")
+    return (values / length).astype(np.float32)

@@ -1,0 +1,10 @@
+"""Runs the model on Triton: `open_embedder` is the way in.
+
+What belongs to a Triton of our own is in `embedded` and what that stands on (`installation`, `launcher`, `processes`,
+`private_folder`, and `backend`, which runs inside Triton); `remote` is its counterpart for a Triton that others run.
+`supervisor` keeps either healthy, and `embedder` sends pictures over a `connection`.
+"""
+
+from twinset_server.triton.embedder import TritonEmbedder, available_models, open_embedder
+
+__all__ = ["TritonEmbedder", "available_models", "open_embedder"]

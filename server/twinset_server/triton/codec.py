@@ -1,0 +1,85 @@
+"""Pictures into Triton's request, and Triton's reply into checked rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from tritonclient.grpc import service_pb2
+
+from twinset.contract import INPUT
+from twinset_server.domain import Float32Array, UInt8Array
+from twinset_server.triton.served_model import ServedModel
+
+UNIT_TOLERANCE = 1e-3
+"""How far the L2 norm of a unit row may be from 1: float32 rounding of a half-precision model stays well inside."""
+
+_WIRE_TYPE_BYTES = 2
+_RAW_INPUT = service_pb2.ModelInferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
+_RAW_INPUT_TAG = bytes([_RAW_INPUT << 3 | _WIRE_TYPE_BYTES])
+
+
+class BadReply(Exception):
+    """Triton's reply isn't what the model's contract promises; the message says how."""
+
+
+def encode_request(
+    model: ServedModel, pictures: UInt8Array, outputs: Sequence[str], *, request_id: str, timeout_s: float
+) -> bytes:
+    """Return a serialised `ModelInferRequest` for `pictures`, `[N, H, W, 3]` uint8.
+
+    A message on the wire is the concatenation of its fields, so the pixels are laid behind the small ones as they
+    are: one copy, where protobuf would make three.
+    """
+    request = service_pb2.ModelInferRequest(model_name=model.name, id=request_id)
+    # Triton heeds it where the model's queue policy allows an override: a request that waited longer is dropped.
+    request.parameters["timeout"].int64_param = int(timeout_s * 1e6)
+    request.inputs.add(name=INPUT, datatype="UINT8", shape=pictures.shape)
+    for name in outputs:
+        request.outputs.add(name=name)
+    pixels = np.ascontiguousarray(pictures)
+    return b"".join((request.SerializeToString(), _RAW_INPUT_TAG, _varint(pixels.nbytes), pixels.data))
+
+
+def decode_reply(
+    model: ServedModel, reply: service_pb2.ModelInferResponse, outputs: Sequence[str], count: int
+) -> dict[str, Float32Array]:
+    """Return per output `[count, D]` float32, read-only, checked against the contract.
+
+    Raises:
+        BadReply: an output is missing, has another shape or type, isn't finite, or has a row that isn't of unit length
+            though it fills a cosine space.
+    """
+    given = dict(zip((tensor.name for tensor in reply.outputs), reply.raw_output_contents, strict=False))
+    tensors = {tensor.name: tensor for tensor in reply.outputs}
+    rows: dict[str, Float32Array] = {}
+    for name in outputs:
+        expected = [count, model.outputs[name]]
+        content = given.get(name)
+        if content is None:
+            raise BadReply(f"output {name!r} is missing from the reply")
+        tensor = tensors[name]
+        if tensor.datatype != "FP32" or list(tensor.shape) != expected or len(content) != 4 * expected[0] * expected[1]:
+            raise BadReply(
+                f"output {name!r} came as {tensor.datatype} {list(tensor.shape)} in {len(content)} bytes, "
+                f"expected FP32 {expected}"
+            )
+        values = np.frombuffer(content, dtype="<f4").reshape(expected)
+        if not np.isfinite(values).all():
+            raise BadReply(f"output {name!r} is not finite")
+        if name in model.unit_outputs:
+            norms = np.sqrt(np.einsum("nd,nd->n", values, values))
+            worst = float(np.abs(norms - 1).max())
+            if worst > UNIT_TOLERANCE:
+                raise BadReply(f"output {name!r} has a row whose length is off by {worst:.3g}, expected unit length")
+        rows[name] = values
+    return rows
+
+
+def _varint(number: int) -> bytes:
+    parts = bytearray()
+    while number > 0x7F:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    parts.append(number)
+    return bytes(parts)

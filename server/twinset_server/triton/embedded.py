@@ -1,0 +1,222 @@
+"""A Triton of our own: the wheel's tritonserver as a child process on loopback, with one model."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from twinset_server.errors import StartupError
+from twinset_server.triton import launcher
+from twinset_server.triton.connection import Connection
+from twinset_server.triton.installation import Installation, find_installation
+from twinset_server.triton.private_folder import PrivateFolder, remove_abandoned
+from twinset_server.triton.processes import Process, find_process, session_processes
+from twinset_server.triton.served_model import ServedModel
+
+_HOST = "127.0.0.1"
+_POLL_S = 0.02
+_PORT_ATTEMPTS = 3
+_LAST_LINES = 12
+_LARGEST_LOG = 8 * 2**20
+
+_UNREMARKABLE = re.compile(r"I\d{4} |[+|]|[EW]\d{4} .*(CudaDriverHelper|pinned (system )?memory)")
+"""Lines of the log that never tell of trouble: progress, tables, and that there is no GPU."""
+
+
+class EmbeddedTriton:
+    """One tritonserver. It can be started again after it was stopped, on another port.
+
+    Call `start` in a thread that lives as long as the server does: the kernel ends the child with that thread.
+    """
+
+    def __init__(
+        self,
+        model: ServedModel,
+        repository: Path,
+        *,
+        startup_timeout_s: float,
+        installation: Installation | None = None,
+    ) -> None:
+        """Prepare the folder that the child runs on.
+
+        Raises:
+            StartupError: Triton isn't installed, or there is no place for the folder.
+        """
+        self._model = model
+        self._startup_timeout_s = startup_timeout_s
+        self._installation = installation or find_installation()
+        remove_abandoned()
+        self._folder = PrivateFolder()
+        self._log = self._folder.path / "triton.log"
+        self._child: subprocess.Popen[bytes] | None = None
+        self._processes: list[Process] = []
+        self._port = 0
+        try:
+            self._installation.write_backends(self._folder.path / "backends")
+            # Triton sees this one model alone, under a path without spaces wherever the repository lies.
+            models = self._folder.path / "models"
+            models.mkdir()
+            (models / model.name).symlink_to((repository / model.name).resolve(), target_is_directory=True)
+        except OSError as error:
+            self._folder.remove()
+            raise StartupError(f"can't prepare {self._folder.path} for Triton: {error}") from error
+
+    @property
+    def address(self) -> str:
+        """Where the child listens, or will: `host:port`."""
+        return f"{_HOST}:{self._port}"
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the child runs on, its log in it; gone after `close`."""
+        return self._folder.path
+
+    @property
+    def processes(self) -> Sequence[Process]:
+        """The processes at work, tritonserver first, then those that run the model."""
+        return self._processes
+
+    async def start(self) -> str:
+        """Return the address of the child once it has loaded the model and listens.
+
+        Raises:
+            StartupError: the child ended or took too long; the message has its last lines.
+        """
+        for attempt in range(1, _PORT_ATTEMPTS + 1):
+            self._port = free_port()
+            self._spawn()
+            try:
+                async with asyncio.timeout(self._startup_timeout_s):
+                    await self._until_listening()
+            except TimeoutError:
+                raise StartupError(
+                    f"tritonserver was not ready within triton.startup_timeout_s = {self._startup_timeout_s:g} s"
+                    f"{self.last_words()}"
+                ) from None
+            except StartupError:
+                # Between our choice of a port and Triton's use of it, somebody else may have taken it.
+                if attempt == _PORT_ATTEMPTS or not self._port_was_taken():
+                    raise
+                await self.stop()
+                continue
+            self._processes += [p for p in session_processes(self._processes[0].pid) if p != self._processes[0]]
+            break
+        return self.address
+
+    async def describe(self, connection: Connection, *, timeout_s: float) -> ServedModel:
+        """Return the model, as its files describe it."""
+        return self._model
+
+    def fault(self) -> str | None:
+        """Return what is wrong with a process of the child, None where all of them can work."""
+        for process in self._processes:
+            if fault := process.fault():
+                name = "tritonserver" if process == self._processes[0] else "the model's process"
+                return f"{name} {process.pid} is {fault}"
+        self._trim_log()
+        return None
+
+    def asleep(self) -> bool:
+        """Return True where no process of the child runs, or would if it had a processor."""
+        return all(process.asleep() for process in self._processes)
+
+    def last_words(self) -> str:
+        """Return the last lines of the child's log that tell of trouble, to end an error message with."""
+        text = self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
+        lines = [line for line in text.splitlines() if line.strip() and not _UNREMARKABLE.match(line)][-_LAST_LINES:]
+        return "; Triton's last lines:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
+
+    async def stop(self, *, grace_s: float = 0) -> None:
+        """End the child and all of its processes: by SIGTERM for `grace_s` seconds, then by SIGKILL."""
+        child, processes, self._processes = self._child, self._processes, []
+        if child is None:
+            return
+        try:
+            if grace_s > 0 and processes and processes[0].fault() is None:
+                child.terminate()
+                for _ in range(round(grace_s / _POLL_S)):
+                    if processes[0].fault():
+                        break
+                    await asyncio.sleep(_POLL_S)
+        finally:
+            # Before the child is waited for: until then its pid, which names the group, can't be another's.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+        while child.poll() is None:  # noqa: ASYNC110 - no event tells of a child's end
+            await asyncio.sleep(_POLL_S)
+        self._child = None
+        self._folder.remove_shared_memory()
+
+    def close(self) -> None:
+        """Remove what the child has left behind; it must have been stopped."""
+        self._folder.remove()
+
+    def _spawn(self) -> None:
+        command = [
+            *(sys.executable, "-I", "-S", launcher.__file__, str(os.getpid())),
+            str(self._installation.tritonserver),
+            f"--model-repository={self._folder.path / 'models'}",
+            f"--backend-directory={self._folder.path / 'backends'}",
+            "--model-control-mode=explicit",
+            f"--load-model={self._model.name}",
+            "--disable-auto-complete-config",
+            "--allow-http=false",
+            "--allow-metrics=false",
+            f"--grpc-address={_HOST}",
+            f"--grpc-port={self._port}",
+            "--pinned-memory-pool-byte-size=0",
+            "--exit-timeout-secs=3",
+            f"--backend-config=python,shm-region-prefix-name={self._folder.shared_memory_prefix}",
+        ]
+        # Appended to, so that cutting it short leaves no hole.
+        self._log.unlink(missing_ok=True)
+        with self._log.open("ab") as log:
+            self._child = subprocess.Popen(  # noqa: S603 - a list of arguments, and no shell
+                command,
+                env=self._installation.environment(),
+                cwd=self._folder.path,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # Its own session: Ctrl-C in the server's terminal doesn't reach it, and one signal ends all of it.
+                start_new_session=True,
+            )
+        process = find_process(self._child.pid)
+        if process is None:
+            raise StartupError("/proc is not mounted: the embedded Triton needs it")
+        self._processes = [process]
+
+    async def _until_listening(self) -> None:
+        while True:
+            if fault := self.fault():
+                raise StartupError(
+                    f"tritonserver could not load model {self._model.name} ({fault}): export it anew if its file is "
+                    f"damaged{self.last_words()}"
+                )
+            if self._processes[0].listens_on(self._port):
+                return
+            await asyncio.sleep(_POLL_S)
+
+    def _trim_log(self) -> None:
+        # Triton writes a line for some failed requests, and the server may run for years.
+        with contextlib.suppress(FileNotFoundError):
+            if self._log.stat().st_size > _LARGEST_LOG:
+                os.truncate(self._log, 0)
+
+    def _port_was_taken(self) -> bool:
+        return "already in use" in self.last_words().lower()
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        return int(probe.getsockname()[1])

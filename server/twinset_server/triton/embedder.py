@@ -1,0 +1,256 @@
+"""Embeds pictures with a model on Triton: the server's one way to vectors of pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from twinset.contract import ModelContract
+from twinset_server.config import TritonSettings
+from twinset_server.domain import Float32Array, UInt8Array
+from twinset_server.errors import DeadlineExceeded, EmbedderUnavailable, StartupError
+from twinset_server.triton.codec import BadReply
+from twinset_server.triton.connection import Connection
+from twinset_server.triton.embedded import EmbeddedTriton
+from twinset_server.triton.remote import RemoteTriton, list_remote_models
+from twinset_server.triton.served_model import ServedModel, list_models
+from twinset_server.triton.supervisor import RETRY_AFTER_S, Host, State, Supervisor
+from twinset_server.triton.transport import TimedOut, TransportError
+
+_LONGEST_WAIT_S = 5.0
+"""How long a call waits for a Triton that restarts, before its caller is told to come back."""
+
+
+class TritonEmbedder:
+    """Runs one model on Triton; see `ports.Embedder`.
+
+    Pictures go in requests of at most `max_batch`, with `max_in_flight` of them under way over all calls.
+    """
+
+    def __init__(self, supervisor: Supervisor, settings: TritonSettings) -> None:
+        self._supervisor = supervisor
+        self._settings = settings
+        self._in_flight = asyncio.Semaphore(settings.max_in_flight)
+
+    @property
+    def contract(self) -> ModelContract:
+        """What the model promises.
+
+        Raises:
+            EmbedderUnavailable: Triton runs elsewhere and hasn't been reached so far.
+        """
+        return self._supervisor.model.contract
+
+    @property
+    def outputs(self) -> Mapping[str, int]:
+        """The model's outputs by name, each with its dimension; raises like `contract`."""
+        return self._supervisor.model.outputs
+
+    @property
+    def state(self) -> State:
+        """How the model is now."""
+        return self._supervisor.state
+
+    async def embed(
+        self, pictures: UInt8Array, outputs: Sequence[str], *, timeout_s: float
+    ) -> Mapping[str, Float32Array]:
+        """Return the outputs named, one row per picture.
+
+        Args:
+            pictures: `[N, H, W, 3]` uint8 RGB, N at least 1 and of any size; H and W from the contract's pipeline.
+            outputs: names among `self.outputs`.
+            timeout_s: time left of the caller's deadline.
+        Returns:
+            Per output `[N, D]` float32, finite; unit rows where the output fills a cosine space.
+        Raises:
+            EmbedderUnavailable: Triton is unreachable, or the model is not healthy. It was asked twice by then.
+            DeadlineExceeded: `timeout_s` passed.
+            ValueError: the pictures have another shape or type, or an output doesn't exist: a defect of the caller.
+        """
+        model = self._supervisor.model
+        _check_arguments(model, pictures, outputs)
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
+        size = min(self._settings.max_batch, model.max_batch_size)
+        starts = range(0, len(pictures), size)
+        unasked = iter(starts)
+        parts: dict[int, dict[str, Float32Array]] = {}
+
+        async def work() -> None:
+            # Each worker takes the next part when it is free: a long call holds max_in_flight places in the queue
+            # for Triton, not one for each of its parts, and a short call beside it needn't wait for all of them.
+            for start in unasked:
+                parts[start] = await self._embed_part(model, pictures[start : start + size], outputs, deadline_s)
+
+        workers = min(self._settings.max_in_flight, len(starts))
+        if workers == 1:
+            await work()
+        else:
+            await _run_all(work() for _ in range(workers))
+        return {name: np.concatenate([parts[start][name] for start in starts]) for name in outputs}
+
+    async def _embed_part(
+        self, model: ServedModel, pictures: UInt8Array, outputs: Sequence[str], deadline_s: float
+    ) -> dict[str, Float32Array]:
+        """Return the rows of one request, asking again once: an embedding has no side effects."""
+        failures: list[Exception] = []
+        while len(failures) < 2:
+            # Waiting for a Triton that restarts takes no place from others.
+            await self._supervisor.ready(timeout_s=min(_left(deadline_s), _LONGEST_WAIT_S))
+            async with self._place(deadline_s):
+                connection = self._supervisor.connection
+                if connection is None:
+                    continue  # it went down while this request stood in the queue
+                try:
+                    return await self._ask(connection, model, pictures, outputs, deadline_s)
+                except (TransportError, BadReply) as error:
+                    self._supervisor.doubt(connection, str(error))
+                    failures.append(error)
+        raise EmbedderUnavailable(
+            f"Triton failed twice in a row ({failures[1]}): try again in a moment", RETRY_AFTER_S
+        ) from failures[1]
+
+    async def _ask(
+        self,
+        connection: Connection,
+        model: ServedModel,
+        pictures: UInt8Array,
+        outputs: Sequence[str],
+        deadline_s: float,
+    ) -> dict[str, Float32Array]:
+        timeout_s = min(_left(deadline_s), self._settings.request_timeout_s)
+        try:
+            rows = await connection.infer(model, pictures, outputs, timeout_s=timeout_s)
+        except TimedOut:
+            _left(deadline_s)  # the caller's time is over, and nothing speaks against Triton
+            raise
+        self._supervisor.succeeded()
+        return rows
+
+    @contextlib.asynccontextmanager
+    async def _place(self, deadline_s: float) -> AsyncIterator[None]:
+        """Hold one of the places for requests under way."""
+        try:
+            async with asyncio.timeout_at(deadline_s):
+                await self._in_flight.acquire()
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed while the pictures waited for Triton: give more time") from None
+        try:
+            yield
+        finally:
+            self._in_flight.release()
+
+
+@contextlib.asynccontextmanager
+async def open_embedder(
+    settings: TritonSettings,
+    *,
+    expected_fingerprint: str | None = None,
+    expected_model: str | None = None,
+    wait: bool = True,
+) -> AsyncIterator[TritonEmbedder]:
+    """Yield an embedder; start the embedded Triton where `settings.url` is unset, and end it afterwards.
+
+    Args:
+        settings: where Triton is and which model to use.
+        expected_fingerprint: a model with another one is refused.
+        expected_model: the model to use where the settings name none.
+        wait: return when the model is ready. Otherwise return at once, and `embed` raises EmbedderUnavailable
+            until it is.
+    Raises:
+        StartupError: no model can be chosen, Triton isn't installed, or it can't be made ready.
+    """
+    name = settings.model or expected_model
+    host: Host
+    model = None
+    if settings.url is None:
+        model = _choose_local(settings, name)
+        host = EmbeddedTriton(model, settings.model_repository, startup_timeout_s=settings.startup_timeout_s)
+    else:
+        host = RemoteTriton(settings.url, name)
+    supervisor = Supervisor(host, settings, model=model, expected_fingerprint=expected_fingerprint)
+    try:
+        await supervisor.open(wait=wait)
+        yield TritonEmbedder(supervisor, settings)
+    finally:
+        await supervisor.close()
+
+
+async def available_models(settings: TritonSettings) -> dict[str, ModelContract]:
+    """Return the contracts of the models that `settings.model` may name.
+
+    Raises:
+        StartupError: the Triton elsewhere doesn't answer.
+    """
+    if settings.url is None:
+        models, _ = list_models(settings.model_repository)
+    else:
+        connection = Connection(settings.url, "unary")
+        try:
+            models, _ = await list_remote_models(connection, timeout_s=settings.startup_timeout_s)
+        except TransportError as error:
+            raise StartupError(
+                f"the Triton at {settings.url} doesn't answer ({error}): start it, or correct triton.url"
+            ) from error
+        finally:
+            await connection.close()
+    return {name: model.contract for name, model in models.items()}
+
+
+def _choose_local(settings: TritonSettings, name: str | None) -> ServedModel:
+    repository = settings.model_repository
+    models, broken = list_models(repository)
+    problems = "".join(f"\n  {problem}" for problem in broken)
+    if name is not None:
+        if name in models:
+            return models[name]
+        raise StartupError(
+            f"the model repository {repository} holds no usable model {name!r}: choose among "
+            f"{', '.join(models) or 'none'} with --model NAME, or export it there{problems}"
+        )
+    if len(models) == 1:
+        return next(iter(models.values()))
+    if models:
+        raise StartupError(
+            f"the model repository {repository} holds several models: say which with --model NAME, NAME being one of "
+            f"{', '.join(models)}"
+        )
+    raise StartupError(
+        f"the model repository {repository} holds no model: make one with "
+        f"`twinset-exporter export efficientnet_lite0 --repository {repository}`{problems}"
+    )
+
+
+def _check_arguments(model: ServedModel, pictures: UInt8Array, outputs: Sequence[str]) -> None:
+    pipeline = model.contract.pipeline
+    expected = (pipeline.height, pipeline.width, 3)
+    if pictures.ndim != 4 or pictures.shape[1:] != expected or not len(pictures) or pictures.dtype != np.uint8:
+        raise ValueError(
+            f"pictures are {pictures.dtype} {pictures.shape}, expected uint8 [N, {expected}], N at least 1"
+        )
+    if unknown := set(outputs) - model.outputs.keys():
+        raise ValueError(f"the model {model.name} has no outputs {sorted(unknown)}: it has {sorted(model.outputs)}")
+
+
+async def _run_all(works: Iterable[Coroutine[None, None, None]]) -> None:
+    """Run the coroutines side by side; the first failure cancels the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for work in works:
+                group.create_task(work)
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
+
+
+def _left(deadline_s: float) -> float:
+    """Return the seconds left.
+
+    Raises:
+        DeadlineExceeded: there are none.
+    """
+    left_s = deadline_s - asyncio.get_running_loop().time()
+    if left_s <= 0:
+        raise DeadlineExceeded("the deadline passed before Triton answered: give more time, or send fewer pictures")
+    return left_s

@@ -1,0 +1,56 @@
+"""Whether a model is well: by its known answer, compared by value.
+
+Triton's own readiness says yes for a model whose process is dead, and for one whose tensors come out corrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from twinset.contract import KnownAnswer, known_input
+from twinset_server.domain import Float32Array
+from twinset_server.triton.connection import Connection
+from twinset_server.triton.served_model import ServedModel
+
+
+class WrongAnswer(Exception):
+    """The model answers, but not what its contract says."""
+
+
+class HealthCheck:
+    """Asks a model for its known answer."""
+
+    def __init__(self, model: ServedModel) -> None:
+        pipeline, known = model.contract.pipeline, model.contract.known_answer
+        self._model = model
+        self._known = known
+        self._pictures = known_input(known.seed, known.count, pipeline.height, pipeline.width)
+
+    async def verify(self, connection: Connection, *, timeout_s: float) -> None:
+        """Return where the whole known answer is right.
+
+        Raises:
+            WrongAnswer, BadReply: it isn't.
+            TransportError: there is no reply.
+        """
+        await self._ask(connection, self._known, timeout_s)
+
+    async def probe(self, connection: Connection, *, timeout_s: float) -> None:
+        """Return where the answer to the first known picture is right; raises like `verify`, and costs less."""
+        first = {name: values[:1] for name, values in self._known.values.items()}
+        await self._ask(connection, dataclasses.replace(self._known, count=1, values=first), timeout_s)
+
+    async def _ask(self, connection: Connection, known: KnownAnswer, timeout_s: float) -> None:
+        names = list(known.values)
+        parts: list[dict[str, Float32Array]] = []
+        for start in range(0, known.count, self._model.max_batch_size):
+            pictures = self._pictures[start : min(start + self._model.max_batch_size, known.count)]
+            parts.append(await connection.infer(self._model, pictures, names, timeout_s=timeout_s))
+        answer = {name: np.concatenate([part[name] for part in parts]) for name in names}
+        if mismatch := known.mismatch(answer):
+            raise WrongAnswer(
+                f"model {self._model.name} doesn't give its known answer: {mismatch}; its files and its config don't "
+                "belong together, or its runtime is broken: export it anew with twinset-exporter"
+            )

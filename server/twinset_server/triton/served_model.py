@@ -1,0 +1,98 @@
+"""A model as Triton serves it: its contract together with the sizes that requests must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from twinset.contract import INPUT, ContractError, Metric, ModelContract
+
+CONFIG = "config.pbtxt"
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """What the server knows of the model.
+
+    `outputs` maps each output to its dimension. `max_batch_size` is the most pictures that one request may carry.
+    """
+
+    name: str
+    contract: ModelContract
+    outputs: Mapping[str, int]
+    max_batch_size: int
+
+    @property
+    def unit_outputs(self) -> frozenset[str]:
+        """Names of the outputs whose rows have unit length."""
+        return frozenset(space.output for space in self.contract.spaces if space.metric is Metric.COSINE)
+
+    @classmethod
+    def from_config(cls, config: model_config_pb2.ModelConfig) -> ServedModel:
+        """Return the model that Triton's `config` describes.
+
+        Raises:
+            ContractError: the contract is missing or malformed, or the tensors of the config don't fit it.
+        """
+        contract = ModelContract.from_parameters(
+            {key: parameter.string_value for key, parameter in config.parameters.items()}
+        )
+        if config.max_batch_size < 1:
+            raise ContractError(f"max_batch_size is {config.max_batch_size}: it must be at least 1")
+        expected = [contract.pipeline.height, contract.pipeline.width, 3]
+        inputs = [(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in config.input]
+        if inputs != [(INPUT, model_config_pb2.TYPE_UINT8, expected)]:
+            raise ContractError(f"the input must be {INPUT!r}, TYPE_UINT8, dims {expected}, and the only one")
+        outputs = {}
+        for tensor in config.output:
+            dims = list(tensor.dims)
+            if tensor.data_type != model_config_pb2.TYPE_FP32 or len(dims) != 1 or dims[0] < 1:
+                raise ContractError(f"output {tensor.name!r} must be TYPE_FP32 with one fixed dimension, not {dims}")
+            outputs[tensor.name] = dims[0]
+        for space in contract.spaces:
+            if outputs.get(space.output) != space.dimension:
+                raise ContractError(
+                    f"space {space.name!r} needs an output {space.output!r} of dimension {space.dimension}; "
+                    f"the outputs are {outputs}"
+                )
+        unknown = contract.known_answer.values.keys() - outputs.keys()
+        if unknown:
+            raise ContractError(f"the known answer has outputs that the model lacks: {sorted(unknown)}")
+        return cls(config.name, contract, outputs, config.max_batch_size)
+
+
+def read_model(folder: Path) -> ServedModel:
+    """Return the model in `folder` of a repository.
+
+    Raises:
+        ContractError: `config.pbtxt` can't be read or is no contract of ours; the message names the file.
+    """
+    path = folder / CONFIG
+    try:
+        config = text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+        # Triton takes an empty name for the folder's, and refuses any other.
+        if config.name not in ("", folder.name):
+            raise ContractError(f"the model is named {config.name!r}, its folder {folder.name!r}: they must agree")
+        config.name = folder.name
+        return ServedModel.from_config(config)
+    except (ContractError, OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise ContractError(f"{path}: {error}") from error
+
+
+def list_models(repository: Path) -> tuple[dict[str, ServedModel], list[ContractError]]:
+    """Return the models of a local repository by name, and what is wrong with each folder that holds a broken one.
+
+    A folder without a `config.pbtxt` is no model, and a name that begins with a dot is one being written.
+    """
+    models: dict[str, ServedModel] = {}
+    broken: list[ContractError] = []
+    for path in sorted(repository.glob(f"[!.]*/{CONFIG}")):
+        try:
+            models[path.parent.name] = read_model(path.parent)
+        except ContractError as error:
+            broken.append(error)
+    return models, broken

@@ -1,0 +1,96 @@
+"""The whole service as a user runs it: an exported backbone, the real tritonserver, a server process."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from twinset import Client
+
+BIN = Path(sys.executable).parent
+SAMPLES = Path(__file__).parents[2] / "samples" / "fashion-mnist"
+
+
+@dataclass
+class Server:
+    """A running `twinset-server serve`."""
+
+    address: str
+    process: subprocess.Popen[str]
+    log: Path
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a model repository with EfficientNet-Lite0, exported as a user would."""
+    folder = tmp_path_factory.mktemp("model_repository")
+    command = [BIN / "twinset-exporter", "export", "efficientnet_lite0", "--repository", folder]
+    subprocess.run(command, check=True, timeout=300)
+    return folder
+
+
+Start = Callable[[Path], Server]
+
+
+@pytest.fixture(scope="session")
+def start(repository: Path) -> Iterator[Start]:
+    """Return a function that starts a server on a catalogue folder; all are stopped in the end."""
+    with ExitStack() as stack:
+
+        def _start(data: Path) -> Server:
+            log = data.with_suffix(".log")
+            command = [BIN / "twinset-server", "serve", "--port", "0", "--data", data, "--model-repository", repository]
+            errors = stack.enter_context(log.open("a"))
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+            stack.callback(_stop, process)
+            for line in process.stdout or ():
+                if found := re.search(r"twinset serves on (\S+)", line):
+                    return Server(found[1], process, log)
+            raise RuntimeError(f"the server did not start: {log.read_text()}")
+
+        yield _start
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    process.wait(timeout=30)
+    if process.stdout:
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def server(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """Return a server that holds the first pictures of the samples, by ten labels."""
+    running = start(tmp_path_factory.mktemp("shared") / "data")
+    put = run("--server", running.address, "put", SAMPLES, "--attributes", SAMPLES / "labels.csv")
+    assert put.returncode == 0, put.stderr
+    return running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """Return a client of the shared server."""
+    with Client(server.address) as opened:
+        yield opened
+
+
+def run(*arguments: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run `twinset` as a user would."""
+    return subprocess.run([BIN / "twinset", *arguments], check=False, capture_output=True, text=True, timeout=timeout_s)
+
+
+@pytest.fixture(scope="session")
+def twinset() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs `twinset` as a user would."""
+    return run

@@ -1,0 +1,361 @@
+"""A twinset server in this process: a dict for a catalogue, the mean colours of a picture's quarters for a model."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import grpc
+import numpy as np
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from numpy.typing import NDArray
+
+from twinset.images import PictureError, PicturePipeline, decode, read_header
+from twinset.v1 import (
+    catalog_pb2,
+    catalog_pb2_grpc,
+    embedding_pb2,
+    embedding_pb2_grpc,
+    recommender_pb2,
+    recommender_pb2_grpc,
+)
+
+FINGERPRINT = "ab" * 32
+MODEL = "quarters-abababab"
+DIMENSION = 12
+
+_PIPELINE = PicturePipeline(2, 2)
+
+
+class Refusal(Exception):
+    """A status with its details, for a call or for one element."""
+
+    def __init__(self, code: int, message: str, reason: str, *details: Any) -> None:
+        super().__init__(message)
+        info = error_details_pb2.ErrorInfo(reason=reason, domain="twinset")
+        self.status = status_pb2.Status(code=code, message=message)
+        for detail in (info, *details):
+            packed = any_pb2.Any()
+            packed.Pack(detail)
+            self.status.details.append(packed)
+
+
+def invalid(field: str, message: str) -> Refusal:
+    violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
+    bad = error_details_pb2.BadRequest(field_violations=[violation])
+    return Refusal(code_pb2.INVALID_ARGUMENT, f"{field}: {message}", "INVALID_REQUEST", bad)
+
+
+def not_found(item_id: str) -> Refusal:
+    resource = error_details_pb2.ResourceInfo(resource_type="item", resource_name=item_id)
+    return Refusal(code_pb2.NOT_FOUND, f"no item {item_id!r}", "ITEM_NOT_FOUND", resource)
+
+
+def unavailable(seconds: int) -> Refusal:
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.seconds = seconds
+    return Refusal(code_pb2.UNAVAILABLE, "Triton can't be reached", "EMBEDDER_UNAVAILABLE", retry)
+
+
+def internal(request_id: str) -> Refusal:
+    request = error_details_pb2.RequestInfo(request_id=request_id)
+    return Refusal(code_pb2.INTERNAL, "twinset has a defect", "INTERNAL", request)
+
+
+def embed(content: bytes) -> NDArray[np.float32]:
+    """Return `[12]` float32 of unit length; the oracle of every expectation about neighbours."""
+    colours = decode(content, _PIPELINE).astype(np.float32).ravel() + 1
+    unit: NDArray[np.float32] = colours / np.linalg.norm(colours)
+    return unit
+
+
+class FakeServer(
+    embedding_pb2_grpc.EmbeddingServiceServicer,
+    catalog_pb2_grpc.CatalogServiceServicer,
+    recommender_pb2_grpc.RecommenderServiceServicer,
+):
+    """Listens on a free port of loopback while its context lasts.
+
+    Attributes:
+        items: the catalogue, by id.
+        puts: sizes of the messages that PutItems got.
+        calls: names of the unary calls, in order.
+        refusals: what the next unary calls end in, first one first.
+        break_stream_after: messages that a stream answers before it breaks.
+        recommend_refusals: what the next Recommend calls end in.
+        put_refusals: what the next puts of an item end in, by id, first one first.
+        silent_after: messages that a stream answers before it takes requests and answers nothing.
+        fell_silent: set once it does.
+    """
+
+    def __init__(self) -> None:
+        self.items: dict[str, catalog_pb2.Item] = {}
+        self.contents: dict[str, dict[str, bytes]] = {}
+        self.puts: list[int] = []
+        self.calls: list[str] = []
+        self.refusals: list[Refusal] = []
+        self.break_stream_after: int | None = None
+        self.recommend_refusals: list[Refusal] = []
+        self.put_refusals: dict[str, list[Refusal]] = {}
+        self.silent_after: int | None = None
+        self.fell_silent = threading.Event()
+        self.stores_pictures = True
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+        self._sequence = 0
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._grpc = grpc.server(
+            futures.ThreadPoolExecutor(max_workers=8),
+            options=[("grpc.max_receive_message_length", 24 * 1024 * 1024), ("grpc.so_reuseport", 0)],
+        )
+        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(self, self._grpc)
+        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(self, self._grpc)
+        recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(self, self._grpc)
+        self.address = f"127.0.0.1:{self._grpc.add_insecure_port('127.0.0.1:0')}"
+
+    def __enter__(self) -> Self:
+        self._grpc.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._closing.set()
+        self._grpc.stop(0).wait()
+
+    def put_vectorless(self, item_id: str) -> None:
+        """Store an item that has neither picture nor vector."""
+        self._put(catalog_pb2.Item(id=item_id))
+
+    def _begin(self, context: grpc.ServicerContext, name: str) -> None:
+        with self._lock:
+            self.calls.append(name)
+            refusal = self.refusals.pop(0) if self.refusals else None
+        if refusal is not None:
+            _abort(context, refusal)
+
+    def _stream(self, context: grpc.ServicerContext, requests: Iterator[Any]) -> Iterator[Any]:
+        for place, request in enumerate(requests):
+            if place == self.break_stream_after:
+                _abort(context, unavailable(1))
+            if place == self.silent_after:
+                self.fell_silent.set()
+                self._closing.wait(30)
+            yield request
+
+    # EmbeddingService
+
+    def _embed(self, pictures: Sequence[bytes], outputs: Sequence[str]) -> Iterator[embedding_pb2.EmbedResult]:
+        for place, content in enumerate(pictures):
+            try:
+                values = embed(content)
+            except PictureError as error:
+                yield embedding_pb2.EmbedResult(error=invalid(f"pictures[{place}]", str(error)).status)
+                continue
+            vector = embedding_pb2.Vector(space="visual", values=values.tobytes(), fingerprint=FINGERPRINT)
+            features = embedding_pb2.Vector(values=(values * 2).tobytes(), fingerprint=FINGERPRINT)
+            named = [
+                embedding_pb2.Output(name=name, vector=vector if name == "embedding" else features)
+                for name in outputs or ["embedding"]
+            ]
+            yield embedding_pb2.EmbedResult(embedding=embedding_pb2.Embedding(outputs=named))
+
+    def Embed(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self._begin(context, "Embed")
+        if unknown := set(request.outputs) - {"embedding", "features"}:
+            _abort(context, invalid("outputs", f"no output {unknown.pop()!r}; there are embedding, features"))
+        results = self._embed(request.pictures, request.outputs)
+        return embedding_pb2.EmbedResponse(results=results, model=MODEL, fingerprint=FINGERPRINT)
+
+    def StreamEmbed(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        outputs: list[str] = []
+        for place, request in enumerate(self._stream(context, requests)):
+            if place and request.outputs:
+                _abort(context, invalid("outputs", "only the first message may name outputs"))
+            outputs = outputs or list(request.outputs)
+            results = self._embed(request.pictures, outputs)
+            yield embedding_pb2.StreamEmbedResponse(results=results, model=MODEL, fingerprint=FINGERPRINT)
+
+    # CatalogService
+
+    def _put(self, item: catalog_pb2.Item) -> catalog_pb2.PutItemResult:
+        if self.put_refusals.get(item.id):
+            return catalog_pb2.PutItemResult(id=item.id, error=self.put_refusals[item.id].pop(0).status)
+        stored = catalog_pb2.Item()
+        stored.CopyFrom(item)
+        contents: dict[str, bytes] = {}
+        vector = None
+        for place, picture in enumerate(stored.pictures):
+            try:
+                header = read_header(picture.content)
+                vector = embed(picture.content) if vector is None else vector
+            except PictureError as error:
+                refusal = invalid(f"pictures[{place}].content", str(error))
+                return catalog_pb2.PutItemResult(id=item.id, error=refusal.status)
+            picture.id = picture.id or str(place)
+            contents[picture.id] = picture.content
+            picture.media_type, picture.width, picture.height = header.media_type, header.width, header.height
+            picture.sha256 = hashlib.sha256(picture.content).hexdigest()
+            picture.size_bytes, picture.stored = len(picture.content), self.stores_pictures
+            picture.ClearField("content")
+        for brought in stored.vectors:
+            vector = np.frombuffer(brought.values, "<f4").astype(np.float32)
+        with self._lock:
+            self._sequence += 1
+            stored.sequence, stored.etag = self._sequence, f"etag{self._sequence}"
+            stored.create_time.GetCurrentTime()
+            stored.update_time.CopyFrom(stored.create_time)
+            self.items[item.id], self.contents[item.id] = stored, contents
+            self._vectors.pop(item.id, None)
+            if vector is not None:
+                self._vectors[item.id] = vector
+        receipt = catalog_pb2.PutReceipt(etag=stored.etag, sequence=stored.sequence)
+        return catalog_pb2.PutItemResult(id=item.id, receipt=receipt)
+
+    def PutItems(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        for request in self._stream(context, requests):
+            self.puts.append(len(request.items))
+            yield catalog_pb2.PutItemsResponse(results=[self._put(item) for item in request.items])
+
+    def GetItem(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self._begin(context, "GetItem")
+        if request.id not in self.items:
+            _abort(context, not_found(request.id))
+        view = request.view or catalog_pb2.ITEM_VIEW_FULL
+        return catalog_pb2.GetItemResponse(item=_seen(self.items[request.id], view))
+
+    def BatchGetItems(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self._begin(context, "BatchGetItems")
+        if not 1 <= len(request.ids) <= (100 if request.view == catalog_pb2.ITEM_VIEW_FULL else 1000):
+            _abort(context, invalid("ids", f"{len(request.ids)} ids in one call"))
+        view = request.view or catalog_pb2.ITEM_VIEW_BASIC
+        return catalog_pb2.BatchGetItemsResponse(
+            results=[
+                catalog_pb2.BatchGetItemResult(item=_seen(self.items[item_id], view))
+                if item_id in self.items
+                else catalog_pb2.BatchGetItemResult(error=not_found(item_id).status)
+                for item_id in request.ids
+            ]
+        )
+
+    def ListItems(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self._begin(context, "ListItems")
+        ids = sorted((item_id for item_id in self.items if item_id > request.page_token), key=str.encode)
+        page = ids[: request.page_size or 100]
+        view = request.view or catalog_pb2.ITEM_VIEW_BASIC
+        return catalog_pb2.ListItemsResponse(
+            items=[_seen(self.items[item_id], view) for item_id in page],
+            next_page_token=page[-1] if len(page) < len(ids) else "",
+        )
+
+    def DeleteItem(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self._begin(context, "DeleteItem")
+        if self.items.pop(request.id, None) is None:
+            _abort(context, not_found(request.id))
+        self._vectors.pop(request.id, None)
+        self._sequence += 1
+        return catalog_pb2.DeleteItemResponse(sequence=self._sequence)
+
+    def GetPicture(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        self._begin(context, "GetPicture")
+        if request.item_id not in self.items:
+            _abort(context, not_found(request.item_id))
+        if not self.stores_pictures:
+            _abort(context, Refusal(code_pb2.FAILED_PRECONDITION, "no contents are kept", "PICTURE_NOT_STORED"))
+        pictures = self.items[request.item_id].pictures
+        picture = next((p for p in pictures if request.picture_id in ("", p.id)), None)
+        if picture is None:
+            _abort(context, not_found(request.item_id))
+        content = self.contents[request.item_id][picture.id]
+        half = len(content) // 2
+        yield catalog_pb2.GetPictureResponse(picture=picture, chunk=content[:half])
+        yield catalog_pb2.GetPictureResponse(chunk=content[half:])
+
+    def GetCatalog(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self._begin(context, "GetCatalog")
+        return catalog_pb2.GetCatalogResponse(
+            item_count=len(self.items),
+            picture_count=sum(len(item.pictures) for item in self.items.values()),
+            spaces=[
+                catalog_pb2.Space(
+                    name="visual",
+                    dimension=DIMENSION,
+                    metric=embedding_pb2.METRIC_COSINE,
+                    fingerprint=FINGERPRINT,
+                    model=MODEL,
+                    vector_count=len(self._vectors),
+                    index_generation=1,
+                )
+            ],
+            sequence=self._sequence,
+            server_version="0.1.0",
+        )
+
+    # RecommenderService
+
+    def Recommend(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self._begin(context, "Recommend")
+        if self.recommend_refusals:
+            _abort(context, self.recommend_refusals.pop(0))
+        (example,) = request.examples
+        excluded = set(request.exclude)
+        match example.WhichOneof("example"):
+            case "item_id":
+                if example.item_id not in self.items:
+                    _abort(context, not_found(example.item_id))
+                if example.item_id not in self._vectors:
+                    _abort(context, Refusal(code_pb2.FAILED_PRECONDITION, "no vector", "ITEM_HAS_NO_VECTOR"))
+                query = self._vectors[example.item_id]
+                excluded.add(example.item_id)
+            case "picture":
+                try:
+                    query = embed(example.picture)
+                except PictureError as error:
+                    _abort(context, invalid("examples[0].picture", str(error)))
+            case _:
+                query = np.frombuffer(example.vector.values, "<f4").astype(np.float32)
+                if len(query) != DIMENSION:
+                    _abort(context, invalid("examples[0].vector.values", f"{len(query)} components, not {DIMENSION}"))
+        if not 1 <= request.k <= 1000:
+            _abort(context, invalid("k", f"{request.k} is not 1 to 1,000"))
+        scores = {i: float(v @ query) for i, v in self._vectors.items() if i not in excluded}
+        best = sorted(scores, key=lambda item_id: (-scores[item_id], item_id.encode()))[: request.k]
+        view = request.view or catalog_pb2.ITEM_VIEW_ID
+        return recommender_pb2.RecommendResponse(
+            recommendations=[
+                recommender_pb2.Recommendation(
+                    item=_seen(self.items[i], view), score=scores[i], distance=1 - scores[i], picture_id="0"
+                )
+                for i in best
+            ],
+            exact=True,
+            candidates_examined=len(scores),
+            space="visual",
+            fingerprint=FINGERPRINT,
+            metric=embedding_pb2.METRIC_COSINE,
+            sequence=self._sequence,
+        )
+
+
+def _seen(item: catalog_pb2.Item, view: int) -> catalog_pb2.Item:
+    if view == catalog_pb2.ITEM_VIEW_ID:
+        return catalog_pb2.Item(id=item.id)
+    seen = catalog_pb2.Item()
+    seen.CopyFrom(item)
+    if view == catalog_pb2.ITEM_VIEW_BASIC:
+        seen.ClearField("vectors")
+    return seen
+
+
+def _abort(context: grpc.ServicerContext, refusal: Refusal) -> NoReturn:
+    context.abort_with_status(rpc_status.to_status(refusal.status))
+    raise AssertionError("abort_with_status raises")

@@ -1,0 +1,30 @@
+import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from twinset_server.catalog import attributes
+from twinset_server.errors import InvalidRequest
+
+VALUES = st.one_of(
+    st.text(),
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.lists(st.text()).map(tuple),
+    st.datetimes(timezones=st.just(datetime.UTC)),
+)
+
+
+@given(st.dictionaries(st.text(), VALUES))
+def test_what_is_encoded_is_decoded_with_its_type(document: dict[str, attributes.Attribute]) -> None:
+    decoded = attributes.decode(attributes.encode(document))
+    assert decoded == document
+    assert [type(value) for value in decoded.values()] == [type(value) for value in document.values()]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), datetime.datetime(2026, 1, 1), None, ["a"], ("a", 1)])
+def test_what_is_no_attribute_is_refused_by_name(value: object) -> None:
+    with pytest.raises(InvalidRequest, match="attributes\\['size'\\]"):
+        attributes.encode({"size": value})  # type: ignore[dict-item]

@@ -1,0 +1,125 @@
+"""Pictures of all callers share batches, and each caller gets what is theirs."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from fakes.embedder import FakeEmbedder
+from fakes.pictures import BLUE, GREEN, RED, TEXT, png
+from twinset_server.domain import Float32Array, UInt8Array
+from twinset_server.embedding import PictureEmbedder
+from twinset_server.errors import BadPicture, DeadlineExceeded, EmbedderUnavailable, InvalidRequest
+
+NAMES = ("embedding",)
+
+
+class Recorder(FakeEmbedder):
+    """Remembers the size of every request, and how many were under way together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self.outputs_asked: list[tuple[str, ...]] = []
+        self.peak = 0
+        self._under_way = 0
+
+    async def embed(
+        self, pictures: UInt8Array, outputs: Sequence[str], *, timeout_s: float
+    ) -> Mapping[str, Float32Array]:
+        self.sizes.append(len(pictures))
+        self.outputs_asked.append(tuple(outputs))
+        self._under_way += 1
+        self.peak = max(self.peak, self._under_way)
+        try:
+            return await super().embed(pictures, outputs, timeout_s=timeout_s)
+        finally:
+            self._under_way -= 1
+
+
+@pytest.fixture
+def embedder() -> Recorder:
+    return Recorder()
+
+
+async def test_each_picture_gets_its_own_vector(pictures: PictureEmbedder) -> None:
+    contents = [png(RED), png(GREEN), png(BLUE), png(RED)] * 5
+    together = await pictures.embed(contents, NAMES, timeout_s=5)
+    for content, outputs in zip(contents, together, strict=True):
+        (alone,) = await pictures.embed([content], NAMES, timeout_s=5)
+        np.testing.assert_array_equal(outputs["embedding"], alone["embedding"])
+
+
+async def test_a_bad_picture_fails_alone(pictures: PictureEmbedder) -> None:
+    results = await pictures.embed([png(RED), TEXT, png(BLUE)], NAMES, timeout_s=5)
+    assert isinstance(results[1], BadPicture)
+    assert not isinstance(results[0], Exception)
+    assert not isinstance(results[2], Exception)
+
+
+async def test_a_lone_picture_waits_for_nobody(pictures: PictureEmbedder, embedder: Recorder) -> None:
+    await pictures.embed([png(RED)], NAMES, timeout_s=5)
+    assert embedder.sizes == [1]
+
+
+async def test_what_waits_leaves_in_full_batches_and_no_more_than_allowed_are_under_way(
+    pictures: PictureEmbedder, embedder: Recorder
+) -> None:
+    embedder.delay_s = 0.05
+    await asyncio.gather(*(pictures.embed([png(RED)], NAMES, timeout_s=5) for _ in range(16)))
+    assert sum(embedder.sizes) == 16
+    assert max(embedder.sizes) == 4
+    assert embedder.peak == 2
+
+
+async def test_pictures_that_want_other_outputs_leave_in_other_batches(
+    pictures: PictureEmbedder, embedder: Recorder
+) -> None:
+    embedder.delay_s = 0.02
+    wants = [("embedding",), ("features",)] * 6
+    results = await asyncio.gather(*(pictures.embed([png(RED)], names, timeout_s=5) for names in wants))
+    assert [tuple(outputs) for (outputs,) in results] == wants
+    assert set(embedder.outputs_asked) == {("embedding",), ("features",)}
+
+
+async def test_no_time_left_is_an_error_of_the_picture(pictures: PictureEmbedder, embedder: Recorder) -> None:
+    embedder.delay_s = 1
+    (result,) = await pictures.embed([png(RED)], NAMES, timeout_s=0.01)
+    assert isinstance(result, DeadlineExceeded)
+
+
+async def test_a_picture_whose_caller_left_is_never_embedded(pictures: PictureEmbedder, embedder: Recorder) -> None:
+    embedder.delay_s = 0.2
+    first = [asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=5)) for _ in range(2)]
+    await asyncio.sleep(0.1)  # both places are taken
+    gone = [asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=5)) for _ in range(4)]
+    await asyncio.sleep(0.05)
+    for task in gone:
+        task.cancel()
+    await asyncio.gather(*first)
+    await asyncio.sleep(0)
+    assert sum(embedder.sizes) == 2
+
+
+async def test_an_embedder_that_is_down_is_an_error_of_each_picture_and_recovers(
+    pictures: PictureEmbedder, embedder: Recorder
+) -> None:
+    embedder.down = True
+    results = await pictures.embed([png(RED), png(BLUE)], NAMES, timeout_s=5)
+    assert all(isinstance(result, EmbedderUnavailable) for result in results)
+    embedder.down = False
+    (result,) = await pictures.embed([png(RED)], NAMES, timeout_s=5)
+    assert not isinstance(result, Exception)
+
+
+def test_no_outputs_asked_for_means_those_that_fill_a_space() -> None:
+    async def choose() -> tuple[str, ...]:
+        opened = PictureEmbedder(FakeEmbedder(), max_batch=1, max_in_flight=1, max_pictures=1)
+        with pytest.raises(InvalidRequest, match="no output 'nose'; it has features, embedding"):
+            opened.choose_outputs(["features", "nose"])
+        chosen = opened.choose_outputs([])
+        opened.close()
+        return chosen
+
+    assert asyncio.run(choose()) == ("embedding",)
