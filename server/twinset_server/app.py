@@ -8,15 +8,14 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from twinset_server.catalog import open_catalog
+from twinset.contract import ModelContract
+from twinset_server.catalog import SqliteCatalog, open_catalog
 from twinset_server.config import Settings
-from twinset_server.domain import Space
+from twinset_server.domain import VISUAL, Space
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import StartupError
 from twinset_server.rpc.server import RpcServer
 from twinset_server.triton import open_embedder
-
-VISUAL = "visual"
 
 _log = logging.getLogger(__name__)
 
@@ -41,18 +40,13 @@ async def running(settings: Settings) -> AsyncIterator[int]:
             )
         )
         if visual is None:
-            contract = embedder.contract
-            filled = contract.space(VISUAL)
-            if filled is None:
-                raise StartupError(f"the model {contract.model} fills no space {VISUAL!r}: choose another with --model")
-            await catalog.add_space(
-                Space(filled.name, filled.dimension, filled.metric, contract.fingerprint, contract.model)
-            )
+            await _add_spaces(catalog, embedder.contract)
         pictures = PictureEmbedder(
             embedder,
             max_batch=settings.triton.max_batch,
             max_in_flight=settings.triton.max_in_flight,
             max_pictures=settings.server.max_pictures_in_flight,
+            max_waiting_bytes=settings.server.max_waiting_bytes,
             decode_threads=settings.server.decode_threads,
         )
         stack.callback(pictures.close)
@@ -63,16 +57,43 @@ async def running(settings: Settings) -> AsyncIterator[int]:
 
 
 async def serve(settings: Settings, ready: Callable[[int], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `ready` is called with the port once calls are taken.
+    """Serve until SIGTERM or SIGINT, which may come during the start already; `ready` is told the port after it.
 
     Raises:
         StartupError: a part can't start; the message says what to do.
     """
     stopped = asyncio.Event()
+    serving = False
+
+    async def run() -> None:
+        nonlocal serving
+        async with running(settings) as port:
+            serving = True
+            ready(port)
+            await stopped.wait()
+            _log.info("stopping: calls in flight get %.0f s", settings.server.drain_s)
+
+    task = asyncio.create_task(run())
+
+    def stop() -> None:
+        stopped.set()
+        if not serving:
+            task.cancel()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    async with running(settings) as port:
-        ready(port)
-        await stopped.wait()
-        _log.info("stopping: calls in flight get %.0f s", settings.server.drain_s)
+        loop.add_signal_handler(number, stop)
+    try:
+        await task
+    except asyncio.CancelledError:
+        _log.info("stopped while starting")
+
+
+async def _add_spaces(catalog: SqliteCatalog, contract: ModelContract) -> None:
+    """Give an empty catalogue the spaces that the model fills."""
+    if contract.space(VISUAL) is None:
+        raise StartupError(f"the model {contract.model} fills no space {VISUAL!r}: choose another with --model")
+    for filled in contract.spaces:
+        await catalog.add_space(
+            Space(filled.name, filled.dimension, filled.metric, contract.fingerprint, contract.model)
+        )

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from twinset.contract import Metric
+from twinset_server.domain import VISUAL
 from twinset_server.errors import StartupError
 
 
@@ -29,6 +30,11 @@ class ServerSettings(_Section):
     decode_threads: int = Field(0, ge=0, description="Threads that decode pictures; 0 means one a core.")
     max_pictures_in_flight: int = Field(
         512, ge=1, description="Pictures decoded or embedded at a time, over all calls."
+    )
+    max_waiting_bytes: int = Field(
+        512 << 20,
+        ge=32 << 20,
+        description="Bytes of encoded pictures held over all calls; more are refused.",
     )
     drain_s: float = Field(10.0, ge=0, description="Seconds that calls in flight get at SIGTERM.")
 
@@ -72,6 +78,13 @@ class Settings(BaseSettings):
     triton: TritonSettings = TritonSettings()
     store: StoreSettings = StoreSettings()
     spaces: dict[str, ExternalSpace] = Field(default_factory=dict, description="External spaces by name.")
+
+    @field_validator("spaces")
+    @classmethod
+    def _check_names(cls, spaces: dict[str, ExternalSpace]) -> dict[str, ExternalSpace]:
+        if VISUAL in spaces:
+            raise ValueError(f"the space {VISUAL!r} is filled by the model: give yours another name")
+        return spaces
 
     @classmethod
     def settings_customise_sources(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from twinset.contract import Metric
 
 __all__ = [
+    "VISUAL",
     "Attribute",
     "CatalogStatus",
     "Float32Array",
@@ -41,6 +42,10 @@ UInt8Array = NDArray[np.uint8]
 
 Attribute = str | int | float | bool | tuple[str, ...] | datetime.datetime
 """A typed attribute: text, whole number, number, truth, several texts, or a time in UTC."""
+
+
+VISUAL = "visual"
+"""The space of look-alikes: what pictures are embedded into, and what is searched unless another is named."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,14 @@ import numpy as np
 
 from twinset import images
 from twinset_server.domain import Float32Array, UInt8Array
-from twinset_server.errors import BadPicture, DeadlineExceeded, EmbedderUnavailable, InvalidRequest, TwinsetError
+from twinset_server.errors import (
+    BadPicture,
+    DeadlineExceeded,
+    EmbedderUnavailable,
+    InvalidRequest,
+    TooManyPictures,
+    TwinsetError,
+)
 from twinset_server.ports import Embedder
 
 Outputs = Mapping[str, Float32Array]
@@ -36,17 +43,25 @@ class PictureEmbedder:
     """Embeds encoded pictures with one model."""
 
     def __init__(
-        self, embedder: Embedder, *, max_batch: int, max_in_flight: int, max_pictures: int, decode_threads: int = 0
+        self,
+        embedder: Embedder,
+        *,
+        max_batch: int,
+        max_in_flight: int,
+        max_pictures: int,
+        max_waiting_bytes: int,
+        decode_threads: int = 0,
     ) -> None:
         """Use `embedder` for requests of up to `max_batch` pictures, `max_in_flight` at a time.
 
-        `max_pictures` bounds the pictures that are decoded or under way over all calls; `decode_threads` of 0 means
-        one a core.
+        Over all calls `max_pictures` bounds the pictures that are decoded or under way, and `max_waiting_bytes` the
+        encoded ones that wait for that. `decode_threads` of 0 means one a core.
         """
         self._embedder = embedder
         self._max_batch = max_batch
         self._free = max_in_flight
         self._places = asyncio.Semaphore(max_pictures)
+        self._spare_bytes = max_waiting_bytes
         self._waiting: deque[_Waiting] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         threads = decode_threads or os.cpu_count() or 1
@@ -96,6 +111,9 @@ class PictureEmbedder:
 
     async def _embed_one(self, content: bytes, outputs: tuple[str, ...], deadline: float) -> Outputs | TwinsetError:
         loop = asyncio.get_running_loop()
+        if len(content) > self._spare_bytes:
+            return TooManyPictures("too many pictures wait to be embedded: send this one again in a second")
+        self._spare_bytes -= len(content)
         try:
             async with asyncio.timeout_at(deadline), self._places:
                 pipeline = self._embedder.contract.pipeline
@@ -110,6 +128,8 @@ class PictureEmbedder:
             return DeadlineExceeded("no time was left to embed the picture: give more, or send fewer at once")
         except TwinsetError as error:
             return error
+        finally:
+            self._spare_bytes += len(content)
 
     def _dispatch(self) -> None:
         while self._free and (batch := self._next_batch()):

@@ -149,6 +149,12 @@ class DiskFull(Exhausted):
     reason = "DISK_FULL"
 
 
+class TooManyPictures(Exhausted):
+    """The pictures that wait to be embedded, over all calls, take as much memory as they may."""
+
+    reason = "TOO_MANY_PICTURES"
+
+
 class Unavailable(TwinsetError):
     """Something the call needs can't be reached; the caller may come back after `retry_after_s` seconds."""
 

@@ -6,8 +6,6 @@ import datetime
 import math
 from collections.abc import Iterable, Sequence, Sized
 
-from google.protobuf.message import Message
-
 from twinset_server.domain import Attribute, ItemDraft
 from twinset_server.errors import InvalidRequest
 
@@ -44,7 +42,7 @@ def check_count(field: str, given: Sized, most: int, *, least: int = 0) -> None:
     if len(given) < least:
         raise InvalidRequest(field, f"holds {len(given)}, at least {least} needed")
     if len(given) > most:
-        raise InvalidRequest(field, f"holds {len(given)}, at most {most} allowed: send several messages")
+        raise InvalidRequest(field, f"holds {len(given)}, at most {most} allowed")
 
 
 def check_id(field: str, value: str) -> None:
@@ -85,15 +83,6 @@ def check_item(item: ItemDraft) -> None:
         check_id(f"pictures[{position}].id", picture.id)
     _check_unique("pictures", "id", (picture.id for picture in item.pictures))
     _check_unique("vectors", "space", (vector.space for vector in item.vectors))
-
-
-def check_response(field: str, response: Message) -> None:
-    """Raise `InvalidRequest` where an answer is over 4 MiB; `field` is the one to make smaller."""
-    if (size := response.ByteSize()) > MAX_RESPONSE_BYTES:
-        raise InvalidRequest(
-            field,
-            f"asks for an answer of {size >> 10} KiB, at most {MAX_RESPONSE_BYTES >> 10} fit: ask for less at once",
-        )
 
 
 def _check_attribute(name: str, value: Attribute) -> int:

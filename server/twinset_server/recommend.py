@@ -99,7 +99,8 @@ class Recommender:
             items = {item.id: item for item in stored if item is not None}
             if len(items) == len(ids):
                 return Recommendations(target, result, items)
-            # One was deleted since the search: a new search fills its place, so that never fewer than k come back.
+            # Deleted since the search: a new one fills their places, so that never fewer than k come back.
+            dropped |= {item_id for item_id in ids if item_id not in items}
 
     async def _query(self, example: Example, space: Space, timeout_s: float) -> Float32Array:
         match example:

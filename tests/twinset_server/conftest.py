@@ -9,6 +9,8 @@ from fakes.embedder import FakeEmbedder
 from twinset_server.domain import Metric, Space
 from twinset_server.embedding import PictureEmbedder
 
+WAITING_BYTES = 32 << 20
+
 OWN = Space("own", 2, Metric.EUCLIDEAN, "c" * 64)
 
 
@@ -31,6 +33,8 @@ def catalog(visual: Space) -> FakeCatalog:
 
 @pytest.fixture
 async def pictures(embedder: FakeEmbedder) -> Iterator[PictureEmbedder]:
-    opened = PictureEmbedder(embedder, max_batch=4, max_in_flight=2, max_pictures=16, decode_threads=2)
+    opened = PictureEmbedder(
+        embedder, max_batch=4, max_in_flight=2, max_pictures=16, max_waiting_bytes=WAITING_BYTES, decode_threads=2
+    )
     yield opened
     opened.close()

@@ -10,9 +10,10 @@ from fakes.embedder import FakeEmbedder
 from fakes.pictures import BLUE, GREEN, RED, TEXT, png
 from twinset_server.domain import Float32Array, UInt8Array
 from twinset_server.embedding import PictureEmbedder
-from twinset_server.errors import BadPicture, DeadlineExceeded, EmbedderUnavailable, InvalidRequest
+from twinset_server.errors import BadPicture, DeadlineExceeded, EmbedderUnavailable, InvalidRequest, TooManyPictures
 
 NAMES = ("embedding",)
+WAITING_BYTES = 32 << 20
 
 
 class Recorder(FakeEmbedder):
@@ -24,6 +25,8 @@ class Recorder(FakeEmbedder):
         self.outputs_asked: list[tuple[str, ...]] = []
         self.peak = 0
         self._under_way = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def embed(
         self, pictures: UInt8Array, outputs: Sequence[str], *, timeout_s: float
@@ -33,6 +36,7 @@ class Recorder(FakeEmbedder):
         self._under_way += 1
         self.peak = max(self.peak, self._under_way)
         try:
+            await self.gate.wait()
             return await super().embed(pictures, outputs, timeout_s=timeout_s)
         finally:
             self._under_way -= 1
@@ -90,16 +94,29 @@ async def test_no_time_left_is_an_error_of_the_picture(pictures: PictureEmbedder
 
 
 async def test_a_picture_whose_caller_left_is_never_embedded(pictures: PictureEmbedder, embedder: Recorder) -> None:
-    embedder.delay_s = 0.2
-    first = [asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=5)) for _ in range(2)]
-    await asyncio.sleep(0.1)  # both places are taken
-    gone = [asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=5)) for _ in range(4)]
+    embedder.gate.clear()
+    first = [asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=30)) for _ in range(2)]
+    while len(embedder.sizes) < 2:  # until both places are taken
+        await asyncio.sleep(0.01)
+    gone = [asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=30)) for _ in range(4)]
     await asyncio.sleep(0.05)
     for task in gone:
         task.cancel()
+    await asyncio.wait(gone)
+    embedder.gate.set()
     await asyncio.gather(*first)
-    await asyncio.sleep(0)
-    assert sum(embedder.sizes) == 2
+    await pictures.embed([png(RED)], NAMES, timeout_s=30)
+    assert sum(embedder.sizes) == 3
+
+
+async def test_pictures_over_the_bytes_that_may_wait_are_refused_and_later_ones_are_not(
+    pictures: PictureEmbedder, embedder: Recorder
+) -> None:
+    heavy = png(RED) + bytes(WAITING_BYTES // 4)
+    results = await pictures.embed([heavy] * 5, NAMES, timeout_s=5)
+    assert sum(isinstance(result, TooManyPictures) for result in results) == 2
+    (result,) = await pictures.embed([png(RED)], NAMES, timeout_s=5)
+    assert not isinstance(result, Exception)
 
 
 async def test_an_embedder_that_is_down_is_an_error_of_each_picture_and_recovers(
@@ -115,7 +132,9 @@ async def test_an_embedder_that_is_down_is_an_error_of_each_picture_and_recovers
 
 def test_no_outputs_asked_for_means_those_that_fill_a_space() -> None:
     async def choose() -> tuple[str, ...]:
-        opened = PictureEmbedder(FakeEmbedder(), max_batch=1, max_in_flight=1, max_pictures=1)
+        opened = PictureEmbedder(
+            FakeEmbedder(), max_batch=1, max_in_flight=1, max_pictures=1, max_waiting_bytes=1 << 20
+        )
         with pytest.raises(InvalidRequest, match="no output 'nose'; it has features, embedding"):
             opened.choose_outputs(["features", "nose"])
         chosen = opened.choose_outputs([])

@@ -9,6 +9,7 @@ from fakes.catalog import FakeCatalog
 from fakes.embedder import FakeEmbedder
 from fakes.items import unit, vectored
 from fakes.pictures import BLUE, GREEN, RED, TEXT, png
+from twinset import images
 from twinset_server.domain import Float32Array, ItemDraft, PictureDraft, SearchResult, Space, Vector
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import (
@@ -70,10 +71,9 @@ async def test_a_picture_finds_its_own_item_first(recommender: Recommender) -> N
 
 
 async def test_a_vector_of_any_length_finds_by_direction(recommender: Recommender, embedder: FakeEmbedder) -> None:
-    (outputs,) = await PictureEmbedder(embedder, max_batch=1, max_in_flight=1, max_pictures=1).embed(
-        [ITEMS["blue"]], ["embedding"], timeout_s=5
-    )
-    vector = Vector("visual", outputs["embedding"] * 7, embedder.contract.fingerprint)
+    pixels = images.decode(ITEMS["blue"], embedder.contract.pipeline)
+    answer = await embedder.embed(pixels[None], ["embedding"], timeout_s=5)
+    vector = Vector("visual", answer["embedding"][0] * 7, embedder.contract.fingerprint)
     assert _ids(await _ask(recommender, VectorExample(vector)))[0] == "blue"
 
 

@@ -25,7 +25,9 @@ from twinset.v1 import (
     recommender_pb2_grpc,
 )
 
-_PAGE_SIZES: dict[View, int] = {"id": 1000, "basic": 1000, "full": 100}
+_EMBED_AT_ONCE = 16
+"""What many outputs of many components leave room for in an answer of 4 MiB."""
+_PAGE_SIZES: dict[View, int] = {"id": 1000, "basic": 1000, "full": 16}
 
 
 class Client:
@@ -84,7 +86,7 @@ class Client:
             InvalidArgument: the model lacks an output, or a picture doesn't fit into a message.
         """
         embeddings: list[Embedding] = []
-        for batch in batches(pictures, size=len, most=256, name=_picture_name):
+        for batch in batches(pictures, size=len, most=_EMBED_AT_ONCE, name=_picture_name):
             request = embedding_pb2.EmbedRequest(pictures=batch, outputs=outputs)
             with self._errors():
                 response = self._embedding.Embed(request, timeout=self.timeout_s)

@@ -16,7 +16,7 @@ from twinset_server.errors import BadVector, InvalidRequest, SpaceNotFound
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _UNIT_TOLERANCE = 1e-3
-"""Float32 rounding leaves a scaled vector within 1e-6 of unit length; more means that nobody scaled it."""
+"""Low precision leaves a scaled vector this close to unit length; more means that nobody scaled it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +68,13 @@ def _vector(place: int, vector: ItemVector, spaces: Mapping[str, Space]) -> Entr
     if space is None:
         raise SpaceNotFound(vector.space)
     _check_text(f"{field}.picture_id", vector.picture_id)
-    # A copy: the caller may reuse its array while this one waits for the disk.
-    values = np.array(vector.values, dtype="<f4")
-    check_values(field, values, space)
-    return EntryVector(vector.space, vector.picture_id, values)
+    return EntryVector(vector.space, vector.picture_id, fitted(field, vector.values, space))
 
 
-def check_values(field: str, values: Float32Array, space: Space) -> None:
-    """Check that `values` may stand in `space`.
+def fitted(field: str, values: Float32Array, space: Space) -> Float32Array:
+    """Return a copy of `values` that fits `space`: little-endian, and in a cosine space of unit length to the last bit.
+
+    A model of low precision may be a thousandth off, and rows of different lengths would be found in a wrong order.
 
     Raises:
         BadVector: another dimension, a component that isn't finite, or not of unit length in a cosine space.
@@ -86,8 +85,12 @@ def check_values(field: str, values: Float32Array, space: Space) -> None:
         )
     if not np.isfinite(values).all():
         raise BadVector(field, "has a component that is not finite")
-    if space.metric is Metric.COSINE and abs(float(np.linalg.norm(values)) - 1) > _UNIT_TOLERANCE:
+    if space.metric is not Metric.COSINE:
+        return np.array(values, dtype="<f4")
+    length = float(np.linalg.norm(values.astype(np.float64)))
+    if abs(length - 1) > _UNIT_TOLERANCE:
         raise BadVector(field, f"is not of unit length, as space {space.name!r} requires")
+    return (values / length).astype("<f4")
 
 
 def _check_text(field: str, text: str) -> None:

@@ -10,11 +10,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-import numpy as np
-
 from twinset_server.catalog import records
 from twinset_server.catalog.builder import Builder
-from twinset_server.catalog.entry import Entry, check_values, entry
+from twinset_server.catalog.entry import Entry, entry, fitted
 from twinset_server.catalog.external import external_space
 from twinset_server.catalog.fold import Fold
 from twinset_server.catalog.folder import Folder, hold
@@ -220,9 +218,7 @@ class SqliteCatalog:
         """
         self._check_open()
         view = self._view(space)
-        values = np.ascontiguousarray(query, np.float32)
-        check_values("query", values, view.space)
-        asked = Query(values, k, exclude)
+        asked = Query(fitted("query", query, view.space), k, exclude)
         if is_brief(view, asked):
             # About a millisecond: a thread would cost half as much again.
             result = scan(view, asked) if view.segment is None else walk(view, asked)

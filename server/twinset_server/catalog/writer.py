@@ -31,7 +31,10 @@ _MAX_ITEMS = 512
 _MAX_BYTES = 64 * 2**20
 """One commit takes no more once it has as many: the first in it shouldn't wait long for the last."""
 
-_BROKEN = "the catalogue takes no more writes after a failure: restart the server; its log says more"
+_BROKEN = (
+    "the catalogue takes no more writes after a failure, and may or may not have stored this one: restart the server, "
+    "whose log says more, and write it again"
+)
 
 Outcome = Receipt | TwinsetError
 Write = Put | Delete

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc.aio
@@ -10,20 +11,29 @@ import grpc.aio
 import twinset
 from twinset.v1 import catalog_pb2, catalog_pb2_grpc
 from twinset_server import limits
-from twinset_server.domain import Item, Receipt, WritableItem
+from twinset_server.domain import Item, WritableItem
 from twinset_server.errors import InvalidRequest, ItemNotFound, TwinsetError
 from twinset_server.ingest import Ingest
 from twinset_server.ports import Catalog
 from twinset_server.rpc import convert, pages
+from twinset_server.rpc.answers import check_size
 from twinset_server.rpc.deadline import time_left_s
 from twinset_server.rpc.status import to_status
-from twinset_server.rpc.streams import closing, in_order
+from twinset_server.rpc.streams import closing, in_order, weight
 
 MAX_UNDONE_ITEMS = 256
 CHUNK_BYTES = 1 << 20
 
 _Context = grpc.aio.ServicerContext[Any, Any]
-_Prepared = tuple[list[str], list[WritableItem | TwinsetError]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A message ready to commit: the ids as they were sent, and what became of each so far."""
+
+    ids: list[str]
+    items: list[WritableItem | TwinsetError]
+    weight: int
 
 
 class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
@@ -42,17 +52,16 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             limits.check_count("items", request.items, limits.MAX_ITEMS_PER_MESSAGE, least=1)
             drafts = [convert.draft(item) for item in request.items]
             prepared = await self._ingest.prepare(drafts, timeout_s=time_left_s(context))
-            return [item.id for item in request.items], prepared
+            return _Prepared([item.id for item in request.items], prepared, _weigh(request))
 
         async def commit(prepared: _Prepared) -> catalog_pb2.PutItemsResponse:
-            ids, items = prepared
-            outcomes: list[Receipt | TwinsetError] = await self._ingest.commit(items)
-            results = [convert.put_result(i, outcome) for i, outcome in zip(ids, outcomes, strict=True)]
+            outcomes = await self._ingest.commit(prepared.items)
+            results = [convert.put_result(i, outcome) for i, outcome in zip(prepared.ids, outcomes, strict=True)]
             return catalog_pb2.PutItemsResponse(results=results)
 
         # Two lines, one behind the other: messages are prepared side by side and committed in their order.
-        ready = in_order(requests, prepare, weigh=_weight, capacity=MAX_UNDONE_ITEMS)
-        done = in_order(closing(ready), commit, weigh=lambda p: len(p[1]), capacity=MAX_UNDONE_ITEMS)
+        ready = in_order(requests, prepare, weigh=_weigh, capacity=MAX_UNDONE_ITEMS)
+        done = in_order(closing(ready), commit, weigh=lambda p: p.weight, capacity=MAX_UNDONE_ITEMS)
         async for response in closing(done):
             yield response
 
@@ -84,7 +93,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
                 for item_id, item in zip(request.ids, items, strict=True)
             ]
         )
-        limits.check_response("ids", response)
+        check_size("ids", response)
         return response
 
     async def ListItems(  # noqa: N802
@@ -136,6 +145,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
         return [convert.item(item, view, spaces) if item else None for item in stored]
 
 
-def _weight(request: catalog_pb2.PutItemsRequest) -> int:
-    """Items, or pictures where there are more: those are decoded and embedded."""
-    return max(len(request.items), sum(len(item.pictures) for item in request.items))
+def _weigh(request: catalog_pb2.PutItemsRequest) -> int:
+    """Items, or pictures where there are more: those are decoded and embedded. Or bytes, where those count most."""
+    pictures = sum(len(item.pictures) for item in request.items)
+    return weight(max(len(request.items), pictures), request.ByteSize())

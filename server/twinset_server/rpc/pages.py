@@ -26,13 +26,15 @@ def after(page_token: str, view: int) -> str:
         return ""
     try:
         last_id, given = json.loads(base64.b64decode(page_token, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError, TypeError) as error:
+        # JSON may hold half a surrogate pair, which is no text that an id could be.
+        sound = bool(last_id.encode())
+    except (binascii.Error, AttributeError, RecursionError, TypeError, ValueError) as error:
         raise BadPageToken("page_token", "is damaged: start again without it") from error
-    if not isinstance(last_id, str) or not last_id:
+    if not sound:
         raise BadPageToken("page_token", "is damaged: start again without it")
     if given != view:
         raise BadPageToken("page_token", "was given for another view: start again without it")
-    return last_id
+    return str(last_id)
 
 
 def fill(items: Iterable[catalog_pb2.Item], most_bytes: int) -> list[catalog_pb2.Item]:

@@ -8,13 +8,13 @@ import grpc.aio
 
 from twinset.v1 import catalog_pb2, recommender_pb2, recommender_pb2_grpc
 from twinset_server import limits
+from twinset_server.domain import VISUAL
 from twinset_server.ports import Catalog
 from twinset_server.recommend import Detail, Recommendations, Recommender
 from twinset_server.rpc import convert
+from twinset_server.rpc.answers import check_size
 from twinset_server.rpc.deadline import time_left_s
 from twinset_server.scoring import score_of
-
-DEFAULT_SPACE = "visual"
 
 _DETAIL = {
     catalog_pb2.ITEM_VIEW_ID: Detail.ID,
@@ -41,7 +41,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):
             convert.example(request),
             k=k,
             exclude=request.exclude,
-            space=request.space or DEFAULT_SPACE,
+            space=request.space or VISUAL,
             detail=_DETAIL[view],
             timeout_s=time_left_s(context),
         )
@@ -54,7 +54,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):
             metric=convert.metric(found.space.metric),
             sequence=found.result.sequence,
         )
-        limits.check_response("k", response)
+        check_size("k", response)
         return response
 
     def _recommendations(self, found: Recommendations, view: convert.View) -> list[recommender_pb2.Recommendation]:

@@ -11,6 +11,12 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 MAX_MESSAGES = 64
+BYTES_PER_WEIGHT = 256 << 10
+
+
+def weight(count: int, size_bytes: int) -> int:
+    """Return what `count` elements of so many bytes together weigh: one each, and more where they are large."""
+    return max(count, size_bytes // BYTES_PER_WEIGHT)
 
 
 async def in_order(

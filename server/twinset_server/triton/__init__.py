@@ -5,6 +5,6 @@ What belongs to a Triton of our own is in `embedded` and what that stands on (`i
 `supervisor` keeps either healthy, and `embedder` sends pictures over a `connection`.
 """
 
-from twinset_server.triton.embedder import TritonEmbedder, available_models, open_embedder
+from twinset_server.triton.embedder import TritonEmbedder, open_embedder
 
-__all__ = ["TritonEmbedder", "available_models", "open_embedder"]
+__all__ = ["TritonEmbedder", "open_embedder"]

@@ -15,7 +15,7 @@ from twinset_server.errors import DeadlineExceeded, EmbedderUnavailable, Startup
 from twinset_server.triton.codec import BadReply
 from twinset_server.triton.connection import Connection
 from twinset_server.triton.embedded import EmbeddedTriton
-from twinset_server.triton.remote import RemoteTriton, list_remote_models
+from twinset_server.triton.remote import RemoteTriton
 from twinset_server.triton.served_model import ServedModel, list_models
 from twinset_server.triton.supervisor import RETRY_AFTER_S, Host, State, Supervisor
 from twinset_server.triton.transport import TimedOut, TransportError
@@ -122,12 +122,10 @@ class TritonEmbedder:
     ) -> dict[str, Float32Array]:
         timeout_s = min(_left(deadline_s), self._settings.request_timeout_s)
         try:
-            rows = await connection.infer(model, pictures, outputs, timeout_s=timeout_s)
+            return await connection.infer(model, pictures, outputs, timeout_s=timeout_s)
         except TimedOut:
             _left(deadline_s)  # the caller's time is over, and nothing speaks against Triton
             raise
-        self._supervisor.succeeded()
-        return rows
 
     @contextlib.asynccontextmanager
     async def _place(self, deadline_s: float) -> AsyncIterator[None]:
@@ -167,6 +165,7 @@ async def open_embedder(
     model = None
     if settings.url is None:
         model = _choose_local(settings, name)
+        model.check_fingerprint(expected_fingerprint)
         host = EmbeddedTriton(model, settings.model_repository, startup_timeout_s=settings.startup_timeout_s)
     else:
         host = RemoteTriton(settings.url, name)
@@ -176,27 +175,6 @@ async def open_embedder(
         yield TritonEmbedder(supervisor, settings)
     finally:
         await supervisor.close()
-
-
-async def available_models(settings: TritonSettings) -> dict[str, ModelContract]:
-    """Return the contracts of the models that `settings.model` may name.
-
-    Raises:
-        StartupError: the Triton elsewhere doesn't answer.
-    """
-    if settings.url is None:
-        models, _ = list_models(settings.model_repository)
-    else:
-        connection = Connection(settings.url, "unary")
-        try:
-            models, _ = await list_remote_models(connection, timeout_s=settings.startup_timeout_s)
-        except TransportError as error:
-            raise StartupError(
-                f"the Triton at {settings.url} doesn't answer ({error}): start it, or correct triton.url"
-            ) from error
-        finally:
-            await connection.close()
-    return {name: model.contract for name, model in models.items()}
 
 
 def _choose_local(settings: TritonSettings, name: str | None) -> ServedModel:

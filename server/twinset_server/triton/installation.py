@@ -82,7 +82,7 @@ def find_installation() -> Installation:
         python_backend=root / "backends" / "python",
         stub=stub,
         # The wheel's own first: a system library must not take the place of a bundled one.
-        libraries=(bundled, find_libpython(version, _library_folders())),
+        libraries=tuple(dict.fromkeys((bundled, find_libpython(version, [bundled, *_library_folders()])))),
         packages=tuple(sorted(packages)),
     )
 
@@ -94,9 +94,12 @@ def find_libpython(version: str, folders: Iterable[Path]) -> Path:
         StartupError: none holds it.
     """
     name = f"libpython{version}.so.1.0"
+    # For the newest Python that the wheel knows it brings the library: libpython3-419a3a08.13.so.1.0.
+    major, _, minor = version.partition(".")
+    patterns = (name, f"libpython{major}-*.{minor}.so.1.0")
     searched = list(dict.fromkeys(folders))
     for folder in searched:
-        if (folder / name).exists():
+        if any(next(folder.glob(pattern), None) for pattern in patterns):
             return folder
     raise StartupError(
         f"the embedded Triton needs {name}, which is in none of {', '.join(map(str, searched))}: "

@@ -44,7 +44,10 @@ class Process:
                 fields = line.split()
                 if fields[3] == _LISTENING and int(fields[1].partition(":")[2], 16) == port:
                     sockets.add(f"socket:[{fields[9]}]")
-        return bool(sockets) and any(_target(link) in sockets for link in (_PROC / str(self.pid) / "fd").iterdir())
+        try:
+            return bool(sockets) and any(_target(link) in sockets for link in (_PROC / str(self.pid) / "fd").iterdir())
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # it ended while this looked
 
 
 def find_process(pid: int) -> Process | None:

@@ -10,6 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from twinset.contract import INPUT, ContractError, Metric, ModelContract
+from twinset_server.errors import StartupError
 
 CONFIG = "config.pbtxt"
 
@@ -30,6 +31,19 @@ class ServedModel:
     def unit_outputs(self) -> frozenset[str]:
         """Names of the outputs whose rows have unit length."""
         return frozenset(space.output for space in self.contract.spaces if space.metric is Metric.COSINE)
+
+    def check_fingerprint(self, expected: str | None) -> None:
+        """Do nothing where the model has the fingerprint `expected`, or none is.
+
+        Raises:
+            StartupError: it has another, so its vectors don't compare with those stored.
+        """
+        given = self.contract.fingerprint
+        if expected is not None and given != expected:
+            raise StartupError(
+                f"model {self.name} has the fingerprint {given}, but the vectors stored so far are of {expected}: "
+                "serve the model of that fingerprint, or begin a new store with --data"
+            )
 
     @classmethod
     def from_config(cls, config: model_config_pb2.ModelConfig) -> ServedModel:

@@ -24,6 +24,7 @@ _TICK_S = 0.2
 _PROBE_PERIOD_S = 1.0
 _PROBE_SHARE = 0.05
 """The most of Triton's time that probes may take: a heavy model is probed less often."""
+_LONGEST_PROBE_PERIOD_S = 10.0
 _ASLEEP_TICKS = 8
 _ASLEEP_SHARE = 0.75
 _STOP_GRACE_S = 0.5
@@ -98,7 +99,6 @@ class Supervisor:
         self._news = asyncio.Event()
         self._doubt = asyncio.Event()
         self._connection: Connection | None = None
-        self._last_success_s = 0.0
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -160,10 +160,6 @@ class Supervisor:
         if self.connection is None:
             raise self._unavailable()
 
-    def succeeded(self) -> None:
-        """Take note that a request was answered well just now: that spares a probe."""
-        self._last_success_s = asyncio.get_running_loop().time()
-
     def doubt(self, connection: Connection, reason: str) -> None:
         """Take note that a request over `connection` failed: it is used again once the known answer is right."""
         if connection is self._connection:
@@ -190,8 +186,7 @@ class Supervisor:
                     _log.exception("the supervisor of Triton met an error that it doesn't know")
                 reason = str(error) if isinstance(error, StartupError) else f"{error}{self._host.last_words()}"
                 self._set_down(reason)
-                await self._disconnect()
-                await self._host.stop()
+                await self._end_host()
                 hopeless = not isinstance(error, Unreachable | TimedOut) or loop.time() > patience_ends
                 if first is not None and not first.done() and hopeless:
                     first.set_exception(StartupError(self._explain(error, reason)))
@@ -219,19 +214,13 @@ class Supervisor:
 
     def _refuse_another(self, model: ServedModel) -> None:
         """Raise StartupError where the model's vectors wouldn't compare with those made so far."""
-        expected = self._expected_fingerprint or (self._model.contract.fingerprint if self._model else None)
-        if expected is not None and model.contract.fingerprint != expected:
-            raise StartupError(
-                f"model {model.name} has the fingerprint {model.contract.fingerprint}, but the vectors stored so far "
-                f"are of {expected}: serve the model of that fingerprint, or begin a new store"
-            )
+        known = self._model.contract.fingerprint if self._model else None
+        model.check_fingerprint(self._expected_fingerprint or known)
 
     async def _watch(self, connection: Connection) -> None:
         """Return never: raise what makes a new start necessary."""
-        assert self._check is not None  # noqa: S101 - `_prove` made it
         loop = asyncio.get_running_loop()
-        period_s = _PROBE_PERIOD_S
-        self.succeeded()
+        next_probe_s = loop.time() + _PROBE_PERIOD_S
         lost = asyncio.create_task(connection.disconnected())
         try:
             while True:
@@ -245,13 +234,21 @@ class Supervisor:
                     lost = asyncio.create_task(connection.disconnected())
                 if self._doubt.is_set():
                     await self._prove(connection)
-                elif loop.time() - self._last_success_s >= period_s:
+                elif loop.time() >= next_probe_s:
+                    # Also while requests go well: a Triton elsewhere may have been given another model of this name.
                     begun_s = loop.time()
-                    await self._guard(self._check.probe(connection, timeout_s=self._settings.request_timeout_s))
-                    period_s = max(_PROBE_PERIOD_S, (loop.time() - begun_s) / _PROBE_SHARE)
-                    self.succeeded()
+                    await self._guard(self._probe(connection))
+                    period_s = (loop.time() - begun_s) / _PROBE_SHARE
+                    next_probe_s = loop.time() + min(max(period_s, _PROBE_PERIOD_S), _LONGEST_PROBE_PERIOD_S)
         finally:
             lost.cancel()
+
+    async def _probe(self, connection: Connection) -> None:
+        """Return where the model is still the same, and answers the first known picture right."""
+        timeout_s = self._settings.request_timeout_s
+        self._refuse_another(await self._host.describe(connection, timeout_s=timeout_s))
+        if self._check is not None:
+            await self._check.probe(connection, timeout_s=timeout_s)
 
     async def _guard(self, check: Coroutine[None, None, None]) -> None:
         """Return when `check` has passed; raise what it raises.
@@ -283,6 +280,14 @@ class Supervisor:
         finally:
             task.cancel()
             await asyncio.wait({task})
+
+    async def _end_host(self) -> None:
+        try:
+            await self._disconnect()
+            await self._host.stop()
+        except Exception:
+            # Supervision must go on: what is left of the host shows at its next start.
+            _log.exception("Triton could not be ended cleanly")
 
     def _explain(self, error: Exception, reason: str) -> str:
         if isinstance(error, Unreachable | TimedOut):

@@ -37,7 +37,7 @@ async def space_of(catalog: SqliteCatalog) -> SpaceStatus:
 async def until(catalog: SqliteCatalog, holds: Callable[[SpaceStatus], bool]) -> SpaceStatus:
     """Return the space's status once it `holds`; folding takes its own time."""
     async with asyncio.timeout(60):
-        while not holds(space := await space_of(catalog)):  # noqa: ASYNC110 - the builder tells nobody
+        while not holds(space := await space_of(catalog)):
             await asyncio.sleep(0.005)
     return space
 

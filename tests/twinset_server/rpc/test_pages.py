@@ -26,6 +26,8 @@ def test_no_token_is_the_first_page() -> None:
         base64.urlsafe_b64encode(b"[1, 2]").decode(),
         base64.urlsafe_b64encode(b'["", 2]').decode(),
         base64.urlsafe_b64encode(b"7").decode(),
+        base64.urlsafe_b64encode(b'["\\ud800", 2]').decode(),
+        base64.urlsafe_b64encode(b"[" * 100_000).decode(),
         base64.urlsafe_b64encode(b"\xff").decode(),
     ],
 )

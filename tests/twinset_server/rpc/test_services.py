@@ -23,6 +23,7 @@ from twinset.v1 import (
     recommender_pb2_grpc,
 )
 from twinset_server.domain import Float32Array, SearchResult
+from twinset_server.errors import EmbedderUnavailable
 
 
 def _item(item_id: str, *contents: bytes, **fields: object) -> catalog_pb2.Item:
@@ -285,9 +286,13 @@ async def test_a_defect_is_internal_with_a_fixed_text(
 async def test_a_deadline_that_passes_is_told(channel: grpc.aio.Channel, embedder: FakeEmbedder) -> None:
     embedder.delay_s = 5
     stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.Embed(embedding_pb2.EmbedRequest(pictures=[png(RED)]), timeout=0.2)
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    # Server and client look at their own clocks: either may be the first to say so.
+    try:
+        answer = await stub.Embed(embedding_pb2.EmbedRequest(pictures=[png(RED)]), timeout=0.2)
+        code = answer.results[0].error.code
+    except grpc.aio.AioRpcError as error:
+        code = error.code().value[0]
+    assert code == code_pb2.DEADLINE_EXCEEDED
 
 
 async def test_a_message_over_the_limit_is_refused_and_the_server_goes_on(channel: grpc.aio.Channel) -> None:
@@ -313,3 +318,56 @@ async def test_many_callers_at_once_each_get_their_own_answer(channel: grpc.aio.
         *(stub.Recommend(_recommend(recommender_pb2.Example(picture=png(colour)), k=1)) for colour, _ in asked)
     )
     assert [answer.recommendations[0].item.id for answer in answers] == [expected for _, expected in asked]
+
+
+async def test_a_stream_holds_a_bounded_amount_whatever_its_messages_weigh(
+    channel: grpc.aio.Channel, embedder: FakeEmbedder
+) -> None:
+    embedder.delay_s = 60
+    sent = 0
+
+    async def requests() -> AsyncIterator[embedding_pb2.StreamEmbedRequest]:
+        nonlocal sent
+        for _ in range(40):
+            yield embedding_pb2.StreamEmbedRequest(pictures=[png(RED) + bytes(8 << 20)])
+            sent += 1
+
+    call = embedding_pb2_grpc.EmbeddingServiceStub(channel).StreamEmbed(requests())
+    reader = asyncio.ensure_future(anext(aiter(call)))
+    await asyncio.sleep(1)
+    # Two of 8 MiB weigh as much as a stream may hold; some more lie in the buffers of gRPC on both sides.
+    assert 2 <= sent <= 12
+    reader.cancel()
+    call.cancel()
+
+
+async def test_more_outputs_than_fit_in_an_answer_are_refused_before_the_work(
+    channel: grpc.aio.Channel, embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeEmbedder, "outputs", {"features": 25_088, "embedding": 64})
+    stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+    request = embedding_pb2.EmbedRequest(pictures=[png(RED)] * 42, outputs=["features"])
+    error = await _refusal(stub.Embed(request))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert embedder.embedded == 0
+
+
+async def test_a_stream_goes_on_while_no_model_is_known(
+    channel: grpc.aio.Channel, embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = property(lambda _: (_ for _ in ()).throw(EmbedderUnavailable("not reached so far")))
+
+    async def requests() -> AsyncIterator[embedding_pb2.StreamEmbedRequest]:
+        with monkeypatch.context() as patch:
+            patch.setattr(FakeEmbedder, "contract", unknown)
+            yield embedding_pb2.StreamEmbedRequest(pictures=[png(RED)], outputs=["features"])
+            await first_answered.wait()
+        yield embedding_pb2.StreamEmbedRequest(pictures=[png(RED)])
+
+    first_answered = asyncio.Event()
+    answers = []
+    async for answer in embedding_pb2_grpc.EmbeddingServiceStub(channel).StreamEmbed(requests()):
+        answers.append(answer.results[0])
+        first_answered.set()
+    assert answers[0].error.code == code_pb2.UNAVAILABLE
+    assert answers[1].embedding.outputs[0].name == "features"

@@ -14,7 +14,7 @@ from fakes.models import run_locally, some_pictures, tiny_contract, write_tiny_m
 from fakes.triton import FakeTriton, Refusal
 from twinset_server.config import TritonSettings
 from twinset_server.errors import DeadlineExceeded, EmbedderUnavailable, StartupError
-from twinset_server.triton import TritonEmbedder, available_models, open_embedder
+from twinset_server.triton import TritonEmbedder, open_embedder
 from twinset_server.triton.supervisor import State
 
 from .test_codec import WRONGS
@@ -39,7 +39,7 @@ async def embedder(request: pytest.FixtureRequest, triton: FakeTriton) -> AsyncI
 
 async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.01)
 
 
@@ -226,6 +226,19 @@ async def test_a_wrong_known_answer_fails_the_start() -> None:
                 pass
 
 
+async def test_other_weights_under_the_same_name_are_found_though_traffic_goes_on(
+    embedder: TritonEmbedder, triton: FakeTriton
+) -> None:
+    pictures = some_pictures(1)
+    await embedder.embed(pictures, ["features"], timeout_s=5)
+    triton.seed = 1
+    with pytest.raises(EmbedderUnavailable):
+        async with asyncio.timeout(10):
+            while True:
+                await embedder.embed(pictures, ["features"], timeout_s=1)
+                await asyncio.sleep(0.05)
+
+
 async def test_of_several_models_elsewhere_one_must_be_named() -> None:
     first, second = tiny_contract(0), tiny_contract(1)
     async with FakeTriton(first, second) as triton:
@@ -236,7 +249,6 @@ async def test_of_several_models_elsewhere_one_must_be_named() -> None:
         assert second.model in str(caught.value)
         async with open_embedder(TritonSettings(url=triton.address, model=first.model)) as embedder:
             assert embedder.contract.model == first.model
-        assert set(await available_models(TritonSettings(url=triton.address))) == {first.model, second.model}
 
 
 async def test_a_model_that_is_not_loaded_elsewhere_is_an_error_that_names_those_that_are(triton: FakeTriton) -> None:
@@ -258,7 +270,6 @@ async def test_of_several_local_models_one_must_be_named(tmp_path: Path) -> None
         async with open_embedder(settings):
             pass
     assert all(name in str(caught.value) for name in names)
-    assert set(await available_models(settings)) == set(names)
 
 
 async def test_a_named_model_that_is_broken_is_an_error_that_says_why(tmp_path: Path) -> None:

@@ -46,6 +46,11 @@ def test_libpython_is_found_where_it_lies(tmp_path: Path) -> None:
     assert find_libpython("3.99", folders) == tmp_path / "second"
 
 
+def test_the_library_that_the_wheel_brings_for_the_newest_python_is_found(tmp_path: Path) -> None:
+    (tmp_path / "libpython3-419a3a08.99.so.1.0").touch()
+    assert find_libpython("3.99", [tmp_path]) == tmp_path
+
+
 @pytest.mark.parametrize(
     ("package", "remedy"),
     [

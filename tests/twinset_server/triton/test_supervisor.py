@@ -75,7 +75,7 @@ async def supervisor(host: ScriptedHost, triton: FakeTriton) -> AsyncIterator[Su
 
 async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.01)
 
 
@@ -118,15 +118,6 @@ async def test_an_idle_host_that_answers_is_left_alone(supervisor: Supervisor, h
     await asyncio.sleep(3)
     assert host.starts == 1
     assert supervisor.state is State.READY
-
-
-async def test_traffic_that_goes_well_spares_the_probe(supervisor: Supervisor, triton: FakeTriton) -> None:
-    hang = Hang()
-    triton.before_known_reply = hang
-    for _ in range(15):
-        supervisor.succeeded()
-        await asyncio.sleep(0.1)
-    assert hang.requests == 0
 
 
 async def test_nobody_gets_a_connection_in_doubt(supervisor: Supervisor, triton: FakeTriton) -> None:
