@@ -27,6 +27,7 @@ async def running(settings: Settings) -> AsyncIterator[int]:
     Raises:
         StartupError: a part can't start; the message says what to do.
     """
+    RpcServer.check_address(settings.server)
     async with AsyncExitStack() as stack:
         catalog = await stack.enter_async_context(open_catalog(settings.store, settings.spaces))
         visual = catalog.spaces().get(VISUAL)
@@ -76,9 +77,10 @@ async def serve(settings: Settings, ready: Callable[[int], None]) -> None:
     task = asyncio.create_task(run())
 
     def stop() -> None:
-        stopped.set()
-        if not serving:
+        # A signal during the start ends it, and a second one while calls end hurries them.
+        if not serving or stopped.is_set():
             task.cancel()
+        stopped.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -86,7 +88,7 @@ async def serve(settings: Settings, ready: Callable[[int], None]) -> None:
     try:
         await task
     except asyncio.CancelledError:
-        _log.info("stopped while starting")
+        _log.info("stopped in a hurry" if serving else "stopped while starting")
 
 
 async def _add_spaces(catalog: SqliteCatalog, contract: ModelContract) -> None:

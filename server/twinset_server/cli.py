@@ -8,6 +8,7 @@ import os
 # fight over the cores (on two busy ones the 99th percentile of a search doubled).
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import difflib
 import logging
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from pydantic import ValidationError
 
 import twinset
 from twinset_server.app import serve as serve_until_stopped
-from twinset_server.config import Settings, load
+from twinset_server.config import Settings, load, setting_names
 from twinset_server.errors import StartupError
 
 app = typer.Typer(
@@ -94,7 +95,11 @@ async def _serve(settings: Settings) -> None:
 
 def _describe(problem: Any) -> str:
     name = ".".join(str(part) for part in problem["loc"])
-    return f"setting {name}: {problem['msg']} (got {problem['input']!r})"
+    if problem["type"] != "extra_forbidden":
+        return f"setting {name}: {problem['msg']} (got {problem['input']!r})"
+    near = difflib.get_close_matches(name, setting_names(), n=1)
+    hint = f": did you mean {near[0]}?" if near else f": the settings are {', '.join(setting_names())}"
+    return f"there is no setting {name} (in the settings file or a variable TWINSET_...){hint}"
 
 
 def _fail(message: str) -> None:

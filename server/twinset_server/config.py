@@ -28,9 +28,7 @@ class ServerSettings(_Section):
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(50051, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     decode_threads: int = Field(0, ge=0, description="Threads that decode pictures; 0 means one a core.")
-    max_pictures_in_flight: int = Field(
-        512, ge=1, description="Pictures decoded or embedded at a time, over all calls."
-    )
+    max_pictures_in_flight: int = Field(128, ge=1, description="Pictures of streams decoded or embedded at a time.")
     max_waiting_bytes: int = Field(
         512 << 20,
         ge=32 << 20,
@@ -120,3 +118,9 @@ def load(given: Mapping[str, Mapping[str, Any]], file: Path | None = None) -> Se
         return read(**arguments)
     except tomllib.TOMLDecodeError as error:
         raise StartupError(f"{file or 'twinset.toml'} is no TOML: {error}") from error
+
+
+def setting_names() -> list[str]:
+    """Return the names of all settings, such as `store.path`."""
+    sections: dict[str, type[BaseModel]] = {"server": ServerSettings, "triton": TritonSettings, "store": StoreSettings}
+    return [f"{section}.{name}" for section, settings in sections.items() for name in settings.model_fields]

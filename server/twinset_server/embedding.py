@@ -1,7 +1,8 @@
 """Pictures to vectors: decode in threads, gather over all calls, run in batches.
 
-Decoded pictures of every call wait in one line. Whenever a place to the model is free, as many as fit in one request
-leave together: a lone picture goes at once, and a busy server fills its batches without a timer.
+Decoded pictures of every call wait in two lines, one for callers who wait for just this answer and one for streams.
+Whenever a place to the model is free, as many as fit in one request leave together, the urgent ones first: a lone
+picture goes at once, and a busy server fills its batches without a timer.
 """
 
 from __future__ import annotations
@@ -31,12 +32,24 @@ Outputs = Mapping[str, Float32Array]
 """One picture's outputs by name, each `[D]` float32."""
 
 
+_BULK_SHARE = 4
+"""One in so many places of a request is kept for streams."""
+
+
 @dataclass(slots=True, eq=False)
 class _Waiting:
     pixels: UInt8Array
     outputs: tuple[str, ...]
     deadline: float
     done: asyncio.Future[Outputs]
+
+
+class _Line:
+    """Pictures of one kind of caller: so many decoded at a time, and the decoded ones in order."""
+
+    def __init__(self, places: int) -> None:
+        self.places = asyncio.Semaphore(places)
+        self.waiting: deque[_Waiting] = deque()
 
 
 class PictureEmbedder:
@@ -54,15 +67,15 @@ class PictureEmbedder:
     ) -> None:
         """Use `embedder` for requests of up to `max_batch` pictures, `max_in_flight` at a time.
 
-        Over all calls `max_pictures` bounds the pictures that are decoded or under way, and `max_waiting_bytes` the
-        encoded ones that wait for that. `decode_threads` of 0 means one a core.
+        `max_pictures` bounds the pictures of streams that are decoded or under way, and of urgent calls again as many;
+        `max_waiting_bytes` bounds the encoded ones held over all calls. `decode_threads` of 0 means one a core.
         """
         self._embedder = embedder
         self._max_batch = max_batch
         self._free = max_in_flight
-        self._places = asyncio.Semaphore(max_pictures)
+        self._urgent = _Line(max_pictures)
+        self._bulk = _Line(max_pictures)
         self._spare_bytes = max_waiting_bytes
-        self._waiting: deque[_Waiting] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         threads = decode_threads or os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
@@ -92,7 +105,7 @@ class PictureEmbedder:
         return tuple(dict.fromkeys(names)) or tuple(space.output for space in self._embedder.contract.spaces)
 
     async def embed(
-        self, contents: Sequence[bytes], outputs: Sequence[str], *, timeout_s: float
+        self, contents: Sequence[bytes], outputs: Sequence[str], *, timeout_s: float, urgent: bool
     ) -> list[Outputs | TwinsetError]:
         """Return per picture its outputs, or the error that befell this picture alone.
 
@@ -100,26 +113,30 @@ class PictureEmbedder:
             contents: encoded pictures.
             outputs: names from `choose_outputs`.
             timeout_s: time left of the caller's deadline.
+            urgent: someone waits for just this answer, so that it goes ahead of streams.
         """
+        line = self._urgent if urgent else self._bulk
         deadline = asyncio.get_running_loop().time() + timeout_s
         names = tuple(outputs)
         if len(contents) == 1:
-            return [await self._embed_one(contents[0], names, deadline)]
+            return [await self._embed_one(contents[0], names, deadline, line)]
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._embed_one(content, names, deadline)) for content in contents]
+            tasks = [group.create_task(self._embed_one(content, names, deadline, line)) for content in contents]
         return [task.result() for task in tasks]
 
-    async def _embed_one(self, content: bytes, outputs: tuple[str, ...], deadline: float) -> Outputs | TwinsetError:
+    async def _embed_one(
+        self, content: bytes, outputs: tuple[str, ...], deadline: float, line: _Line
+    ) -> Outputs | TwinsetError:
         loop = asyncio.get_running_loop()
         if len(content) > self._spare_bytes:
             return TooManyPictures("too many pictures wait to be embedded: send this one again in a second")
         self._spare_bytes -= len(content)
         try:
-            async with asyncio.timeout_at(deadline), self._places:
+            async with asyncio.timeout_at(deadline), line.places:
                 pipeline = self._embedder.contract.pipeline
                 pixels = await loop.run_in_executor(self._threads, images.decode, content, pipeline)
                 waiting = _Waiting(pixels, outputs, deadline, loop.create_future())
-                self._waiting.append(waiting)
+                line.waiting.append(waiting)
                 self._dispatch()
                 return await waiting.done
         except images.PictureError as error:
@@ -141,13 +158,10 @@ class PictureEmbedder:
     def _next_batch(self) -> list[_Waiting]:
         """Take pictures that want the same outputs, oldest first; those whose caller is gone cost nothing."""
         batch: list[_Waiting] = []
-        others: list[_Waiting] = []
-        while self._waiting and len(batch) < self._max_batch:
-            waiting = self._waiting.popleft()
-            if waiting.done.done():
-                continue
-            (batch if not batch or waiting.outputs == batch[0].outputs else others).append(waiting)
-        self._waiting.extendleft(reversed(others))
+        # Streams keep a part of every request, however many urgent pictures there are.
+        kept = self._max_batch // _BULK_SHARE if self._bulk.waiting else 0
+        _take(self._urgent.waiting, batch, max(1, self._max_batch - kept))
+        _take(self._bulk.waiting, batch, self._max_batch)
         return batch
 
     async def _run(self, batch: list[_Waiting]) -> None:
@@ -171,3 +185,14 @@ class PictureEmbedder:
         finally:
             self._free += 1
             self._dispatch()
+
+
+def _take(waiting: deque[_Waiting], batch: list[_Waiting], most: int) -> None:
+    """Move pictures from `waiting` into `batch` until that has `most`, leaving those that want other outputs."""
+    others: list[_Waiting] = []
+    while waiting and len(batch) < most:
+        one = waiting.popleft()
+        if one.done.done():
+            continue
+        (batch if not batch or one.outputs == batch[0].outputs else others).append(one)
+    waiting.extendleft(reversed(others))

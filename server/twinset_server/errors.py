@@ -171,6 +171,12 @@ class EmbedderUnavailable(Unavailable):
     reason = "EMBEDDER_UNAVAILABLE"
 
 
+class ServerStopping(Unavailable):
+    """The server drains: it has answered what it had read of a stream, and reads no more."""
+
+    reason = "SERVER_STOPPING"
+
+
 class StoreUnavailable(Unavailable):
     """The catalogue's store is closed or doesn't answer."""
 

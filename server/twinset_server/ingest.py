@@ -99,7 +99,9 @@ class Ingest:
             return []
         for name in spaces.values():
             _check_same_model(self._catalog.spaces().get(name), contract.fingerprint, name)
-        results = await self._pictures.embed([p.content for p in pictures], tuple(spaces), timeout_s=timeout_s)
+        results = await self._pictures.embed(
+            [p.content for p in pictures], tuple(spaces), timeout_s=timeout_s, urgent=False
+        )
         vectors: list[ItemVector] = []
         for n, (picture, result) in enumerate(zip(pictures, results, strict=True)):
             vectors += _vectors_of(picture, result, spaces, f"pictures[{n}]")

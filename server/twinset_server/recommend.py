@@ -128,7 +128,7 @@ class Recommender:
                 f"the serving model's fingerprint is {contract.fingerprint}, but the space {space.name!r} holds "
                 f"vectors of {space.fingerprint}",
             )
-        (result,) = await self._pictures.embed([content], [filled.output], timeout_s=timeout_s)
+        (result,) = await self._pictures.embed([content], [filled.output], timeout_s=timeout_s, urgent=True)
         if isinstance(result, InvalidRequest):
             raise result.at(f"{EXAMPLE_FIELD}.picture")
         if isinstance(result, TwinsetError):

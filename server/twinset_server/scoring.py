@@ -39,7 +39,8 @@ def admit(vector: Vector, space: Space, field: str) -> Float32Array:
     if space.metric is not Metric.COSINE:
         return values
     # The square of a large float32 overflows: take the length in float64.
-    length = float(np.linalg.norm(values.astype(np.float64)))
+    exact = values.astype(np.float64)
+    length = float(np.linalg.norm(exact))
     if length == 0:
         raise BadVector(f"{field}.values", f"has length 0, which has no direction in the cosine space {space.name!r}")
-    return (values / length).astype(np.float32)
+    return (exact / length).astype(np.float32)

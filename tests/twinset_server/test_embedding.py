@@ -49,21 +49,21 @@ def embedder() -> Recorder:
 
 async def test_each_picture_gets_its_own_vector(pictures: PictureEmbedder) -> None:
     contents = [png(RED), png(GREEN), png(BLUE), png(RED)] * 5
-    together = await pictures.embed(contents, NAMES, timeout_s=5)
+    together = await pictures.embed(contents, NAMES, timeout_s=5, urgent=False)
     for content, outputs in zip(contents, together, strict=True):
-        (alone,) = await pictures.embed([content], NAMES, timeout_s=5)
+        (alone,) = await pictures.embed([content], NAMES, timeout_s=5, urgent=False)
         np.testing.assert_array_equal(outputs["embedding"], alone["embedding"])
 
 
 async def test_a_bad_picture_fails_alone(pictures: PictureEmbedder) -> None:
-    results = await pictures.embed([png(RED), TEXT, png(BLUE)], NAMES, timeout_s=5)
+    results = await pictures.embed([png(RED), TEXT, png(BLUE)], NAMES, timeout_s=5, urgent=False)
     assert isinstance(results[1], BadPicture)
     assert not isinstance(results[0], Exception)
     assert not isinstance(results[2], Exception)
 
 
 async def test_a_lone_picture_waits_for_nobody(pictures: PictureEmbedder, embedder: Recorder) -> None:
-    await pictures.embed([png(RED)], NAMES, timeout_s=5)
+    await pictures.embed([png(RED)], NAMES, timeout_s=5, urgent=False)
     assert embedder.sizes == [1]
 
 
@@ -71,7 +71,7 @@ async def test_what_waits_leaves_in_full_batches_and_no_more_than_allowed_are_un
     pictures: PictureEmbedder, embedder: Recorder
 ) -> None:
     embedder.delay_s = 0.05
-    await asyncio.gather(*(pictures.embed([png(RED)], NAMES, timeout_s=5) for _ in range(16)))
+    await asyncio.gather(*(pictures.embed([png(RED)], NAMES, timeout_s=5, urgent=False) for _ in range(16)))
     assert sum(embedder.sizes) == 16
     assert max(embedder.sizes) == 4
     assert embedder.peak == 2
@@ -82,30 +82,30 @@ async def test_pictures_that_want_other_outputs_leave_in_other_batches(
 ) -> None:
     embedder.delay_s = 0.02
     wants = [("embedding",), ("features",)] * 6
-    results = await asyncio.gather(*(pictures.embed([png(RED)], names, timeout_s=5) for names in wants))
+    results = await asyncio.gather(*(pictures.embed([png(RED)], names, timeout_s=5, urgent=False) for names in wants))
     assert [tuple(outputs) for (outputs,) in results] == wants
     assert set(embedder.outputs_asked) == {("embedding",), ("features",)}
 
 
 async def test_no_time_left_is_an_error_of_the_picture(pictures: PictureEmbedder, embedder: Recorder) -> None:
     embedder.delay_s = 1
-    (result,) = await pictures.embed([png(RED)], NAMES, timeout_s=0.01)
+    (result,) = await pictures.embed([png(RED)], NAMES, timeout_s=0.01, urgent=False)
     assert isinstance(result, DeadlineExceeded)
 
 
 async def test_a_picture_whose_caller_left_is_never_embedded(pictures: PictureEmbedder, embedder: Recorder) -> None:
     embedder.gate.clear()
-    first = [asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=30)) for _ in range(2)]
+    first = [asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=30, urgent=False)) for _ in range(2)]
     while len(embedder.sizes) < 2:  # until both places are taken
         await asyncio.sleep(0.01)
-    gone = [asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=30)) for _ in range(4)]
+    gone = [asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=30, urgent=False)) for _ in range(4)]
     await asyncio.sleep(0.05)
     for task in gone:
         task.cancel()
     await asyncio.wait(gone)
     embedder.gate.set()
     await asyncio.gather(*first)
-    await pictures.embed([png(RED)], NAMES, timeout_s=30)
+    await pictures.embed([png(RED)], NAMES, timeout_s=30, urgent=False)
     assert sum(embedder.sizes) == 3
 
 
@@ -113,9 +113,9 @@ async def test_pictures_over_the_bytes_that_may_wait_are_refused_and_later_ones_
     pictures: PictureEmbedder, embedder: Recorder
 ) -> None:
     heavy = png(RED) + bytes(WAITING_BYTES // 4)
-    results = await pictures.embed([heavy] * 5, NAMES, timeout_s=5)
+    results = await pictures.embed([heavy] * 5, NAMES, timeout_s=5, urgent=False)
     assert sum(isinstance(result, TooManyPictures) for result in results) == 2
-    (result,) = await pictures.embed([png(RED)], NAMES, timeout_s=5)
+    (result,) = await pictures.embed([png(RED)], NAMES, timeout_s=5, urgent=False)
     assert not isinstance(result, Exception)
 
 
@@ -123,10 +123,10 @@ async def test_an_embedder_that_is_down_is_an_error_of_each_picture_and_recovers
     pictures: PictureEmbedder, embedder: Recorder
 ) -> None:
     embedder.down = True
-    results = await pictures.embed([png(RED), png(BLUE)], NAMES, timeout_s=5)
+    results = await pictures.embed([png(RED), png(BLUE)], NAMES, timeout_s=5, urgent=False)
     assert all(isinstance(result, EmbedderUnavailable) for result in results)
     embedder.down = False
-    (result,) = await pictures.embed([png(RED)], NAMES, timeout_s=5)
+    (result,) = await pictures.embed([png(RED)], NAMES, timeout_s=5, urgent=False)
     assert not isinstance(result, Exception)
 
 
@@ -142,3 +142,36 @@ def test_no_outputs_asked_for_means_those_that_fill_a_space() -> None:
         return chosen
 
     assert asyncio.run(choose()) == ("embedding",)
+
+
+async def test_an_urgent_picture_goes_ahead_of_those_of_streams(pictures: PictureEmbedder, embedder: Recorder) -> None:
+    embedder.gate.clear()
+    streams = [asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=30, urgent=False)) for _ in range(14)]
+    while len(embedder.sizes) < 2:  # until both places are taken
+        await asyncio.sleep(0.01)
+    ended: list[str] = []
+    urgent = asyncio.create_task(pictures.embed([png(BLUE)], NAMES, timeout_s=30, urgent=True))
+    urgent.add_done_callback(lambda _: ended.append("urgent"))
+    streams[-1].add_done_callback(lambda _: ended.append("last of the streams"))
+    await asyncio.sleep(0.05)
+    embedder.gate.set()
+    await asyncio.gather(urgent, *streams)
+    assert ended == ["urgent", "last of the streams"]
+
+
+async def test_streams_keep_a_part_of_every_request_beside_urgent_pictures(
+    pictures: PictureEmbedder, embedder: Recorder
+) -> None:
+    embedder.gate.clear()
+    first = [asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=30, urgent=True)) for _ in range(2)]
+    while len(embedder.sizes) < 2:
+        await asyncio.sleep(0.01)
+    urgent = [asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=30, urgent=True)) for _ in range(12)]
+    stream = asyncio.create_task(pictures.embed([png(BLUE)], NAMES, timeout_s=30, urgent=False))
+    ended: list[str] = []
+    urgent[-1].add_done_callback(lambda _: ended.append("last urgent one"))
+    stream.add_done_callback(lambda _: ended.append("stream"))
+    await asyncio.sleep(0.05)
+    embedder.gate.set()
+    await asyncio.gather(stream, *first, *urgent)
+    assert ended == ["stream", "last urgent one"]

@@ -61,8 +61,8 @@ def hold(path: Path) -> Iterator[Folder]:
         except BlockingIOError as error:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
             raise StartupError(
-                f"another server (process {holder or 'unknown'}) uses the catalogue in {path}: stop it, or set "
-                "store.path to another folder"
+                f"another server (process {holder or 'unknown'}) uses the catalogue in {path}: stop it, or "
+                "choose another folder with --data"
             ) from error
         try:
             os.ftruncate(descriptor, 0)
@@ -90,7 +90,9 @@ def sync(path: Path) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> StartupError:
+    if not path.is_dir() and path.exists():
+        return StartupError(f"{path} is a file: a catalogue needs a folder, choose one with --data")
     return StartupError(
         f"the catalogue's folder {path} can't be written ({error.strerror}): give this user write permission on it, "
-        "or set store.path to another folder"
+        "or choose another with --data"
     )

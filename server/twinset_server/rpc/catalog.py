@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,7 @@ from twinset_server.rpc.deadline import time_left_s
 from twinset_server.rpc.status import to_status
 from twinset_server.rpc.streams import closing, in_order, weight
 
-MAX_UNDONE_ITEMS = 256
+MAX_UNDONE_ITEMS = 128
 CHUNK_BYTES = 1 << 20
 
 _Context = grpc.aio.ServicerContext[Any, Any]
@@ -39,9 +40,10 @@ class _Prepared:
 class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
     """Answers from the catalogue."""
 
-    def __init__(self, catalog: Catalog, ingest: Ingest) -> None:
+    def __init__(self, catalog: Catalog, ingest: Ingest, stopping: asyncio.Event) -> None:
         self._catalog = catalog
         self._ingest = ingest
+        self._stopping = stopping
 
     async def PutItems(  # noqa: N802
         self, requests: AsyncIterator[catalog_pb2.PutItemsRequest], context: _Context
@@ -60,7 +62,7 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
             return catalog_pb2.PutItemsResponse(results=results)
 
         # Two lines, one behind the other: messages are prepared side by side and committed in their order.
-        ready = in_order(requests, prepare, weigh=_weigh, capacity=MAX_UNDONE_ITEMS)
+        ready = in_order(requests, prepare, weigh=_weigh, capacity=MAX_UNDONE_ITEMS, stopping=self._stopping)
         done = in_order(closing(ready), commit, weigh=lambda p: p.weight, capacity=MAX_UNDONE_ITEMS)
         async for response in closing(done):
             yield response

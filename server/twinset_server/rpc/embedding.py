@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -23,8 +24,9 @@ MAX_UNDONE_PICTURES = 64
 class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     """Answers with the model that fills `visual`."""
 
-    def __init__(self, pictures: PictureEmbedder) -> None:
+    def __init__(self, pictures: PictureEmbedder, stopping: asyncio.Event) -> None:
         self._pictures = pictures
+        self._stopping = stopping
 
     async def Embed(  # noqa: N802
         self, request: embedding_pb2.EmbedRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -33,7 +35,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         _check_shape(request.pictures, request.outputs)
         contract = self._pictures.embedder.contract
         return embedding_pb2.EmbedResponse(
-            results=await self._embed(request.pictures, request.outputs, time_left_s(context)),
+            results=await self._embed(request.pictures, request.outputs, time_left_s(context), urgent=True),
             model=contract.model,
             fingerprint=contract.fingerprint,
         )
@@ -55,7 +57,7 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
                 raise InvalidRequest("outputs", "belong in the first message of the stream only")
             try:
                 contract = self._pictures.embedder.contract
-                results = await self._embed(request.pictures, outputs, time_left_s(context))
+                results = await self._embed(request.pictures, outputs, time_left_s(context), urgent=False)
             except EmbedderUnavailable as error:
                 # No model is known so far. The stream goes on: the caller may send these pictures again.
                 unavailable = embedding_pb2.EmbedResult(error=to_status(error))
@@ -67,16 +69,17 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         def weigh(request: embedding_pb2.StreamEmbedRequest) -> int:
             return weight(len(request.pictures), sum(map(len, request.pictures)))
 
-        async for response in closing(in_order(requests, work, weigh=weigh, capacity=MAX_UNDONE_PICTURES)):
+        answers = in_order(requests, work, weigh=weigh, capacity=MAX_UNDONE_PICTURES, stopping=self._stopping)
+        async for response in closing(answers):
             yield response
 
     async def _embed(
-        self, pictures: Sequence[bytes], outputs: Sequence[str], timeout_s: float
+        self, pictures: Sequence[bytes], outputs: Sequence[str], timeout_s: float, *, urgent: bool
     ) -> list[embedding_pb2.EmbedResult]:
         embedder = self._pictures.embedder
         names = self._pictures.choose_outputs(outputs)
         check_embeddings("pictures", len(pictures), names, embedder)
-        outcomes = await self._pictures.embed(pictures, names, timeout_s=timeout_s)
+        outcomes = await self._pictures.embed(pictures, names, timeout_s=timeout_s, urgent=urgent)
         return [convert.embed_result(o, names, embedder, f"pictures[{n}]") for n, o in enumerate(outcomes)]
 
 

@@ -9,9 +9,10 @@ from typing import Any, NoReturn, TypeAlias
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
-from twinset_server.errors import DeadlineExceeded, TwinsetError
+from twinset_server.errors import DeadlineExceeded, InvalidRequest, TwinsetError
 from twinset_server.rpc.status import CODE_BY_NUMBER, internal, to_status
 
 _log = logging.getLogger(__name__)
@@ -45,18 +46,37 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         raise TypeError(f"{method}: no RPC of twinset is client-streaming")
 
 
+class _Unreadable:
+    """Stands for a request whose bytes are no message of its type: gRPC would call that UNKNOWN, or INTERNAL."""
+
+
 def _rebuild(make: Callable[..., _Handler], handler: _Handler, behaviour: Callable[..., Any]) -> _Handler:
-    return make(
-        behaviour,
-        request_deserializer=handler.request_deserializer,
-        response_serializer=handler.response_serializer,
-    )
+    deserialize: Callable[[bytes], Any] = handler.request_deserializer or bytes
+
+    def read(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return _Unreadable()
+
+    return make(behaviour, request_deserializer=read, response_serializer=handler.response_serializer)
+
+
+def _readable(request: Any) -> Any:
+    if isinstance(request, _Unreadable):
+        raise InvalidRequest("request", "its bytes are no message of this RPC's request: compare your protos with ours")
+    return request
+
+
+async def _all_readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _readable(request)
 
 
 def _unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
     async def call(request: Any, context: _Context) -> Any:
         try:
-            return await behaviour(request, context)
+            return await behaviour(_readable(request), context)
         except Exception as error:
             await _abort(context, method, error)
 
@@ -66,7 +86,8 @@ def _unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
 def _stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
     async def call(request: Any, context: _Context) -> AsyncIterator[Any]:
         try:
-            async for response in behaviour(request, context):
+            readable = _all_readable(request) if isinstance(request, AsyncIterator) else _readable(request)
+            async for response in behaviour(readable, context):
                 yield response
         except Exception as error:
             await _abort(context, method, error)

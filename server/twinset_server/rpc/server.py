@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
+
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -46,15 +49,33 @@ class RpcServer:
     def __init__(self, catalog: Catalog, pictures: PictureEmbedder) -> None:
         self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
         self._health = health.aio.HealthServicer()
-        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(EmbeddingServicer(pictures), self._server)  # type: ignore[no-untyped-call]
-        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            CatalogServicer(catalog, Ingest(catalog, pictures)), self._server
-        )
-        recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            RecommenderServicer(catalog, Recommender(catalog, pictures)), self._server
-        )
+        self._stopping = asyncio.Event()
+        embedding = EmbeddingServicer(pictures, self._stopping)
+        items = CatalogServicer(catalog, Ingest(catalog, pictures), self._stopping)
+        recommender = RecommenderServicer(catalog, Recommender(catalog, pictures))
+        server = self._server
+        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, server)  # type: ignore[no-untyped-call]
+        catalog_pb2_grpc.add_CatalogServiceServicer_to_server(items, server)  # type: ignore[no-untyped-call]
+        recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(recommender, server)  # type: ignore[no-untyped-call]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    @staticmethod
+    def check_address(settings: ServerSettings) -> None:
+        """Find out early, and without gRPC's own log lines, whether `start` could listen.
+
+        Raises:
+            StartupError: the port is taken, or the address is none of this machine's.
+        """
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError as error:
+            raise _cannot_listen(settings, error.strerror or str(error)) from error
 
     async def start(self, settings: ServerSettings) -> int:
         """Listen, and return the port.
@@ -62,20 +83,17 @@ class RpcServer:
         Raises:
             StartupError: the port is taken, or the address is none of this machine's.
         """
-        address = f"{settings.host}:{settings.port}"
         try:
-            port = self._server.add_insecure_port(address)
+            port = self._server.add_insecure_port(f"{settings.host}:{settings.port}")
         except RuntimeError as error:
-            raise StartupError(
-                f"can't listen on {address}: another process uses the port, or the address is not this machine's: "
-                "stop that process, or choose another with --port or --host"
-            ) from error
+            raise _cannot_listen(settings, str(error)) from error
         await self._server.start()
         await self._set_health(serving=True)
         return port
 
     async def stop(self, grace_s: float) -> None:
-        """Turn new calls away, give those in flight `grace_s` seconds, and close."""
+        """Turn new calls away, let streams end after what they have read, give all `grace_s` seconds, and close."""
+        self._stopping.set()
         await self._set_health(serving=False)
         await self._server.stop(grace_s)
 
@@ -83,3 +101,10 @@ class RpcServer:
         statuses = health_pb2.HealthCheckResponse
         for service in ("", *SERVICES):
             await self._health.set(service, statuses.SERVING if serving else statuses.NOT_SERVING)
+
+
+def _cannot_listen(settings: ServerSettings, reason: str) -> StartupError:
+    return StartupError(
+        f"can't listen on {settings.host}:{settings.port} ({reason}): stop the process that does, or choose another "
+        "address with --port or --host"
+    )

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
+from twinset_server.errors import ServerStopping
+
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 
@@ -25,12 +27,16 @@ async def in_order(
     *,
     weigh: Callable[[Request], int],
     capacity: int,
+    stopping: asyncio.Event | None = None,
 ) -> AsyncIterator[Response]:
     """Yield `work(request)` for each request, in order, with several under way.
 
     `work` is started in the order of the requests. Reading stops while the requests under way weigh `capacity` or
     more, or are `MAX_MESSAGES`, so that gRPC's flow control reaches the caller; one request is always taken, whatever
     it weighs. Whatever ends the generator cancels all that is under way.
+
+    Raises:
+        ServerStopping: `stopping` was set; what had been read by then is answered first.
     """
     line: asyncio.Queue[tuple[asyncio.Future[Response], int] | None] = asyncio.Queue()
     room = _Room(capacity)
@@ -45,6 +51,7 @@ async def in_order(
             line.put_nowait(None)
 
     reader = asyncio.create_task(read())
+    watcher = asyncio.create_task(_cancel_at(stopping, reader)) if stopping else None
     try:
         while (entry := await line.get()) is not None:
             future, weight = entry
@@ -53,12 +60,21 @@ async def in_order(
             finally:
                 room.leave(weight)
             yield response
+        if stopping and stopping.is_set() and reader.cancelled():
+            raise ServerStopping("the server is stopping: send the rest again when it is back, or to another")
         await reader  # what broke the requests breaks the answers
     finally:
+        if watcher:
+            watcher.cancel()
         reader.cancel()
         while not line.empty():
             if (entry := line.get_nowait()) is not None:
                 entry[0].cancel()
+
+
+async def _cancel_at(stopping: asyncio.Event, reader: asyncio.Task[None]) -> None:
+    await stopping.wait()
+    reader.cancel()
 
 
 async def closing(responses: AsyncIterator[Response]) -> AsyncIterator[Response]:

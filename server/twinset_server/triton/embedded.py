@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from twinset_server.errors import StartupError
-from twinset_server.triton import launcher
+from twinset_server.triton import guard, launcher
 from twinset_server.triton.connection import Connection
 from twinset_server.triton.installation import Installation, find_installation
 from twinset_server.triton.private_folder import PrivateFolder, remove_abandoned
@@ -26,6 +26,10 @@ _POLL_S = 0.02
 _PORT_ATTEMPTS = 3
 _LAST_LINES = 12
 _LARGEST_LOG = 8 * 2**20
+
+_SCRATCH = Path("/tmp")  # noqa: S108 - not ours to choose
+_SCRATCH_NAMES = "python_env_*"
+"""Triton's Python backend makes a folder there at each start, and leaves it when it is ended quickly."""
 
 _UNREMARKABLE = re.compile(r"I\d{4} |[+|]|[EW]\d{4} .*(CudaDriverHelper|pinned (system )?memory)")
 """Lines of the log that never tell of trouble: progress, tables, and that there is no GPU."""
@@ -57,6 +61,8 @@ class EmbeddedTriton:
         self._folder = PrivateFolder()
         self._log = self._folder.path / "triton.log"
         self._child: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._scratch: set[Path] = set()
         self._processes: list[Process] = []
         self._port = 0
         try:
@@ -108,6 +114,7 @@ class EmbeddedTriton:
                 await self.stop()
                 continue
             self._processes += [p for p in session_processes(self._processes[0].pid) if p != self._processes[0]]
+            self._scratch = _scratch_folders() - self._scratch
             break
         return self.address
 
@@ -153,7 +160,14 @@ class EmbeddedTriton:
         while child.poll() is None:  # noqa: ASYNC110 - no event tells of a child's end
             await asyncio.sleep(_POLL_S)
         self._child = None
+        if self._guard is not None:
+            self._guard.communicate(guard.DONE)
+            self._guard = None
         self._folder.remove_shared_memory()
+        for folder in self._scratch:
+            # Only an empty one goes: another Triton that started at the same moment may have made it, and uses it then.
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def close(self) -> None:
         """Remove what the child has left behind; it must have been stopped."""
@@ -176,6 +190,7 @@ class EmbeddedTriton:
             "--exit-timeout-secs=3",
             f"--backend-config=python,shm-region-prefix-name={self._folder.shared_memory_prefix}",
         ]
+        self._scratch = _scratch_folders()
         # Appended to, so that cutting it short leaves no hole.
         self._log.unlink(missing_ok=True)
         with self._log.open("ab") as log:
@@ -189,6 +204,11 @@ class EmbeddedTriton:
                 # Its own session: Ctrl-C in the server's terminal doesn't reach it, and one signal ends all of it.
                 start_new_session=True,
             )
+        self._guard = subprocess.Popen(  # noqa: S603 - a list of arguments, and no shell
+            [sys.executable, "-I", "-S", guard.__file__, str(self._child.pid)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
         process = find_process(self._child.pid)
         if process is None:
             raise StartupError("/proc is not mounted: the embedded Triton needs it")
@@ -213,6 +233,10 @@ class EmbeddedTriton:
 
     def _port_was_taken(self) -> bool:
         return "already in use" in self.last_words().lower()
+
+
+def _scratch_folders() -> set[Path]:
+    return set(_SCRATCH.glob(_SCRATCH_NAMES))
 
 
 def free_port() -> int:

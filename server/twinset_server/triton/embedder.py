@@ -15,9 +15,10 @@ from twinset_server.errors import DeadlineExceeded, EmbedderUnavailable, Startup
 from twinset_server.triton.codec import BadReply
 from twinset_server.triton.connection import Connection
 from twinset_server.triton.embedded import EmbeddedTriton
+from twinset_server.triton.host import Host
 from twinset_server.triton.remote import RemoteTriton
 from twinset_server.triton.served_model import ServedModel, list_models
-from twinset_server.triton.supervisor import RETRY_AFTER_S, Host, State, Supervisor
+from twinset_server.triton.supervisor import RETRY_AFTER_S, State, Supervisor
 from twinset_server.triton.transport import TimedOut, TransportError
 
 _LONGEST_WAIT_S = 5.0
@@ -184,10 +185,13 @@ def _choose_local(settings: TritonSettings, name: str | None) -> ServedModel:
     if name is not None:
         if name in models:
             return models[name]
-        raise StartupError(
-            f"the model repository {repository} holds no usable model {name!r}: choose among "
-            f"{', '.join(models) or 'none'} with --model NAME, or export it there{problems}"
-        )
+        if broken_model := next((b for b in broken if f"/{name}/" in str(b)), None):
+            raise StartupError(f"{broken_model}: move the model's folder away and export it anew")
+        if models:
+            raise StartupError(
+                f"the model repository {repository} holds no model {name!r}: choose among {', '.join(models)} with "
+                f"--model NAME, or export it there{problems}"
+            )
     if len(models) == 1:
         return next(iter(models.values()))
     if models:
@@ -195,8 +199,9 @@ def _choose_local(settings: TritonSettings, name: str | None) -> ServedModel:
             f"the model repository {repository} holds several models: say which with --model NAME, NAME being one of "
             f"{', '.join(models)}"
         )
+    lack = "holds no model" if repository.is_dir() else "does not exist"
     raise StartupError(
-        f"the model repository {repository} holds no model: make one with "
+        f"the model repository {repository} {lack}: make one with "
         f"`twinset-exporter export efficientnet_lite0 --repository {repository}`{problems}"
     )
 

@@ -7,13 +7,13 @@ import contextlib
 import enum
 import logging
 from collections.abc import Coroutine
-from typing import Protocol
 
 from twinset_server.config import TritonSettings
 from twinset_server.errors import EmbedderUnavailable, StartupError
 from twinset_server.triton.codec import BadReply
 from twinset_server.triton.connection import Connection
 from twinset_server.triton.health import HealthCheck, WrongAnswer
+from twinset_server.triton.host import Host
 from twinset_server.triton.served_model import ServedModel
 from twinset_server.triton.transport import TimedOut, TransportError, Unreachable
 
@@ -30,33 +30,9 @@ _ASLEEP_SHARE = 0.75
 _STOP_GRACE_S = 0.5
 """Enough for requests under way. After them Triton unloads the model, which takes seconds, and nothing needs that."""
 _LONGEST_PAUSE_S = 5.0
+_REPORT_PERIOD_S = 60.0
 
 _log = logging.getLogger(__name__)
-
-
-class Host(Protocol):
-    """Where Triton runs: a child process, or elsewhere."""
-
-    async def start(self) -> str:
-        """Return the address to connect to. Raises StartupError."""
-
-    async def describe(self, connection: Connection, *, timeout_s: float) -> ServedModel:
-        """Return the model to use. Raises StartupError, TransportError."""
-
-    def fault(self) -> str | None:
-        """Return what is plainly wrong with its processes, None where nothing is."""
-
-    def asleep(self) -> bool:
-        """Return True where none of its processes runs, or would if it had a processor."""
-
-    def last_words(self) -> str:
-        """Return the last lines of its log, to end an error message with."""
-
-    async def stop(self, *, grace_s: float = 0) -> None:
-        """End it, and all that belongs to it."""
-
-    def close(self) -> None:
-        """Remove its traces; it has been stopped."""
 
 
 class State(enum.Enum):
@@ -100,6 +76,8 @@ class Supervisor:
         self._doubt = asyncio.Event()
         self._connection: Connection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._reported = ""
+        self._report_again_s = 0.0
 
     @property
     def state(self) -> State:
@@ -177,7 +155,7 @@ class Supervisor:
             try:
                 connection = await self._start()
                 _log.info("model %s is ready after %.1f s", self.model.name, loop.time() - started_s)
-                pause_s = 0.0
+                pause_s, self._reported = 0.0, ""
                 if first is not None and not first.done():
                     first.set_result(None)
                 await self._watch(connection)
@@ -191,7 +169,7 @@ class Supervisor:
                 if first is not None and not first.done() and hopeless:
                     first.set_exception(StartupError(self._explain(error, reason)))
                     return
-                _log.warning("Triton is down, and is started or reached for anew: %s", reason)
+                self._report(reason)
                 await asyncio.sleep(pause_s)
                 pause_s = min(max(2 * pause_s, _TICK_S), _LONGEST_PAUSE_S)
 
@@ -280,6 +258,18 @@ class Supervisor:
         finally:
             task.cancel()
             await asyncio.wait({task})
+
+    def _report(self, reason: str) -> None:
+        """Log why Triton is down: in full when it is news, in a line a minute while it stays the same."""
+        now_s = asyncio.get_running_loop().time()
+        headline = reason.partition("\n")[0]
+        if headline != self._reported:
+            _log.warning("Triton is down, and is started or reached for anew: %s", reason)
+        elif now_s >= self._report_again_s:
+            _log.warning("Triton is still down, for the same reason: %s", headline)
+        else:
+            return
+        self._reported, self._report_again_s = headline, now_s + _REPORT_PERIOD_S
 
     async def _end_host(self) -> None:
         try:

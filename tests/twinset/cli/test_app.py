@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from google.rpc import code_pb2
 
 import twinset.cli
 from fakes.command_line import Twinset, picture
-from fakes.server import FINGERPRINT, FakeServer, internal
+from fakes.server import FINGERPRINT, FakeServer, Refusal, internal
 from twinset.cli import app
+from twinset.cli.report import item_json
+from twinset.items import Item
 
 
 def test_recommend_prints_a_table_of_what_is_nearest(twinset: Twinset, photos: Path) -> None:
@@ -65,7 +68,7 @@ def test_recommend_all_writes_the_neighbours_of_every_item(
     outcome = twinset("recommend", "--all", "-k", "3", "-o", file)
     assert outcome.code == 0
     assert "180 neighbours of 61 items" in outcome.out
-    assert "1 items have no vector" in outcome.out
+    assert "1 item without a vector in 'visual', and so without neighbours\n" in outcome.out
     rows = pq.read_table(file).to_pylist()
     assert [row["item_id"] for row in rows] == [f"{n:02}" for n in range(60) for _ in range(3)]
     assert [row["rank"] for row in rows] == [1, 2, 3] * 60
@@ -89,8 +92,33 @@ def test_recommend_all_leaves_the_old_file_alone_when_it_fails(
     assert "req-1" in outcome.err
     assert [path.name for path in folder.iterdir()] == ["neighbours.parquet"]
     assert file.read_text() == "old"
-    missing = twinset("recommend", "--all", "-o", folder / "nowhere" / "x.parquet")
-    assert (missing.code, missing.err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nowhere/x.parquet", "the folder {folder}/nowhere does not exist"),
+        ("n.csv", "give a name that ends in .parquet"),
+        ("parquet", "give a name that ends in .parquet"),
+    ],
+)
+def test_recommend_all_refuses_a_bad_output_before_the_server_is_asked(
+    twinset: Twinset, server: FakeServer, tmp_path: Path, name: str, says: str
+) -> None:
+    outcome = twinset("recommend", "--all", "-o", tmp_path / name)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert outcome.err.startswith(f"twinset: --output {tmp_path / name}: ")
+    assert says.format(folder=tmp_path) in outcome.err
+    assert server.calls == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_can_not_be_written_is_called_by_its_own_name(twinset: Twinset, tmp_path: Path) -> None:
+    # Short enough for a name, too long with what the temporary file adds.
+    file = tmp_path / f"{'n' * 240}.parquet"
+    outcome = twinset("recommend", "--all", "-o", file)
+    assert outcome.code == 2
+    assert outcome.err == f"twinset: {file} can't be written: File name too long\n"
 
 
 def test_items_lists_by_id(twinset: Twinset, photos: Path) -> None:
@@ -100,6 +128,15 @@ def test_items_lists_by_id(twinset: Twinset, photos: Path) -> None:
     listed = [json.loads(line) for line in twinset("items", "--json", "--limit", "2").out.splitlines()]
     assert [item["id"] for item in listed] == ["blue", "shoes/orange"]
     assert listed[0]["pictures"][0]["media_type"] == "image/webp"
+
+
+def test_attributes_are_printed_in_the_order_of_their_names() -> None:
+    one, other = (
+        Item("a", attributes={"b": 1, "a": "x", "c": True}),
+        Item("a", attributes={"c": True, "b": 1, "a": "x"}),
+    )
+    assert json.dumps(item_json(one)) == json.dumps(item_json(other))
+    assert list(item_json(one)["attributes"]) == ["a", "b", "c"]
 
 
 def test_a_title_can_not_command_the_terminal(twinset: Twinset, photos: Path, tmp_path: Path) -> None:
@@ -131,11 +168,12 @@ def test_status_shows_counts_and_spaces(twinset: Twinset, server: FakeServer, ph
         (["recommend", "--all"], "--all goes with --output"),
         (["recommend", "--item", "a", "-o", "x"], "--all goes with --output"),
         (["recommend", "--item", "a", "-k", "0"], "'-k'"),
-        (["recommend", "--item", "nobody"], "no item 'nobody'"),
+        (["recommend", "--item", "nobody"], "no item 'nobody': `twinset items` lists the items"),
         (["recommend", "--image", "/nowhere.jpg"], "/nowhere.jpg can't be read: No such file"),
-        (["put"], "Missing argument 'FOLDER'"),
+        (["put"], "Missing argument 'FOLDER': see twinset put --help"),
         (["put", "/tmp", "--id", "sku"], "'--id'"),
-        (["sing"], "No such command 'sing'"),
+        (["sing"], "No such command 'sing': see twinset --help"),
+        (["recommend", "--frob"], "No such option: --frob: see twinset recommend --help"),
         (["status", "--loud"], "No such option"),
         (["status", "--server", "localhost"], "expected host:port"),
     ],
@@ -157,6 +195,23 @@ def test_an_image_that_is_none_is_refused_before_the_server_is_asked(
     outcome = twinset("recommend", "--image", file)
     assert outcome.err == f"twinset: {file}: not a JPEG, PNG or WebP picture\n"
     assert server.calls == []
+
+
+def test_an_image_that_the_server_refuses_is_named_by_its_file(twinset: Twinset, photos: Path, tmp_path: Path) -> None:
+    twinset("put", photos)
+    damaged = bytearray(picture(9, 9, 9))
+    damaged[-30:-14] = bytes(16)
+    file = tmp_path / "damaged.png"
+    file.write_bytes(damaged)
+    outcome = twinset("recommend", "--image", file)
+    assert outcome.err == f"twinset: {file}: the PNG is cut off or damaged\n"
+    assert outcome.code == 2
+
+
+def test_an_unknown_space_comes_with_the_command_that_lists_them(twinset: Twinset, server: FakeServer) -> None:
+    server.recommend_refusals = [Refusal(code_pb2.NOT_FOUND, "no space 'foo'", "SPACE_NOT_FOUND")]
+    outcome = twinset("recommend", "--item", "a", "--space", "foo")
+    assert outcome.err == "twinset: no space 'foo': `twinset status` lists the spaces\n"
 
 
 def test_an_absent_server_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

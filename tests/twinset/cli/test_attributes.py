@@ -63,9 +63,10 @@ def test_spreadsheets_may_separate_and_quote_as_they_do(table: Path, mark: str) 
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"id,,x\n", "line 1: column 2 has no name"),
-        (b"id,x,x\n", "line 1: two columns are called 'x'"),
-        (b"id,x\na,1\nb\n", "line 3: 1 values for 2 columns"),
+        (b"id,title\n", "has no rows"),
+        (b"id,,x\na,,\n", "line 1: column 2 has no name"),
+        (b"id,x,x\na,,\n", "line 1: two columns are called 'x'"),
+        (b"id,x\na,1\nb\n", "line 3: 1 value for 2 columns"),
         (b"id,x\na,1\n\n,2\n", "line 4: no value in the id column 'id'"),
         (b"id,x\na,1\nb,2\na,3\n", "line 4: the id 'a' stands in line 2 already"),
         (b"id,x\na,1\nb,\xff\n", "line 3: not UTF-8"),

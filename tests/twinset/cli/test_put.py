@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fakes.command_line import Twinset, picture
-from fakes.server import FakeServer, unavailable
+from fakes.server import FakeServer, internal, invalid, unavailable
 from twinset import Client
 from twinset.cli.put import FolderPut
 
@@ -66,7 +66,7 @@ def test_attributes_become_fields_and_typed_values(
     item = server.items["shoes/red"]
     assert (item.title, item.uri, item.category) == ("Pumps", "https://x/1", "shoes")
     assert (item.attributes["price"].double_value, item.attributes["new"].bool_value) == (12.5, True)
-    assert "1 rows without a picture, such as other" in outcome.out
+    assert "1 row without a picture, such as other" in outcome.out
     assert "2 pictures without a row, such as blue" in outcome.out
 
 
@@ -105,8 +105,60 @@ def test_what_only_the_server_finds_bad_is_listed_too(twinset: Twinset, server: 
     (photos / "damaged.png").write_bytes(damaged)
     outcome = twinset("put", photos)
     assert outcome.code == 1
-    assert "damaged.png: pictures[0].content: the PNG is cut off or damaged" in outcome.err
+    assert outcome.err == f"failed: {photos / 'damaged.png'}: the PNG is cut off or damaged\n"
     assert len(server.items) == 3
+
+
+def test_a_refusal_that_is_not_the_picture_s_fault_keeps_the_field(
+    twinset: Twinset, server: FakeServer, photos: Path
+) -> None:
+    server.put_refusals = {"blue": [invalid("category", "takes 300 bytes")]}
+    assert "blue.webp: category: takes 300 bytes" in twinset("put", photos).err
+
+
+def test_one_picture_is_not_called_pictures(twinset: Twinset, tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(picture(1, 2, 3))
+    (folder / "notes.txt").write_text("x")
+    lines = twinset("put", folder).out.splitlines()
+    assert lines[0].startswith("1 picture: 1 put")
+    assert lines[1] == "1 other file ignored"
+
+
+def test_items_that_lose_their_facts_are_counted(
+    twinset: Twinset, server: FakeServer, photos: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "facts.csv"
+    table.write_text("id,category,size\nblue,hats,\nshoes/red,,1\n")
+    assert "lost" not in twinset("put", photos, "--attributes", table).out
+    server.put_refusals = {"blue": [internal("req-1")]}
+    (photos / "shoes" / "orange.JPG").write_bytes(picture(9, 9, 9, "JPEG"))
+    lost = "1 item lost all facts (title, uri, category, attributes): give them with --attributes FILE.csv"
+    assert lost in twinset("put", photos).out.splitlines()
+    assert not server.items["shoes/red"].attributes
+    assert server.items["blue"].category == "hats"
+    assert lost in twinset("put", photos).out.splitlines()
+    assert "lost" not in twinset("put", photos).out
+
+
+def test_a_table_without_title_link_and_category_gets_a_hint(twinset: Twinset, photos: Path, tmp_path: Path) -> None:
+    table = tmp_path / "facts.csv"
+    hint = "no row gives a title, uri or category: columns of these names become the item's title, link and category"
+    table.write_text("id,Name,price\nblue,Hat,3\n")
+    assert hint in twinset("put", photos, "--attributes", table).out.splitlines()
+    table.write_text("id,title,price\nblue,Hat,3\n")
+    assert "no row gives" not in twinset("put", photos, "--attributes", table).out
+    assert "no row gives" not in twinset("put", photos).out
+
+
+def test_a_table_of_a_header_alone_is_refused(twinset: Twinset, server: FakeServer, photos: Path) -> None:
+    table = photos / "facts.csv"
+    table.write_text("id,title\n")
+    outcome = twinset("put", photos, "--attributes", table)
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"twinset: {table} has no rows: ")
+    assert server.calls == []
 
 
 def test_an_unreadable_file_is_listed(twinset: Twinset, server: FakeServer, photos: Path) -> None:
@@ -130,7 +182,7 @@ def test_a_folder_without_pictures_says_so(twinset: Twinset, tmp_path: Path) -> 
     empty.mkdir()
     assert "holds no pictures (.jpg, .jpeg, .png or .webp): it is empty" in twinset("put", empty).err
     (empty / "notes.txt").write_text("x")
-    assert "its 1 files are none" in twinset("put", empty).err
+    assert "only other files, 1 in all" in twinset("put", empty).err
     assert "does not exist" in twinset("put", tmp_path / "nowhere").err
     outcome = twinset("put", empty / "notes.txt")
     assert outcome.err == f"twinset: {empty / 'notes.txt'} is a file: name a folder of pictures\n"
@@ -143,7 +195,7 @@ def test_a_broken_stream_tells_how_many_are_stored(twinset: Twinset, server: Fak
     server.break_stream_after = 2
     outcome = twinset("put", tmp_path)
     assert outcome.code == 2
-    assert "128 of 200 pictures are stored: run the same command again to go on" in outcome.err
+    assert "128 of 200 pictures stored so far: run the same command again to go on" in outcome.err
     server.break_stream_after = None
     assert twinset("put", tmp_path).out.startswith("200 pictures: 72 put, 128 unchanged")
 

@@ -320,27 +320,6 @@ async def test_many_callers_at_once_each_get_their_own_answer(channel: grpc.aio.
     assert [answer.recommendations[0].item.id for answer in answers] == [expected for _, expected in asked]
 
 
-async def test_a_stream_holds_a_bounded_amount_whatever_its_messages_weigh(
-    channel: grpc.aio.Channel, embedder: FakeEmbedder
-) -> None:
-    embedder.delay_s = 60
-    sent = 0
-
-    async def requests() -> AsyncIterator[embedding_pb2.StreamEmbedRequest]:
-        nonlocal sent
-        for _ in range(40):
-            yield embedding_pb2.StreamEmbedRequest(pictures=[png(RED) + bytes(8 << 20)])
-            sent += 1
-
-    call = embedding_pb2_grpc.EmbeddingServiceStub(channel).StreamEmbed(requests())
-    reader = asyncio.ensure_future(anext(aiter(call)))
-    await asyncio.sleep(1)
-    # Two of 8 MiB weigh as much as a stream may hold; some more lie in the buffers of gRPC on both sides.
-    assert 2 <= sent <= 12
-    reader.cancel()
-    call.cancel()
-
-
 async def test_more_outputs_than_fit_in_an_answer_are_refused_before_the_work(
     channel: grpc.aio.Channel, embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -371,3 +350,22 @@ async def test_a_stream_goes_on_while_no_model_is_known(
         first_answered.set()
     assert answers[0].error.code == code_pb2.UNAVAILABLE
     assert answers[1].embedding.outputs[0].name == "features"
+
+
+@pytest.mark.parametrize("method", ["RecommenderService/Recommend", "CatalogService/GetItem", "EmbeddingService/Embed"])
+async def test_bytes_that_are_no_message_are_an_invalid_argument(channel: grpc.aio.Channel, method: str) -> None:
+    error = await _refusal(channel.unary_unary(f"/twinset.v1.{method}")(b"\xff\xff\xff"))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("method", ["CatalogService/PutItems", "EmbeddingService/StreamEmbed"])
+async def test_bytes_that_are_no_message_end_a_stream_as_an_invalid_argument(
+    channel: grpc.aio.Channel, method: str
+) -> None:
+    async def requests() -> AsyncIterator[bytes]:
+        yield b"\xff\xff\xff"
+
+    call = channel.stream_stream(f"/twinset.v1.{method}")(requests())
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        _ = [answer async for answer in call]
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -6,7 +6,8 @@ from contextlib import aclosing
 
 import pytest
 
-from twinset_server.rpc.streams import in_order
+from twinset_server.errors import ServerStopping
+from twinset_server.rpc.streams import in_order, weight
 
 
 async def _requests(*values: int) -> AsyncIterator[int]:
@@ -53,6 +54,11 @@ async def test_no_more_than_the_capacity_is_under_way(weight: int, most: int) ->
     assert peak == most
 
 
+def test_large_elements_weigh_more_than_one_each() -> None:
+    assert weight(3, 3 * 5_000) == 3
+    assert weight(1, 8 << 20) == 32
+
+
 async def test_a_failing_request_ends_the_stream_after_the_answers_before_it() -> None:
     async def work(value: int) -> int:
         if value == 2:
@@ -97,3 +103,24 @@ async def test_closing_early_cancels_what_is_under_way() -> None:
             break
     await asyncio.sleep(0)
     assert sorted(cancelled) == [1, 2]
+
+
+async def test_a_stopping_server_answers_what_it_has_read_and_reads_no_more() -> None:
+    stopping = asyncio.Event()
+
+    async def endless() -> AsyncIterator[int]:
+        for value in range(1000):
+            yield value
+            if value == 2:
+                stopping.set()
+                await asyncio.sleep(60)
+
+    async def work(value: int) -> int:
+        await asyncio.sleep(0.01)
+        return value
+
+    got: list[int] = []
+    with pytest.raises(ServerStopping):
+        async for answer in in_order(endless(), work, weigh=lambda _: 1, capacity=8, stopping=stopping):
+            got.append(answer)
+    assert got == [0, 1, 2]

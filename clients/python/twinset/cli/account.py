@@ -11,18 +11,22 @@ import typer
 
 from twinset.cli.attributes import Facts
 from twinset.cli.folder import Folder
-from twinset.cli.report import legible
+from twinset.cli.report import counted, legible
 
 _FAILURES_SHOWN = 50
 
 
 @dataclass(slots=True)
 class Account:
-    """What became of the pictures so far. `failed` holds the reason by path."""
+    """What became of the pictures so far. `failed` holds the reason by path.
+
+    `stripped` counts the items put that had facts in the catalogue before, and have none now.
+    """
 
     total: int
     put: int = 0
     unchanged: int = 0
+    stripped: int = 0
     failed: dict[Path, str] = field(default_factory=dict)
 
     @property
@@ -35,18 +39,30 @@ def print_account(account: Account, found: Folder, facts: Mapping[str, Facts], s
     """Print the sums on stdout and the failures on stderr."""
     rate = f", {account.put / seconds:,.0f} a second" if account.put else ""
     typer.echo(
-        f"{account.total:,} pictures: {account.put:,} put, {account.unchanged:,} unchanged, "
+        f"{counted(account.total, 'picture')}: {account.put:,} put, {account.unchanged:,} unchanged, "
         f"{len(account.failed):,} failed, in {seconds:.1f} s{rate}"
     )
     if found.others:
-        typer.echo(f"{found.others:,} other files ignored")
+        typer.echo(f"{counted(found.others, 'other file')} ignored")
     if facts:
         pictures = found.pictures.keys()
         rows_alone, pictures_alone = facts.keys() - pictures, pictures - facts.keys()
         if rows_alone:
-            typer.echo(f"{len(rows_alone):,} rows without a picture, such as {legible(min(rows_alone))}")
+            typer.echo(f"{counted(len(rows_alone), 'row')} without a picture, such as {legible(min(rows_alone))}")
         if pictures_alone:
-            typer.echo(f"{len(pictures_alone):,} pictures without a row, such as {legible(min(pictures_alone))}")
+            typer.echo(
+                f"{counted(len(pictures_alone), 'picture')} without a row, such as {legible(min(pictures_alone))}"
+            )
+        if not any(row.title or row.uri or row.category for row in facts.values()):
+            typer.echo(
+                "no row gives a title, uri or category: "
+                "columns of these names become the item's title, link and category"
+            )
+    if account.stripped:
+        typer.echo(
+            f"{counted(account.stripped, 'item')} lost all facts (title, uri, category, attributes): "
+            "give them with --attributes FILE.csv"
+        )
     for path, reason in itertools.islice(sorted(account.failed.items()), _FAILURES_SHOWN):
         typer.echo(f"failed: {legible(path)}: {legible(reason)}", err=True)
     if len(account.failed) > _FAILURES_SHOWN:

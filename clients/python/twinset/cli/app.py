@@ -18,7 +18,7 @@ from twinset.cli import report
 from twinset.cli.account import print_account
 from twinset.cli.attributes import read_attributes
 from twinset.cli.folder import IdRule, read_folder
-from twinset.cli.problem import Problem, SomeFailed
+from twinset.cli.problem import Problem, SomeFailed, explain, picture_fault
 from twinset.cli.progress import counting
 from twinset.cli.put import FolderPut
 from twinset.cli.sheet import SheetItem, SheetRow, render
@@ -110,7 +110,7 @@ def put(
     found = read_folder(folder, id_rule)
     facts = {} if attributes is None else read_attributes(attributes)
     if attributes is not None and not facts.keys() & found.pictures.keys():
-        row, picture = next(iter(facts), "none"), next(iter(found.pictures))
+        row, picture = next(iter(facts)), next(iter(found.pictures))
         raise Problem(
             f"{attributes} names no item of {folder}: its ids are like {row!r}, those of the pictures like "
             f"{picture!r}: mend the ids, or choose another --id (path, name or stem)"
@@ -123,7 +123,7 @@ def put(
         except TwinsetError as error:
             stored = run.account.put + run.account.unchanged
             raise Problem(
-                f"{error.message}; {stored:,} of {run.account.total:,} pictures are stored: "
+                f"{error.message}; {stored:,} of {report.counted(run.account.total, 'picture')} stored so far: "
                 "run the same command again to go on"
             ) from error
         except KeyboardInterrupt:
@@ -173,7 +173,12 @@ def recommend(
         if output is not None:
             _recommend_all(client, output, k, space)
             return
-        answer = client.recommend(item=item, picture=picture, k=k, exclude=exclude or (), space=space, view="basic")
+        try:
+            answer = client.recommend(item=item, picture=picture, k=k, exclude=exclude or (), space=space, view="basic")
+        except TwinsetError as error:
+            if (fault := picture_fault(error)) is None:
+                raise
+            raise Problem(f"{image}: {fault}") from error
         if html:
             query = item if item is not None else SheetItem(image.name if image else "", picture)
             _write_page(client, html, query, answer, k)
@@ -217,18 +222,21 @@ def _write_page(client: Client, path: Path, query: str | SheetItem, answer: Reco
 
 def _recommend_all(client: Client, path: Path, k: int, space: str) -> None:
     # Here, so that the other commands don't wait for pyarrow.
-    from twinset.cli.neighbours import write_neighbours
+    from twinset.cli.neighbours import check_target, write_neighbours
 
+    check_target(path)
     start = time.monotonic()
     with counting("asking", client.catalog().item_count) as show:
         written = write_neighbours(client, path, k=k, space=space, progress=lambda so_far: show(so_far.items))
     seconds = time.monotonic() - start
     typer.echo(
-        f"{path}: {written.rows:,} neighbours of {written.items:,} items, in {seconds:.1f} s, "
-        f"{written.items / seconds:,.0f} items a second"
+        f"{path}: {report.counted(written.rows, 'neighbour')} of {report.counted(written.items, 'item')}, "
+        f"in {seconds:.1f} s, {report.counted(round(written.items / seconds), 'item')} a second"
     )
     if written.without_vector:
-        typer.echo(f"{written.without_vector:,} items have no vector in {space!r}, and so no neighbours")
+        typer.echo(
+            f"{report.counted(written.without_vector, 'item')} without a vector in {space!r}, and so without neighbours"
+        )
 
 
 @app.command()
@@ -280,9 +288,10 @@ def run(arguments: Sequence[str]) -> int:
     except SomeFailed:
         return 1
     except _UsageError as error:
-        return _fail(f"{error.format_message().rstrip('.')}: see twinset --help")
+        command = error.ctx.command_path if error.ctx else "twinset"
+        return _fail(f"{error.format_message().rstrip('.')}: see {command} --help")
     except TwinsetError as error:
-        return _fail(error.message)
+        return _fail(explain(error))
     except Problem as error:
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from twinset.cli.problem import Problem
+from twinset.cli.report import counted
 from twinset.items import Attribute
 
 _FIELDS = ("title", "uri", "category")
@@ -40,11 +41,13 @@ def read_attributes(path: Path) -> dict[str, Facts]:
     value is an absent one. Columns are set apart by commas, or by semicolons or tabs where the header has no comma.
 
     Raises:
-        Problem: the file can't be read, or a line is malformed; the message names the line.
+        Problem: the file can't be read or has no rows, or a line is malformed; the message names the line.
     """
     lines, rows = _rows(path)
     if not rows:
         raise Problem(f"{path} is empty: its first line must name the columns, such as id,title,category")
+    if len(rows) == 1:
+        raise Problem(f"{path} has no rows: its only line names the columns, add a line for each item")
     header = [name.strip() for name in rows[0]]
     for place, name in enumerate(header):
         if not name:
@@ -56,7 +59,7 @@ def read_attributes(path: Path) -> dict[str, Facts]:
     line_of: dict[str, int] = {}
     for line, row in zip(lines[1:], rows[1:], strict=True):
         if len(row) != len(header):
-            raise Problem(f"{path}, line {line}: {len(row)} values for {len(header)} columns")
+            raise Problem(f"{path}, line {line}: {counted(len(row), 'value')} for {counted(len(header), 'column')}")
         item_id = row[id_column].strip()
         if not item_id:
             raise Problem(f"{path}, line {line}: no value in the id column {header[id_column]!r}")

@@ -50,7 +50,7 @@ def read_folder(folder: Path, rule: IdRule) -> Folder:
                 )
             pictures[item_id] = path
     if not pictures:
-        found = f"its {others} files are none" if others else "it is empty"
+        found = f"only other files, {others} in all" if others else "it is empty"
         raise Problem(f"{folder} holds no pictures (.jpg, .jpeg, .png or .webp): {found}")
     return Folder(pictures, others)
 

@@ -43,6 +43,18 @@ class Written:
     without_vector: int = 0
 
 
+def check_target(path: Path) -> None:
+    """Return if `write_neighbours` may write there, as far as can be told in advance.
+
+    Raises:
+        Problem: the name is not that of a Parquet file, or its folder isn't there.
+    """
+    if path.suffix.lower() != ".parquet":
+        raise Problem(f"--output {path}: the neighbours are written as Parquet, give a name that ends in .parquet")
+    if not path.parent.is_dir():
+        raise Problem(f"--output {path}: the folder {path.parent} does not exist: create it, or name another")
+
+
 def write_neighbours(client: Client, path: Path, *, k: int, space: str, progress: Callable[[Written], None]) -> Written:
     """Write the `k` best neighbours of every item, in the order of the items' ids, rank 1 first.
 
@@ -73,7 +85,9 @@ def write_neighbours(client: Client, path: Path, *, k: int, space: str, progress
             written.rows += len(rows)
         partial.replace(path)
     except OSError as error:
-        raise Problem(f"{path} can't be written: {error.strerror or error}") from error
+        # pyarrow's own words name the temporary file.
+        reason = os.strerror(error.errno) if error.errno else error
+        raise Problem(f"{path} can't be written: {reason}") from error
     finally:
         with contextlib.suppress(OSError):  # it may never have come about
             partial.unlink()

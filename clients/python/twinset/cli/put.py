@@ -10,6 +10,7 @@ from pathlib import Path
 
 from twinset.cli.account import Account
 from twinset.cli.attributes import Facts
+from twinset.cli.problem import picture_fault
 from twinset.client import Client
 from twinset.errors import ResourceExhausted, TwinsetError, Unavailable
 from twinset.images import PictureError, read_header
@@ -49,6 +50,7 @@ class FolderPut:
         self._facts = facts
         self._progress = progress
         self._sleep = sleep
+        self._losing_facts: set[str] = set()
 
     def run(self) -> None:
         """Put every picture that isn't in the catalogue as it is here.
@@ -70,10 +72,11 @@ class FolderPut:
             for result in self._client.put_items(self._changed(ids)):
                 if result.error is None:
                     self.account.put += 1
+                    self.account.stripped += result.id in self._losing_facts
                 elif isinstance(result.error, Unavailable | ResourceExhausted) and attempt < _TRIES:
                     later[result.id] = result.error
                 else:
-                    self.account.failed[self._pictures[result.id]] = result.error.message
+                    self.account.failed[self._pictures[result.id]] = picture_fault(result.error) or result.error.message
                 self._progress(self.account)
             if not later:
                 return
@@ -95,6 +98,8 @@ class FolderPut:
                 else:
                     item = _item(item_id, content, self._facts.get(item_id, Facts()))
                     if item_id not in stored or _differs(item, stored[item_id]):
+                        if item_id in stored and _has_facts(stored[item_id]) and not _has_facts(item):
+                            self._losing_facts.add(item_id)
                         yield item
                         continue
                     self.account.unchanged += 1
@@ -108,6 +113,10 @@ def _is_utf8(text: str) -> bool:
 
 def _item(item_id: str, content: bytes, facts: Facts) -> Item:
     return Item(item_id, (Picture(content),), facts.title, facts.uri, facts.category, facts.attributes)
+
+
+def _has_facts(item: Item) -> bool:
+    return bool(item.title or item.uri or item.category or item.attributes)
 
 
 def _differs(item: Item, stored: Item) -> bool:

@@ -36,6 +36,11 @@ def legible(text: str | Path) -> str:
     return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c) == "Cc" else c for c in shown)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun: `1 item`, `2,000 items`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def print_json(value: Any) -> None:
     """Print one value on one line."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
@@ -86,13 +91,16 @@ def items_table(items: Iterable[Item]) -> Table:
 
 
 def item_json(item: Item) -> dict[str, Any]:
-    """Return an item as JSON values, without vectors and contents."""
+    """Return an item as JSON values, without vectors and contents.
+
+    Attributes stand in the order of their names: on the wire they have none, and equal items are to print alike.
+    """
     return {
         "id": item.id,
         "title": item.title,
         "uri": item.uri,
         "category": item.category,
-        "attributes": {name: _plain(value) for name, value in item.attributes.items()},
+        "attributes": {name: _plain(value) for name, value in sorted(item.attributes.items())},
         "pictures": [
             {
                 "id": picture.id,
