@@ -315,3 +315,15 @@ async def test_a_space_can_be_added_again_but_not_with_another_fingerprint(catal
     with pytest.raises(StartupError, match=f"{'a' * 64}.*{'d' * 64}"):
         await catalog.add_space(Space("visual", 3, Metric.COSINE, "d" * 64, "net-dddddddd"))
     assert catalog.spaces()["visual"] == VISUAL
+
+
+async def test_vectors_a_little_off_unit_length_are_ordered_by_their_directions(catalog: Any) -> None:
+    rng = np.random.default_rng(3)
+    near = np.array([1, 0, 0]) + rng.normal(0, 0.02, (60, 3))
+    directions = near / np.linalg.norm(near, axis=1, keepdims=True)
+    rows = (directions * rng.uniform(1 - 9e-4, 1 + 9e-4, (60, 1))).astype(np.float32)
+    await catalog.put([vectored(f"{n:02}", row) for n, row in enumerate(rows)])
+    query = unit(1, 0.01, 0)
+    true = np.argsort(-(rows.astype(np.float64) @ query) / np.linalg.norm(rows.astype(np.float64), axis=1))
+    result = await catalog.search("visual", query, 10)
+    assert [one.item_id for one in result.neighbours] == [f"{n:02}" for n in true[:10]]

@@ -10,7 +10,7 @@ from fakes.embedder import FakeEmbedder
 from fakes.items import unit, vectored
 from fakes.pictures import BLUE, GREEN, RED, TEXT, png
 from twinset import images
-from twinset_server.domain import Float32Array, ItemDraft, PictureDraft, SearchResult, Space, Vector
+from twinset_server.domain import Float32Array, Item, ItemDraft, PictureDraft, SearchResult, Space, Vector
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import (
     BadPicture,
@@ -159,3 +159,21 @@ async def test_an_item_deleted_between_search_and_reading_is_replaced(visual: Sp
     example = VectorExample(Vector("visual", axis[0], visual.fingerprint))
     found = await _ask(Recommender(catalog, pictures), example, k=1, detail=Detail.BASIC)
     assert _ids(found) == ["next"]
+
+
+async def test_an_item_that_the_index_knows_and_the_store_does_not_is_passed_over(
+    visual: Space, pictures: PictureEmbedder
+) -> None:
+    class Haunted(FakeCatalog):
+        """Finds the item "ghost", and has nothing to tell of it."""
+
+        async def get(self, item_ids: Sequence[str], *, vectors: bool) -> list[Item | None]:
+            found = await super().get(item_ids, vectors=vectors)
+            return [None if item is not None and item.id == "ghost" else item for item in found]
+
+    catalog = Haunted([visual])
+    axis = np.eye(visual.dimension, dtype=np.float32)
+    await catalog.put([vectored("ghost", axis[0]), vectored("real", unit(*(axis[0] + axis[1])))])
+    example = VectorExample(Vector("visual", axis[0], visual.fingerprint))
+    found = await _ask(Recommender(catalog, pictures), example, k=1, detail=Detail.BASIC)
+    assert _ids(found) == ["real"]

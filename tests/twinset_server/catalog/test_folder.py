@@ -33,7 +33,7 @@ async def test_a_second_server_on_the_folder_is_refused_at_once(tmp_path: Path) 
 async def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     assert "is a file" in await refusal(tmp_path / "file")
-    assert "store.path" in await refusal(tmp_path / "file" / "below")
+    assert "--data" in await refusal(tmp_path / "file" / "below")
 
 
 def test_a_folder_without_write_permission_is_refused() -> None:
