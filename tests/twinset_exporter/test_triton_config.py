@@ -34,8 +34,8 @@ def test_requests_are_batched_without_waiting(config: pb.ModelConfig) -> None:
 
 
 def test_it_warms_up_with_a_picture(config: pb.ModelConfig) -> None:
-    (warmup,) = config.model_warmup
-    assert list(warmup.inputs["pictures"].dims) == [224, 224, 3]
+    assert [warmup.batch_size for warmup in config.model_warmup] == [1, 8, 16]
+    assert all(list(warmup.inputs["pictures"].dims) == [224, 224, 3] for warmup in config.model_warmup)
 
 
 def test_its_parameters_are_the_contract(lite0: Result, config: pb.ModelConfig) -> None:
