@@ -120,3 +120,17 @@ def test_another_target_needs_a_repository_of_its_own(run: Run, lite0: Result, t
     code, _, err = run("export", "efficientnet_lite0", "--repository", lite0.path.parent, "--target", "gpu")
     assert code == 1
     assert f"{lite0.path} is published for the target cpu" in err
+
+
+def test_the_worst_parity_stands_for_all_of_it() -> None:
+    def card(*shares: float) -> dict[str, object]:
+        batches = {
+            str(place): {"outputs": {"features": {"share": share, "smallest_cosine": 1 - share}}}
+            for place, share in enumerate(shares)
+        }
+        return {"parity": {"pictures": "mine", "batches": batches}}
+
+    assert differences(card(0.25, 0.5), card(0.25, 0.125)) == [
+        ("parity.largest_share", 0.5, 0.25),
+        ("parity.smallest_cosine", 0.5, 0.75),
+    ]

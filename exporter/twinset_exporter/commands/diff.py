@@ -47,12 +47,25 @@ def diff(
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Return each value that two cards don't share: where it is, and what either has there, None for nothing."""
-    left, right = dict(_flat(a)), dict(_flat(b))
+    left, right = dict(_flat(_condensed(a))), dict(_flat(_condensed(b)))
     return [
         (name, left.get(name), right.get(name))
         for name in {**left, **right}
         if name not in _OF_COURSE and left.get(name) != right.get(name)
     ]
+
+
+def _condensed(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a card with the worst of its parity: figures of every output at every batch size would hide the rest."""
+    parity = content.get("parity")
+    if parity is None:
+        return content
+    outputs = [output for batch in parity["batches"].values() for output in batch["outputs"].values()]
+    worst = {
+        "largest_share": max(output["share"] for output in outputs),
+        "smallest_cosine": min(output["smallest_cosine"] for output in outputs),
+    }
+    return {**content, "parity": {**{key: value for key, value in parity.items() if key != "batches"}, **worst}}
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
@@ -70,5 +83,5 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 def _cell(value: Any) -> str:
     if value is None:
         return "[dim]-[/dim]"
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = f"{value:.7g}" if isinstance(value, float) else str(value)
     return escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ...")
