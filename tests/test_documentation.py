@@ -25,7 +25,8 @@ TIMEOUT_S = 120
 
 _BLOCK = re.compile(r"^```(?P<kind>console|python)(?: (?P<file>\S+))?\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
 _HASH = re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,64}\b")
-_VARYING = re.compile(rf"(?P<hash>{_HASH.pattern})|(?P<number>\d[\d.,:e+-]*)|(?P<space>\s+)|(?P<rule>[─-]{{3,}})")
+_NUMBER = r"\d[\d.,:]*(?:e[+-]?\d+)?"
+_VARYING = re.compile(rf"(?P<hash>{_HASH.pattern})|(?P<number>{_NUMBER})|(?P<space>\s+)|(?P<rule>[─-]{{3,}})")
 
 
 @dataclass(frozen=True)
