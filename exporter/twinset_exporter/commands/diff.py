@@ -51,7 +51,7 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, A
     return [
         (name, left.get(name), right.get(name))
         for name in {**left, **right}
-        if name not in _OF_COURSE and left.get(name) != right.get(name)
+        if name not in _OF_COURSE and _text(left.get(name)) != _text(right.get(name))
     ]
 
 
@@ -83,5 +83,10 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 def _cell(value: Any) -> str:
     if value is None:
         return "[dim]-[/dim]"
-    text = f"{value:.7g}" if isinstance(value, float) else str(value)
+    text = _text(value)
     return escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ...")
+
+
+def _text(value: Any) -> str:
+    """Return a value as it is told; what is told alike is no difference."""
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
