@@ -15,7 +15,9 @@ from rich.table import Column, Table
 from twinset.images.pipeline import Interpolation, PicturePipeline, Resize
 from twinset_exporter.backbones.backbone import Backbone
 from twinset_exporter.backbones.registry import BACKBONES
+from twinset_exporter.commands import diff, prove, prune, show
 from twinset_exporter.errors import ExportError, UsageError
+from twinset_exporter.targets import Target
 from twinset_exporter.weights import FileWeights, RandomWeights, Weights
 
 _LARGEST_SIZE = 1024
@@ -89,6 +91,9 @@ def export(
         Interpolation,
         typer.Option(metavar="FILTER", help="Filter of the resize: nearest, bilinear, bicubic or lanczos."),
     ] = "bilinear",
+    target: Annotated[
+        Target, typer.Option(help="The machine that it is for: cpu, or gpu with TensorRT at 16 bits.")
+    ] = Target.CPU,
 ) -> None:
     """Export a backbone; see `_EXPORT_HELP`."""
     chosen = _backbone(backbone)
@@ -102,7 +107,7 @@ def export(
     from twinset_exporter.steps import ConsoleSteps
 
     console = Console()
-    result = run(Request(chosen, source, pipeline, pictures), Repository(repository), ConsoleSteps(console))
+    result = run(Request(chosen, source, pipeline, pictures, target), Repository(repository), ConsoleSteps(console))
     contract = result.contract
     console.print(f"{'Published' if result.new else 'Already published'}: {result.path}", soft_wrap=True, markup=False)
     console.print(f"fingerprint {contract.fingerprint}\nartifact    {contract.artifact}", soft_wrap=True, style="dim")
@@ -141,6 +146,10 @@ def models(repository: _Repository = Path("model_repository")) -> None:
             "[yellow]random[/yellow]" if contract.random_weights else "trained",
         )
     console.print(table)
+
+
+for _command in (show.show, diff.diff, prune.prune, prove.prove):
+    app.command()(_command)
 
 
 def _backbone(name: str) -> Backbone:

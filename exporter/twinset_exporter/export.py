@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from twinset.contract import KnownAnswer, Metric, ModelContract, SpaceContract, known_input
 from twinset.images import PicturePipeline
-from twinset_exporter import graph, outputs, parity, pictures, tensorflow_noise, triton_config
+from twinset_exporter import card, graph, outputs, parity, pictures, proof, speed, tensorflow_noise, triton_config
 from twinset_exporter.backbones.backbone import Backbone
 from twinset_exporter.errors import ExportError
 from twinset_exporter.fingerprint import artifact, fingerprint
@@ -21,6 +21,8 @@ from twinset_exporter.recipe import recipe
 from twinset_exporter.repository import CONFIG, MODEL, BrokenModel, PublishedModel, Repository
 from twinset_exporter.runtime import Runtime
 from twinset_exporter.steps import Steps
+from twinset_exporter.targets import PARAMETER as TARGET_PARAMETER
+from twinset_exporter.targets import Target
 from twinset_exporter.weights import Weights
 
 if TYPE_CHECKING:
@@ -41,12 +43,14 @@ class Request:
         weights: what to fill it with.
         pipeline: how its pictures are made; its height and width are the network's.
         parity_pictures: folder of pictures for the parity gate, None for the packaged ones.
+        target: the machine that it is published for.
     """
 
     backbone: Backbone
     weights: Weights
     pipeline: PicturePipeline
     parity_pictures: Path | None = None
+    target: Target = Target.CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def export(request: Request, repository: Repository, steps: Steps) -> Result:
     # Who brings pictures wants to see the figures for them, published or not.
     if request.parity_pictures is None:
         with steps.step("Look for the same export in the repository"):
-            published = _published(repository, export_recipe)
+            published = _published(repository, export_recipe, request.target)
         if published:
             return Result(published.contract, published.path, new=False)
     with steps.step("Decode the pictures for the parity gate"):
@@ -92,7 +96,8 @@ def export(request: Request, repository: Repository, steps: Steps) -> Result:
     with steps.step(f"Compare it with Keras on {len(real)} pictures and on known noise"):
         noise = known_input(_KNOWN_SEED, _KNOWN_COUNT, request.pipeline.height, request.pipeline.width)
         answers = runtime.run(noise)
-        parities = parity.compare(_by_keras(model, request.backbone, real), runtime.run(real))
+        batches = proof.compare(_by_keras(model, request.backbone, real), runtime.run, real)
+        parities = proof.worst(batches)
         noise_parities = parity.compare(_by_keras(model, request.backbone, noise), answers)
     for line in parities:
         steps.note(str(line))
@@ -109,21 +114,34 @@ def export(request: Request, repository: Repository, steps: Steps) -> Result:
         known_answer=KnownAnswer(_KNOWN_SEED, _KNOWN_COUNT, _KNOWN_TOLERANCE, answers),
         random_weights=request.weights.random,
     )
-    config = triton_config.render(contract, runtime.dimensions, {RECIPE_PARAMETER: export_recipe})
+    config = triton_config.render(contract, runtime.dimensions, {RECIPE_PARAMETER: export_recipe}, request.target)
+    with steps.step("Measure its speed and memory"):
+        measured = speed.measure(onnx_model, request.pipeline)
+    details = card.details_of(
+        request.backbone, request.weights, request.target, batches, request.parity_pictures, measured
+    )
     with steps.step("Publish"):
-        new = repository.publish(contract, {CONFIG: config.encode(), MODEL: onnx_model})
+        files = {CONFIG: config.encode(), MODEL: onnx_model}
+        new = repository.publish(contract, card.with_card(contract, files, details))
     there = repository.model(contract.model)
     if isinstance(there, BrokenModel):
         raise ExportError(f"{there.path} broke while it was published ({there.reason}): export again")
+    if there.parameters.get(TARGET_PARAMETER) != request.target.value:
+        # One folder has one config, and what is published never changes.
+        raise ExportError(
+            f"{there.path} is published for the target {there.parameters.get(TARGET_PARAMETER)}: publish the one for "
+            f"{request.target.value} in a repository of its own, with --repository"
+        )
     return Result(there.contract, there.path, new, same_file=there.contract.artifact == contract.artifact)
 
 
-def _published(repository: Repository, export_recipe: str) -> PublishedModel | None:
+def _published(repository: Repository, export_recipe: str, target: Target) -> PublishedModel | None:
     for model in repository.models():
         if (
             isinstance(model, PublishedModel)
             and model.parameters.get(RECIPE_PARAMETER) == export_recipe
-            and model.intact()
+            and model.parameters.get(TARGET_PARAMETER) == target.value
+            and not model.problems()
         ):
             return model
     return None

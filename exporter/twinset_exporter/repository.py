@@ -2,6 +2,7 @@
 
     NAME-FINGERPRINT8/config.pbtxt
     NAME-FINGERPRINT8/1/model.onnx
+    NAME-FINGERPRINT8/card.json, card.md
 
 A model is written to a temporary folder beside its place, synced, and renamed. Publishers of one repository take turns
 by a lock on the repository's folder, which the kernel frees when its holder dies; so every temporary folder that the
@@ -19,15 +20,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from twinset import card
 from twinset.contract import ContractError, ModelContract
 from twinset_exporter import triton_config
 from twinset_exporter.errors import ExportError
-from twinset_exporter.fingerprint import artifact
 
 CONFIG = "config.pbtxt"
 MODEL = f"1/{triton_config.MODEL_FILE}"
 
 _TEMPORARY = ".publishing-"
+_REMOVED = ".removing-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -39,13 +41,9 @@ class PublishedModel:
     contract: ModelContract
     parameters: Mapping[str, str]
 
-    def intact(self) -> bool:
-        """Return whether the ONNX file is the one that was published, byte by byte."""
-        try:
-            content = (self.path / MODEL).read_bytes()
-        except OSError:
-            return False
-        return artifact(content) == self.contract.artifact
+    def problems(self) -> list[str]:
+        """Return why this is not what was published, by its card; empty where it is, byte by byte."""
+        return card.problems(self.path, self.contract)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +108,7 @@ class Repository:
         place = self.root / model.model
         temporary = self.root / f"{_TEMPORARY}{model.model}"
         with self._readable_errors("write to"), self._locked():
-            for leftover in self.root.glob(f"{_TEMPORARY}*"):
+            for leftover in (*self.root.glob(f"{_TEMPORARY}*"), *self.root.glob(f"{_REMOVED}*")):
                 shutil.rmtree(leftover)
             if place.exists():
                 _check_sound(place)
@@ -123,6 +121,20 @@ class Repository:
                 raise
             _sync(self.root)
         return True
+
+    def remove(self, model: PublishedModel) -> None:
+        """Remove a model: out of sight by one rename, then its files. What a killed run leaves, the next one removes.
+
+        Raises:
+            ExportError: the disk fails, or doesn't allow it.
+        """
+        hidden = self.root / f"{_REMOVED}{model.path.name}"
+        with self._readable_errors("write to"), self._locked():
+            if hidden.exists():
+                shutil.rmtree(hidden)
+            os.rename(model.path, hidden)  # noqa: PTH104 - the one call that unpublishes
+            _sync(self.root)
+            shutil.rmtree(hidden)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -160,8 +172,8 @@ def _check_sound(place: Path) -> None:
     there = _read(place)
     if isinstance(there, BrokenModel):
         raise ExportError(f"{place} is in the way and is no model ({there.reason}): move it away, then export again")
-    if not there.intact():
-        raise ExportError(f"{place / MODEL} is damaged: move {place} away, then export again")
+    if problems := there.problems():
+        raise ExportError(f"{place} is damaged ({'; '.join(problems)}): move it away, then export again")
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:

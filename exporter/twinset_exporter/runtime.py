@@ -34,14 +34,14 @@ class Runtime:
             raise ExportError(f"ONNX Runtime can't load the graph: {_first_line(error)}") from error
         self.dimensions: dict[str, int] = {output.name: output.shape[-1] for output in self._session.get_outputs()}
 
-    def run(self, pictures: NDArray[np.uint8]) -> Mapping[str, NDArray[np.float32]]:
-        """Return every output, `[N, D]` float32, for `pictures`, `[N, H, W, 3]` uint8 RGB."""
+    def run(self, pictures: NDArray[np.uint8], batch: int = _BATCH) -> Mapping[str, NDArray[np.float32]]:
+        """Return every output, `[N, D]` float32, for `pictures`, `[N, H, W, 3]` uint8 RGB, `batch` at a time."""
         names = list(self.dimensions)
         batches = [
-            self._session.run(names, {contract.INPUT: pictures[start : start + _BATCH]})
-            for start in range(0, len(pictures), _BATCH)
+            self._session.run(names, {contract.INPUT: pictures[start : start + batch]})
+            for start in range(0, len(pictures), batch)
         ]
-        return {name: np.concatenate([batch[place] for batch in batches]) for place, name in enumerate(names)}
+        return {name: np.concatenate([part[place] for part in batches]) for place, name in enumerate(names)}
 
     def check_batch_axis(self, picture: NDArray[np.uint8]) -> None:
         """Run `picture`, `[H, W, 3]`, in batches of several sizes.

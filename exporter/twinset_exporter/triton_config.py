@@ -10,56 +10,38 @@ from tritonclient.grpc import model_config_pb2 as pb
 from twinset import contract
 from twinset.contract import ModelContract
 from twinset_exporter.outputs import OUTPUTS
+from twinset_exporter.targets import Target
+from twinset_exporter.tuning import tune
 
 MODEL_FILE = "model.onnx"
-MAX_BATCH = 64
-_PREFERRED_BATCHES = (8, 16)
 
 
-def render(model: ModelContract, dimensions: Mapping[str, int], extra: Mapping[str, str]) -> str:
+def render(
+    model: ModelContract, dimensions: Mapping[str, int], extra: Mapping[str, str], target: Target = Target.CPU
+) -> str:
     """Return the config as text.
 
     Args:
         model: the contract, which becomes parameters.
         dimensions: D of every output.
         extra: further parameters.
+        target: the machine that it is for.
     """
     height, width = model.pipeline.height, model.pipeline.width
-    parameters = {
-        **model.to_parameters(),
-        **extra,
-        # All cores work on one batch: onnxruntime's own default, and the key of Triton's native backend.
-        "intra_op_thread_count": "0",
-    }
     config = pb.ModelConfig(
         name=model.model,
         backend="onnxruntime",
         default_model_filename=MODEL_FILE,
-        max_batch_size=MAX_BATCH,
         input=[pb.ModelInput(name=contract.INPUT, data_type=pb.TYPE_UINT8, dims=[height, width, 3])],
         output=[
             pb.ModelOutput(name=output.name, data_type=pb.TYPE_FP32, dims=[dimensions[output.name]])
             for output in OUTPUTS
         ],
-        # No delay: requests queue while a batch computes, and that queue is the next batch.
-        dynamic_batching=pb.ModelDynamicBatching(
-            preferred_batch_size=_PREFERRED_BATCHES, max_queue_delay_microseconds=0
-        ),
-        instance_group=[pb.ModelInstanceGroup(kind=pb.ModelInstanceGroup.KIND_CPU, count=1)],
-        parameters={key: pb.ModelParameter(string_value=value) for key, value in parameters.items()},
-        # The first inference allocates; it shouldn't be a user's.
-        model_warmup=[
-            pb.ModelWarmup(
-                name="noise",
-                batch_size=1,
-                inputs={
-                    contract.INPUT: pb.ModelWarmup.Input(
-                        data_type=pb.TYPE_UINT8, dims=[height, width, 3], random_data=True
-                    )
-                },
-            )
-        ],
+        parameters={
+            key: pb.ModelParameter(string_value=value) for key, value in {**model.to_parameters(), **extra}.items()
+        },
     )
+    tune(config, target)
     return text_format.MessageToString(config)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from twinset import card
+from twinset.card import FileDigest
 from twinset.contract import INPUT, KnownAnswer, Metric, ModelContract, SpaceContract, known_input
 from twinset.images import PicturePipeline
 from twinset_server.domain import Float32Array, UInt8Array
@@ -119,7 +122,22 @@ def write_model(repository: Path, contract: ModelContract, content: bytes) -> st
     (folder / "1").mkdir(parents=True)
     (folder / "1" / "model.onnx").write_bytes(content)
     (folder / "config.pbtxt").write_text(tiny_config(contract))
+    write_card(repository, contract)
     return contract.model
+
+
+def write_card(repository: Path, contract: ModelContract) -> None:
+    """Write the card of a model as its files lie there now."""
+    folder = repository / contract.model
+    digests = {name: FileDigest.of_file(folder / name) for name in ("config.pbtxt", "1/model.onnx")}
+    content = {
+        "card": card.VERSION,
+        "model": contract.model,
+        "fingerprint": contract.fingerprint,
+        "artifact": contract.artifact,
+        "files": {name: {"sha256": digest.sha256, "bytes": digest.size_bytes} for name, digest in digests.items()},
+    }
+    (folder / card.CARD).write_text(json.dumps(content))
 
 
 def write_tiny_model(repository: Path, seed: int = 0) -> str:

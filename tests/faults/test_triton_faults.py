@@ -20,7 +20,15 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from fakes.models import run_locally, some_pictures, tiny_contract, tiny_onnx, write_model, write_tiny_model
+from fakes.models import (
+    run_locally,
+    some_pictures,
+    tiny_contract,
+    tiny_onnx,
+    write_card,
+    write_model,
+    write_tiny_model,
+)
 from twinset_server.config import TritonSettings
 from twinset_server.errors import EmbedderUnavailable, StartupError
 from twinset_server.triton import TritonEmbedder, embedded, open_embedder
@@ -203,9 +211,10 @@ async def test_kill_upon_kill_ends_with_a_healthy_triton(settings: TritonSetting
 
 
 @pytest.mark.parametrize("transport", ["unary"], indirect=True)
-async def test_a_truncated_model_fails_the_start_with_tritons_last_lines(settings: TritonSettings) -> None:
+async def test_a_graph_that_triton_can_t_load_fails_the_start_with_tritons_last_lines(settings: TritonSettings) -> None:
     path = settings.model_repository / tiny_contract().model / "1" / "model.onnx"
     path.write_bytes(tiny_onnx()[:-1000])
+    write_card(settings.model_repository, tiny_contract())  # otherwise the card tells, before Triton starts
     with pytest.raises(StartupError, match=r"Triton's last lines:(.|\n)*onnxruntime"):
         async with open_embedder(settings):
             pass

@@ -10,7 +10,7 @@ import pytest
 
 from fakes.steps import RecordedSteps
 from twinset.images import PicturePipeline
-from twinset_exporter import tensorflow_noise
+from twinset_exporter import cli, tensorflow_noise
 from twinset_exporter.backbones.backbone import Backbone
 from twinset_exporter.backbones.registry import BACKBONES
 from twinset_exporter.export import Request, Result, export
@@ -91,3 +91,17 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> Result:
     assert backbone.packaged_weights is not None
     request = Request(backbone, FileWeights(backbone.packaged_weights), PicturePipeline(backbone.size, backbone.size))
     return export(request, Repository(tmp_path_factory.mktemp("models")), RecordedSteps())
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["twinset-exporter", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "200")
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        told = capsys.readouterr()
+        assert isinstance(done.value.code, int)
+        return done.value.code, told.out, told.err
+
+    return run

@@ -6,26 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from twinset_exporter import cli
 from twinset_exporter.backbones.registry import BACKBONES
 from twinset_exporter.export import Result
 from twinset_exporter.repository import Repository
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["twinset-exporter", *arguments])
-        monkeypatch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as done:
-            cli.main()
-        told = capsys.readouterr()
-        assert isinstance(done.value.code, int)
-        return done.value.code, told.out, told.err
-
-    return run
 
 
 def test_help_names_the_commands(run: Run) -> None:

@@ -46,7 +46,7 @@ def test_the_repository_tells_the_contract_of_what_was_exported(lite0: Result) -
     assert not contract.random_weights
     (space,) = contract.spaces
     assert (space.name, space.output, space.dimension, space.metric) == ("visual", "embedding", 1280, Metric.COSINE)
-    assert model.intact()
+    assert model.problems() == []
 
 
 def test_onnx_runtime_gives_the_known_answer(lite0: Result, lite0_runtime: Runtime) -> None:
@@ -101,7 +101,7 @@ def test_progress_tells_every_step_and_the_parity_of_both_outputs(
     tiny: Backbone, pipeline: PicturePipeline, repository: Repository, steps: RecordedSteps
 ) -> None:
     assert export(Request(tiny, RandomWeights(0), pipeline), repository, steps).new
-    assert len(steps.titles) == 8
+    assert len(steps.titles) == 9
     assert [note.partition(":")[0] for note in steps.notes] == ["features", "embedding"]
     assert all("largest difference" in note and "smallest cosine" in note for note in steps.notes)
 

@@ -15,6 +15,7 @@ import pytest
 from twinset.contract import KnownAnswer, Metric, ModelContract, SpaceContract
 from twinset.images import PicturePipeline
 from twinset_exporter import triton_config
+from twinset_exporter.card import with_card
 from twinset_exporter.errors import ExportError
 from twinset_exporter.fingerprint import artifact
 from twinset_exporter.repository import CONFIG, MODEL, BrokenModel, PublishedModel, Repository
@@ -35,7 +36,7 @@ def contract(onnx_model: bytes = ONNX, backbone: str = "tiny") -> ModelContract:
 
 def files(model: ModelContract, onnx_model: bytes = ONNX) -> dict[str, bytes]:
     config = triton_config.render(model, {"features": 4, "embedding": 4}, {})
-    return {CONFIG: config.encode(), MODEL: onnx_model}
+    return with_card(model, {CONFIG: config.encode(), MODEL: onnx_model})
 
 
 def visible(repository: Repository) -> list[str]:
@@ -57,7 +58,7 @@ def test_a_published_model_is_listed_with_its_contract(repository: Repository) -
     (model,) = repository.models()
     assert isinstance(model, PublishedModel)
     assert (model.contract.model, model.contract.artifact) == ("tiny-abababab", contract().artifact)
-    assert model.intact()
+    assert model.problems() == []
     assert everything(repository) == ["tiny-abababab"]
 
 

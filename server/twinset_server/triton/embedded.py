@@ -19,7 +19,7 @@ from twinset_server.triton.connection import Connection
 from twinset_server.triton.installation import Installation, find_installation
 from twinset_server.triton.private_folder import PrivateFolder, remove_abandoned
 from twinset_server.triton.processes import Process, find_process, session_processes
-from twinset_server.triton.served_model import ServedModel
+from twinset_server.triton.served_model import ServedModel, refuse_changed
 
 _HOST = "127.0.0.1"
 _POLL_S = 0.02
@@ -49,11 +49,13 @@ class EmbeddedTriton:
         startup_timeout_s: float,
         installation: Installation | None = None,
     ) -> None:
-        """Prepare the folder that the child runs on.
+        """Check the model's files, and prepare the folder that the child runs on.
 
         Raises:
-            StartupError: Triton isn't installed, or there is no place for the folder.
+            StartupError: the model has no card, or its files aren't those that its card was written for; Triton isn't
+                installed; or there is no place for the folder.
         """
+        refuse_changed(repository / model.name, model)
         self._model = model
         self._startup_timeout_s = startup_timeout_s
         self._installation = installation or find_installation()

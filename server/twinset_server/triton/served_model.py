@@ -9,6 +9,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from twinset import card
 from twinset.contract import INPUT, ContractError, Metric, ModelContract
 from twinset_server.errors import StartupError
 
@@ -110,3 +111,19 @@ def list_models(repository: Path) -> tuple[dict[str, ServedModel], list[Contract
         except ContractError as error:
             broken.append(error)
     return models, broken
+
+
+def refuse_changed(folder: Path, model: ServedModel) -> None:
+    """Let the model in `folder` through where its files are those that its card was written for.
+
+    The known answer would tell most others too, but only after Triton has loaded them, and not what differs.
+
+    Raises:
+        StartupError: it has no card, or its files are others; the message tells each difference.
+    """
+    if problems := card.problems(folder, model.contract):
+        raise StartupError(
+            f"the model {model.name} is refused: it is not what was published.\n"
+            + "".join(f"  {problem}\n" for problem in problems)
+            + f"Put the published files back, or move {folder} away and export it again with twinset-exporter"
+        )

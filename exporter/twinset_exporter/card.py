@@ -1,0 +1,115 @@
+"""Writes a model's card: `card.json`, which `twinset.card` reads, and `card.md`, the same for people."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twinset import card
+from twinset.card import FileDigest
+from twinset.contract import ModelContract
+from twinset_exporter import card_text, parity
+from twinset_exporter.backbones.backbone import Backbone
+from twinset_exporter.proof import BatchParity
+from twinset_exporter.targets import Target
+from twinset_exporter.weights import Weights
+
+_TOOLS = ("twinset", "keras", "tensorflow", "tensorflow-cpu", "tf2onnx", "onnx", "onnxruntime", "numpy")
+
+
+def with_card(
+    contract: ModelContract, files: Mapping[str, bytes], details: Mapping[str, Any] | None = None
+) -> dict[str, bytes]:
+    """Return `files`, the whole model, together with its two cards.
+
+    Args:
+        contract: what the model promises.
+        files: contents by path within the model's folder.
+        details: sections of the card besides those that follow from the two; see `details_of`.
+    """
+    parameters = contract.to_parameters()
+    content: dict[str, Any] = {
+        "card": card.VERSION,
+        "model": contract.model,
+        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "fingerprint": contract.fingerprint,
+        "artifact": contract.artifact,
+        "random_weights": contract.random_weights,
+        "spaces": json.loads(parameters["twinset.spaces"]),
+        "pipeline": json.loads(parameters["twinset.pipeline"]),
+        **(details or {}),
+        "versions": _versions(),
+        "files": {name: _entry(FileDigest.of(data)) for name, data in files.items()},
+    }
+    return {
+        **files,
+        card.CARD: f"{json.dumps(content, indent=2)}\n".encode(),
+        card.CARD_TEXT: card_text.render(content).encode(),
+    }
+
+
+def details_of(
+    backbone: Backbone,
+    weights: Weights,
+    target: Target,
+    batches: tuple[BatchParity, ...],
+    parity_pictures: Path | None,
+    speed: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what the card of an export tells of its source, its proof and its speed.
+
+    Args:
+        backbone: the network.
+        weights: what it was filled with.
+        target: the machine that it was published for.
+        batches: its parity with Keras.
+        parity_pictures: the folder of the pictures behind that, None for those in the box.
+        speed: what `speed.measure` returned.
+    """
+    return {
+        "target": target.value,
+        "precision": "fp32",
+        "source": {"backbone": backbone.name, "weights": _weights(backbone, weights)},
+        "preprocessing": json.loads(backbone.preprocessing.to_json()),
+        "parity": {
+            "between": ["keras", "onnxruntime"],
+            "pictures": "in the box" if parity_pictures is None else parity_pictures.name,
+            "batches": {str(batch.batch): batch.to_json() for batch in batches},
+        },
+        "gate": {
+            "kind": "parity",
+            "largest_share": parity.LARGEST_SHARE,
+            "smallest_cosine": parity.SMALLEST_COSINE,
+            "passed": True,  # otherwise nothing is published
+        },
+        "speed": dict(speed),
+    }
+
+
+def _weights(backbone: Backbone, weights: Weights) -> dict[str, Any]:
+    identity: dict[str, Any] = json.loads(weights.identity())
+    if weights.random:
+        return {"kind": "random", **identity}
+    path: Path | None = getattr(weights, "path", None)
+    if path is not None and path == backbone.packaged_weights:
+        return {"kind": "in the box", "file": path.name, **identity}
+    return {"kind": "file", **({"file": path.name} if path is not None else {}), **identity}
+
+
+def _entry(digest: FileDigest) -> dict[str, Any]:
+    return {"sha256": digest.sha256, "bytes": digest.size_bytes}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for tool in _TOOLS:
+        try:
+            found[tool] = importlib.metadata.version(tool)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # TensorFlow goes by one of two names
+    return found

@@ -1,0 +1,1 @@
+"""Commands of `twinset-exporter` on what is published; each module holds one, and `cli` registers it."""

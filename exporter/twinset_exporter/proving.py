@@ -1,0 +1,109 @@
+"""Proves a published model again, from its files to Triton's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.card import Card, CardError, read_card
+from twinset.contract import KnownAnswer, known_input
+from twinset_exporter import pictures, proof
+from twinset_exporter.errors import ExportError
+from twinset_exporter.parity import Parity
+from twinset_exporter.repository import MODEL, PublishedModel
+from twinset_exporter.runtime import Runtime
+from twinset_exporter.triton_model import TritonModel
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check, whether it passed, and its figures or what is wrong."""
+
+    title: str
+    passed: bool
+    told: str
+
+
+def prove(model: PublishedModel, triton_url: str | None, parity_pictures: Path | None) -> Iterator[Check]:
+    """Yield each check when it is done. The files come first, and where they are wrong nothing else is tried.
+
+    Args:
+        model: what to prove.
+        triton_url: `host:port` of a Triton that serves it; None leaves that part out.
+        parity_pictures: folder of pictures for the comparison, None for those in the box.
+
+    Raises:
+        UsageError: the pictures are of no use.
+    """
+    card, problems = _card(model)
+    if card is None or problems:
+        yield Check("files are those of the card", False, "; ".join(problems))
+        return
+    size = sum(digest.size_bytes for digest in card.files.values())
+    yield Check("files are those of the card", True, f"{len(card.files)} files, {size / 1e6:.1f} MB")
+    real = pictures.load(parity_pictures or pictures.PACKAGED, model.contract.pipeline)
+    known = model.contract.known_answer
+    try:
+        runtime = Runtime((model.path / MODEL).read_bytes())
+        runtime.check_batch_axis(real[0])
+        answer = runtime.run(_noise(model))
+    except ExportError as error:
+        yield Check("ONNX Runtime: known answer", False, str(error))
+        return
+    yield _known("ONNX Runtime: known answer", known, answer)
+    if triton_url is None:
+        return
+    try:
+        with TritonModel(triton_url, model.path.name) as served:
+            yield from _through_triton(served, model, runtime, real)
+    except ExportError as error:
+        yield Check("Triton", False, str(error))
+
+
+def _through_triton(
+    served: TritonModel, model: PublishedModel, runtime: Runtime, real: NDArray[np.uint8]
+) -> Iterator[Check]:
+    theirs, ours = served.contract(), model.contract
+    same = (theirs.fingerprint, theirs.artifact) == (ours.fingerprint, ours.artifact)
+    told = "fingerprint and artifact" if same else f"it serves {theirs.fingerprint}, artifact {theirs.artifact}"
+    yield Check("Triton: serves this model", same, told)
+    outputs = list(runtime.dimensions)
+    noise = _noise(model)
+    yield _known("Triton: known answer", ours.known_answer, served.run(noise, len(noise), outputs))
+
+    def run(batch_of: NDArray[np.uint8], batch: int) -> proof.Rows:
+        return served.run(batch_of, min(batch, served.max_batch_size), outputs)
+
+    for measured in proof.compare(runtime.run(real), run, real):
+        for parity in measured.outputs:
+            title = f"Triton and ONNX Runtime, batch {measured.batch}: {parity.output}"
+            yield Check(title, parity.close, _figures(parity))
+
+
+def _card(model: PublishedModel) -> tuple[Card | None, list[str]]:
+    try:
+        card = read_card(model.path)
+    except CardError as error:
+        return None, [str(error)]
+    return card, card.differences(model.path, model.contract)
+
+
+def _noise(model: PublishedModel) -> NDArray[np.uint8]:
+    known, pipeline = model.contract.known_answer, model.contract.pipeline
+    return known_input(known.seed, known.count, pipeline.height, pipeline.width)
+
+
+def _known(title: str, known: KnownAnswer, answer: proof.Rows) -> Check:
+    problem = known.mismatch(answer)
+    return Check(title, problem is None, problem or f"{known.count} pictures, within {known.tolerance:g} of the scale")
+
+
+def _figures(parity: Parity) -> str:
+    return (
+        f"largest difference {parity.largest_difference:.2g} ({parity.share:.2g} of the scale), "
+        f"smallest cosine {parity.smallest_cosine:.7f}"
+    )

@@ -1,0 +1,82 @@
+"""What a model's `config.pbtxt` says of the machine that it runs on: the parts that differ between targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from twinset import contract
+from twinset_exporter.targets import PARAMETER, Target
+
+ENGINE_CACHE = "/var/cache/twinset-tensorrt-{model}"
+"""Where Triton keeps the engines that TensorRT built, on the machine with the GPU.
+
+A folder of each model's own: TensorRT's provider names an engine by the graph's file name, inputs and nodes, and not
+by its weights, so that two models of one network would take each other's. The provider makes the last folder of the
+path alone, which is why it is not `twinset/tensorrt/...`.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Batching:
+    largest: int
+    preferred: Sequence[int]
+    queue_delay_us: int
+
+
+_BATCHING = {
+    # No delay: requests queue while a batch computes, and that queue is the next batch.
+    Target.CPU: _Batching(largest=64, preferred=(8, 16), queue_delay_us=0),
+    # A GPU takes 32 in little more time than one, and half a millisecond is a tenth of its time for them.
+    Target.GPU: _Batching(largest=128, preferred=(16, 32, 64), queue_delay_us=500),
+}
+
+
+def tune(config: pb.ModelConfig, target: Target) -> None:
+    """Fill in what depends on the target: batching, instances, accelerator, warm-up and the largest batch.
+
+    `config` has its name and input already.
+    """
+    batching = _BATCHING[target]
+    config.max_batch_size = batching.largest
+    config.dynamic_batching.CopyFrom(
+        pb.ModelDynamicBatching(
+            preferred_batch_size=batching.preferred,
+            max_queue_delay_microseconds=batching.queue_delay_us,
+            # A request brings its caller's deadline; Triton drops it from the queue once nobody waits for the answer.
+            default_queue_policy=pb.ModelQueuePolicy(allow_timeout_override=True),
+        )
+    )
+    config.parameters[PARAMETER].string_value = target.value
+    if target is Target.CPU:
+        config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=1)
+        # All cores work on one batch: onnxruntime's own default, and the key of Triton's native backend.
+        config.parameters["intra_op_thread_count"].string_value = "0"
+    else:
+        # Two: one copies pictures to the GPU while the other computes.
+        config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_GPU, count=2)
+        config.optimization.execution_accelerators.gpu_execution_accelerator.add(
+            name="tensorrt",
+            parameters={
+                "precision_mode": "FP16",
+                "max_workspace_size_bytes": str(2**30),
+                "trt_engine_cache_enable": "true",
+                "trt_engine_cache_path": ENGINE_CACHE.format(model=config.name),
+            },
+        )
+    # The first batch of a size allocates, and on a GPU builds an engine; it shouldn't be a user's.
+    for size in (1, *batching.preferred):
+        _warm_up(config, size)
+
+
+def _warm_up(config: pb.ModelConfig, size: int) -> None:
+    (pictures,) = config.input
+    config.model_warmup.add(
+        name=f"noise_{size}",
+        batch_size=size,
+        inputs={
+            contract.INPUT: pb.ModelWarmup.Input(data_type=pictures.data_type, dims=pictures.dims, random_data=True)
+        },
+    )
