@@ -16,10 +16,11 @@ from twinset.images.pipeline import Interpolation, PicturePipeline, Resize
 from twinset_exporter.backbones.backbone import Backbone
 from twinset_exporter.backbones.registry import BACKBONES
 from twinset_exporter.errors import ExportError, UsageError
-from twinset_exporter.weights import FileWeights, RandomWeights, Weights
+from twinset_exporter.weights import FileWeights, ImagenetWeights, RandomWeights, Weights
 
 _LARGEST_SIZE = 1024
 _PIPE_COLUMNS = 200
+_IMAGENET = "imagenet"
 
 _BACKBONES_HELP = "\n".join(f"- {backbone.name}: {backbone.summary}\n" for backbone in BACKBONES.values())
 
@@ -66,9 +67,10 @@ def export(
     backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help=f"One of: {', '.join(BACKBONES)}.")],
     repository: _Repository = Path("model_repository"),
     weights: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FILE", help="Trained weights (.weights.h5, .h5, .keras or .npz) instead of those in the box."
+            metavar="imagenet|FILE",
+            help="Trained weights: Keras's own, downloaded once, or a file (.weights.h5, .h5, .keras or .npz).",
         ),
     ] = None,
     random_weights: Annotated[
@@ -149,19 +151,21 @@ def _backbone(name: str) -> Backbone:
     return BACKBONES[name]
 
 
-def _weights(backbone: Backbone, file: Path | None, seed: int | None) -> Weights:
-    if file is not None and seed is not None:
+def _weights(backbone: Backbone, wanted: str | None, seed: int | None) -> Weights:
+    if wanted is not None and seed is not None:
         raise UsageError("--weights and --random-weights exclude each other: give one of them")
     if seed is not None:
         return RandomWeights(seed)
-    if file is not None:
-        return FileWeights(file)
-    if backbone.packaged_weights is None:
-        raise UsageError(
-            f"{backbone.name} has no weights in the box: give trained ones with --weights FILE, or, to measure speed "
-            "only, --random-weights SEED"
-        )
-    return FileWeights(backbone.packaged_weights)
+    if wanted not in (None, _IMAGENET):
+        return FileWeights(Path(wanted))
+    if backbone.packaged_weights is not None:
+        return FileWeights(backbone.packaged_weights)  # ImageNet's too
+    if wanted == _IMAGENET and backbone.imagenet is not None:
+        return ImagenetWeights(backbone.name, backbone.imagenet)
+    raise UsageError(
+        f"{backbone.name} has no weights in the box: give trained ones with --weights imagenet or --weights FILE, or, "
+        "to measure speed only, --random-weights SEED"
+    )
 
 
 def _pipeline(backbone: Backbone, size: int | None, resize: Resize, interpolation: Interpolation) -> PicturePipeline:

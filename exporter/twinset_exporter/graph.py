@@ -33,14 +33,15 @@ def to_onnx(model: keras.Model, preprocessing: Preprocessing, pipeline: PictureP
     import tf2onnx
 
     # An explicit signature, because `model.export` names its outputs `Identity:0` and fixes what it likes.
-    signature = [tf.TensorSpec((None, pipeline.height, pipeline.width, 3), tf.uint8, name=contract.INPUT)]
+    signature = [tf.TensorSpec((None, pipeline.height, pipeline.width, 3), tf.float32, name=contract.INPUT)]
 
     def serve(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = model(preprocessing.in_graph(pictures), training=False)
+        features = model(pictures, training=False)
         embedding = tf.math.l2_normalize(features, axis=-1, epsilon=SMALLEST_SQUARED_NORM)
         return {FEATURES.name: features, EMBEDDING.name: embedding}
 
     converted, _ = tf2onnx.convert.from_function(tf.function(serve), signature, opset=OPSET)
+    preprocessing.prepend(converted)
     _make_canonical(converted)
     try:
         onnx.checker.check_model(converted, full_check=True)

@@ -13,7 +13,6 @@ from twinset.images import PicturePipeline, decode
 from twinset_exporter.backbones.efficientnet_lite0 import BACKBONE as LITE0
 from twinset_exporter.backbones.pack import fold
 from twinset_exporter.backbones.registry import BACKBONES
-from twinset_exporter.backbones.resnet50 import BACKBONE as RESNET50
 from twinset_exporter.weights import FileWeights, RandomWeights, read_packed, unpack
 
 WEIGHTS = LITE0.packaged_weights
@@ -56,8 +55,8 @@ def test_lite0_takes_pictures_of_another_size() -> None:
 
 
 def test_resnet50_gives_its_average_pool_as_features() -> None:
-    model = RESNET50.build(RandomWeights(0), 32, 32)
-    assert model.output_shape == (None, RESNET50.features)
+    model = BACKBONES["resnet50"].build(RandomWeights(0), 32, 32)
+    assert model.output_shape == (None, BACKBONES["resnet50"].features)
     assert type(model.layers[-1]).__name__ == "GlobalAveragePooling2D"
 
 
