@@ -13,7 +13,9 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from twinset.images.pipeline import Interpolation, PicturePipeline, Resize
+from twinset_exporter.backbones import own_model
 from twinset_exporter.backbones.backbone import Backbone
+from twinset_exporter.backbones.own_model import OwnModel
 from twinset_exporter.backbones.registry import BACKBONES
 from twinset_exporter.errors import ExportError, UsageError
 from twinset_exporter.weights import FileWeights, ImagenetWeights, RandomWeights, Weights
@@ -56,7 +58,8 @@ A backbone is an image network cut before its classifier. These are known:
 The model is compared with Keras on real pictures first, and published only where both agree. What is published never
 changes; the same export again does nothing.
 
-Example: `twinset-exporter export efficientnet_lite0 --repository model_repository`
+Examples: `twinset-exporter export efficientnet_lite0 --repository model_repository` and, for a network of your own,
+`twinset-exporter export my_model.keras --preprocessing tf --cut avg_pool --repository model_repository`
 """
 
 _Repository = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the models; made if need be.")]
@@ -64,7 +67,13 @@ _Repository = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the mo
 
 @app.command(help=_EXPORT_HELP)
 def export(
-    backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help=f"One of: {', '.join(BACKBONES)}.")],
+    backbone: Annotated[
+        str,
+        typer.Argument(
+            metavar="BACKBONE|MODEL",
+            help=f"One of: {', '.join(BACKBONES)}. Or a model of your own: a .keras file or a SavedModel's folder.",
+        ),
+    ],
     repository: _Repository = Path("model_repository"),
     weights: Annotated[
         str | None,
@@ -91,11 +100,34 @@ def export(
         Interpolation,
         typer.Option(metavar="FILTER", help="Filter of the resize: nearest, bilinear, bicubic or lanczos."),
     ] = "bilinear",
+    preprocessing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHICH",
+            help="Your own model's: caffe, tf or torch as in Keras, none, or mean=...,std=... of pixels 0 to 255.",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Your own model's. [default: its file's]")] = None,
+    cut: Annotated[
+        str | None,
+        typer.Option(metavar="LAYER", help="The layer of your own model whose output is the features. [default: last]"),
+    ] = None,
 ) -> None:
     """Export a backbone; see `_EXPORT_HELP`."""
-    chosen = _backbone(backbone)
-    source = _weights(chosen, weights, random_weights)
-    pipeline = _pipeline(chosen, size, resize, interpolation)
+    if backbone not in BACKBONES and own_model.is_path(backbone):
+        if weights is not None or random_weights is not None:
+            raise UsageError(f"{backbone} brings its weights: leave out --weights and --random-weights")
+        own = _own_model(Path(backbone), preprocessing, name, cut)
+        chosen: Backbone = own.backbone
+        source: Weights = own.weights
+        pipeline = _own_pipeline(own, size, resize, interpolation)
+    else:
+        chosen = _backbone(backbone)
+        for option, value in (("--preprocessing", preprocessing), ("--name", name), ("--cut", cut)):
+            if value is not None:
+                raise UsageError(f"{option} is for models of your own: {backbone} has its own already")
+        source = _weights(chosen, weights, random_weights)
+        pipeline = _pipeline(chosen, size, resize, interpolation)
 
     # Here, so that --help doesn't wait for ONNX.
     from twinset_exporter.export import Request
@@ -147,7 +179,10 @@ def models(repository: _Repository = Path("model_repository")) -> None:
 
 def _backbone(name: str) -> Backbone:
     if name not in BACKBONES:
-        raise UsageError(f"no backbone {name!r}: choose one of {', '.join(BACKBONES)}")
+        raise UsageError(
+            f"no backbone {name!r}: choose one of {', '.join(BACKBONES)}, or give the path of a .keras file or of a "
+            "SavedModel's folder"
+        )
     return BACKBONES[name]
 
 
@@ -173,6 +208,26 @@ def _pipeline(backbone: Backbone, size: int | None, resize: Resize, interpolatio
     if not backbone.smallest_size <= side <= _LARGEST_SIZE:
         raise UsageError(f"--size {side}: {backbone.name} takes {backbone.smallest_size} to {_LARGEST_SIZE} pixels")
     return PicturePipeline(side, side, resize=resize, interpolation=interpolation)
+
+
+def _own_model(path: Path, preprocessing: str | None, name: str | None, cut: str | None) -> OwnModel:
+    if preprocessing is None:
+        raise UsageError(
+            f"say how {path} wants its pixels: --preprocessing caffe, tf or torch as in Keras's preprocess_input, none "
+            "where the network takes 0 to 255, or mean=...,std=..."
+        )
+    return own_model.load(path, prepared=preprocessing, name=name, cut=cut)
+
+
+def _own_pipeline(own: OwnModel, size: int | None, resize: Resize, interpolation: Interpolation) -> PicturePipeline:
+    height, width = own.height or size, own.width or size
+    if height is None or width is None:
+        raise UsageError(f"{own.weights.path} takes pictures of any size: choose one with --size")
+    if size is not None and (height, width) != (size, size):
+        raise UsageError(f"--size {size}: {own.weights.path} takes {width}x{height} pixels, and no others")
+    if not 1 <= min(height, width) <= max(height, width) <= _LARGEST_SIZE:
+        raise UsageError(f"{width}x{height} pixels: twinset serves 1 to {_LARGEST_SIZE} a side")
+    return PicturePipeline(height, width, resize=resize, interpolation=interpolation)
 
 
 def main() -> None:

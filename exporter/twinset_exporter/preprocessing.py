@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
 
 from twinset import contract
 from twinset_exporter.errors import UsageError
+
+if TYPE_CHECKING:
+    import onnx
 
 Triple = tuple[float, float, float]
 
@@ -43,15 +44,17 @@ class Preprocessing:
 
         The input is called `contract.INPUT` before and after.
         """
+        from onnx import TensorProto, helper, numpy_helper
+
         graph = model.graph
         (pictures,) = graph.input
         for node in graph.node:
             node.input[:] = [_PREPARED if name == pictures.name else name for name in node.input]
-        pictures.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+        pictures.type.tensor_type.elem_type = TensorProto.UINT8
         pictures.name = contract.INPUT
         nodes: list[onnx.NodeProto] = []
 
-        def apply(operation: str, *constants: NDArray[np.generic], **attributes: int) -> None:
+        def apply(operation: str, *constants: NDArray[np.generic], **attributes: Any) -> None:
             number = len(nodes)
             names = [f"{_PREPARED}_{number}_constant" for _ in constants]
             graph.initializer.extend(map(numpy_helper.from_array, constants, names))
@@ -60,7 +63,7 @@ class Preprocessing:
 
         if self.channels == "BGR":
             apply("Gather", np.array([2, 1, 0]), axis=-1)  # of bytes, a quarter of the traffic of floats
-        apply("Cast", to=onnx.TensorProto.FLOAT)
+        apply("Cast", to=TensorProto.FLOAT)
         if self.scale != 1.0:
             apply("Div", np.float32(self.scale).reshape(1))
         if any(self.mean):

@@ -7,10 +7,10 @@ import json
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,18 +146,19 @@ class RandomWeights:
         return network()
 
 
-def check_finite(model: keras.Model) -> None:
-    """Let a network through whose weights are all numbers.
+def check_finite(network: str, weights: Iterable[tuple[str, Any]]) -> None:
+    """Let the weights of `network`, each a name and an array, through where all are numbers.
 
     Raises:
         ExportError: one is NaN or infinite: it would poison every answer, or hide where an activation cuts it off.
     """
-    for variable in model.weights:
-        wrong = np.size(values := np.asarray(variable)) - np.count_nonzero(np.isfinite(values))
+    for name, array in weights:
+        values = np.asarray(array)
+        wrong = values.size - np.count_nonzero(np.isfinite(values))
         if wrong:
             raise ExportError(
-                f"{wrong} of the {np.size(values)} weights in {variable.path} of {model.name} are NaN or infinite: its "
-                "training went astray, or the file is damaged; give sound weights"
+                f"{wrong} of the {values.size} weights in {name} of {network} are NaN or infinite: its training went "
+                "astray, or the file is damaged; give sound weights"
             )
 
 

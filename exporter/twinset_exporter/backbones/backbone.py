@@ -53,5 +53,5 @@ class Backbone:
             ExportError: the weights can't be read, are another network's, or aren't finite.
         """
         model = weights.fill(lambda: self.network(height, width))
-        check_finite(model)
+        check_finite(model.name, ((variable.path, variable) for variable in model.weights))
         return model
