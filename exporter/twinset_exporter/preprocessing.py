@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Triple = tuple[float, float, float]
 
-_OF_EACH_CHANNEL = re.compile(r"mean=(?P<mean>[^a-z]+),std=(?P<std>[^a-z]+)")
+_OF_EACH_CHANNEL = re.compile(r"mean=(?P<mean>.+),std=(?P<std>.+)")
 _PREPARED = "prepared_pictures"
 
 
