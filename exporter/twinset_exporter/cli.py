@@ -60,6 +60,8 @@ changes; the same export again does nothing.
 
 Examples: `twinset-exporter export efficientnet_lite0 --repository model_repository` and, for a network of your own,
 `twinset-exporter export my_model.keras --preprocessing tf --cut avg_pool --repository model_repository`
+
+Of models that others made, take `.keras` files: Keras loads them without running their code. A SavedModel is a program.
 """
 
 _Repository = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the models; made if need be.")]
