@@ -13,7 +13,7 @@ from twinset_exporter.errors import ExportError
 from twinset_exporter.graph import check_self_contained
 
 PROVIDER = "CPUExecutionProvider"
-_BATCH = 16
+_BATCH = 8
 _TRIED_BATCHES = (1, 3, 8)
 # Other batch sizes may take other kernels, which round in another order.
 _BATCH_TOLERANCE = 1e-4
