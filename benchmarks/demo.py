@@ -1,6 +1,7 @@
 """The main job on real pictures: export, serve, put, recommend, restart. `make demo` runs it.
 
-Figures: `demo.precision_at_10`, the share of the ten neighbours that have the query's label, over all samples.
+Figures: `demo.precision_at_10`, the share of the ten neighbours that have the query's label, over all samples; with
+another backbone or other weights `demo.precision_at_10.BACKBONE`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ SAMPLES = Path("samples/fashion-mnist")
 REPOSITORY = Path("model_repository")
 SHEET = Path("demo.html")
 K = 10
+DEFAULT_BACKBONE = "efficientnet_lite0"
 
 console = Console()
 
@@ -58,8 +60,10 @@ class Stages:
 def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="efficientnet_lite0", help="the network to embed with")
-    parser.add_argument("--weights", default="", help="a weights file, for a backbone that has none in the box")
+    parser.add_argument("--backbone", default=DEFAULT_BACKBONE, help="the network to embed with")
+    parser.add_argument(
+        "--weights", default="", help="imagenet, or a weights file, for a backbone with none in the box"
+    )
     arguments = parser.parse_args()
     try:
         show(arguments.backbone, ["--weights", arguments.weights] if arguments.weights else [])
@@ -99,13 +103,28 @@ def show(backbone: str, export_options: Sequence[str]) -> None:
         serving(repository=REPOSITORY, model=model, data=work / "data", log=work / "server.log") as second,
     ):
         _compare(second, answers)
-    protocol = (
-        f"{len(labels):,} Fashion-MNIST test pictures, {backbone} features, cosine, leave-one-out by label through "
-        f"RecommenderService.Recommend, hits / {K}; {machine('twinset', 'onnxruntime', 'usearch')}"
-    )
-    write("demo", [Figure("demo.precision_at_10", precision, 0.72, "share", "higher", protocol)])
+    write(*_figure(backbone, export_options, model, precision, len(labels)))
     stages.print()
     console.print(f"\nopen [bold]{SHEET}[/bold] in a browser to see the look-alikes")
+
+
+def _figure(
+    backbone: str, export_options: Sequence[str], model: str, precision: float, pictures: int
+) -> tuple[str, list[Figure]]:
+    """Return the name of the figures' file, and the figure.
+
+    The aim is for the network and the weights in the box: others' are the user's, and have a file of their own.
+    """
+    of_the_box = backbone == DEFAULT_BACKBONE and not export_options
+    weights = " ".join(export_options) or "the weights in the box"
+    protocol = (
+        f"{pictures:,} Fashion-MNIST test pictures, {backbone} features ({model}, {weights}), cosine, leave-one-out by "
+        f"label through RecommenderService.Recommend, hits / {K}; {machine('twinset', 'onnxruntime', 'usearch')}"
+    )
+    if of_the_box:
+        return "demo", [Figure("demo.precision_at_10", precision, 0.72, "share", "higher", protocol)]
+    figure = Figure(f"demo.precision_at_10.{backbone}", precision, None, "share", "higher", protocol)
+    return f"demo-{backbone}", [figure]
 
 
 def _one_per_label(labels: dict[str, str]) -> list[str]:

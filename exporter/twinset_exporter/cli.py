@@ -13,15 +13,18 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from twinset.images.pipeline import Interpolation, PicturePipeline, Resize
+from twinset_exporter.backbones import own_model
 from twinset_exporter.backbones.backbone import Backbone
+from twinset_exporter.backbones.own_model import OwnModel
 from twinset_exporter.backbones.registry import BACKBONES
 from twinset_exporter.commands import diff, prove, prune, show
 from twinset_exporter.errors import ExportError, UsageError
 from twinset_exporter.targets import Target
-from twinset_exporter.weights import FileWeights, RandomWeights, Weights
+from twinset_exporter.weights import FileWeights, ImagenetWeights, RandomWeights, Weights
 
 _LARGEST_SIZE = 1024
 _PIPE_COLUMNS = 200
+_IMAGENET = "imagenet"
 
 _BACKBONES_HELP = "\n".join(f"- {backbone.name}: {backbone.summary}\n" for backbone in BACKBONES.values())
 
@@ -57,7 +60,10 @@ A backbone is an image network cut before its classifier. These are known:
 The model is compared with Keras on real pictures first, and published only where both agree. What is published never
 changes; the same export again does nothing.
 
-Example: `twinset-exporter export efficientnet_lite0 --repository model_repository`
+Examples: `twinset-exporter export efficientnet_lite0 --repository model_repository` and, for a network of your own,
+`twinset-exporter export my_model.keras --preprocessing tf --cut avg_pool --repository model_repository`
+
+Of models that others made, take `.keras` files: Keras loads them without running their code. A SavedModel is a program.
 """
 
 _Repository = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the models; made if need be.")]
@@ -65,12 +71,19 @@ _Repository = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the mo
 
 @app.command(help=_EXPORT_HELP)
 def export(
-    backbone: Annotated[str, typer.Argument(metavar="BACKBONE", help=f"One of: {', '.join(BACKBONES)}.")],
+    backbone: Annotated[
+        str,
+        typer.Argument(
+            metavar="BACKBONE|MODEL",
+            help=f"One of: {', '.join(BACKBONES)}. Or a model of your own: a .keras file or a SavedModel's folder.",
+        ),
+    ],
     repository: _Repository = Path("model_repository"),
     weights: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FILE", help="Trained weights (.weights.h5, .h5, .keras or .npz) instead of those in the box."
+            metavar="imagenet|FILE",
+            help="Trained weights: Keras's own, downloaded once, or a file (.weights.h5, .h5, .keras or .npz).",
         ),
     ] = None,
     random_weights: Annotated[
@@ -94,11 +107,34 @@ def export(
     target: Annotated[
         Target, typer.Option(help="The machine that it is for: cpu, or gpu with TensorRT at 16 bits.")
     ] = Target.CPU,
+    preprocessing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHICH",
+            help="Your own model's: caffe, tf or torch as in Keras, none, or mean=...,std=... of pixels 0 to 255.",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Your own model's. [default: its file's]")] = None,
+    cut: Annotated[
+        str | None,
+        typer.Option(metavar="LAYER", help="The layer of your own model whose output is the features. [default: last]"),
+    ] = None,
 ) -> None:
     """Export a backbone; see `_EXPORT_HELP`."""
-    chosen = _backbone(backbone)
-    source = _weights(chosen, weights, random_weights)
-    pipeline = _pipeline(chosen, size, resize, interpolation)
+    if backbone not in BACKBONES and own_model.is_path(backbone):
+        if weights is not None or random_weights is not None:
+            raise UsageError(f"{backbone} brings its weights: leave out --weights and --random-weights")
+        own = _own_model(Path(backbone), preprocessing, name, cut)
+        chosen: Backbone = own.backbone
+        source: Weights = own.weights
+        pipeline = _own_pipeline(own, size, resize, interpolation)
+    else:
+        chosen = _backbone(backbone)
+        for option, value in (("--preprocessing", preprocessing), ("--name", name), ("--cut", cut)):
+            if value is not None:
+                raise UsageError(f"{option} is for models of your own: {backbone} has its own already")
+        source = _weights(chosen, weights, random_weights)
+        pipeline = _pipeline(chosen, size, resize, interpolation)
 
     # Here, so that --help doesn't wait for ONNX.
     from twinset_exporter.export import Request
@@ -154,23 +190,28 @@ for _command in (show.show, diff.diff, prune.prune, prove.prove):
 
 def _backbone(name: str) -> Backbone:
     if name not in BACKBONES:
-        raise UsageError(f"no backbone {name!r}: choose one of {', '.join(BACKBONES)}")
+        raise UsageError(
+            f"no backbone {name!r}: choose one of {', '.join(BACKBONES)}, or give the path of a .keras file or of a "
+            "SavedModel's folder"
+        )
     return BACKBONES[name]
 
 
-def _weights(backbone: Backbone, file: Path | None, seed: int | None) -> Weights:
-    if file is not None and seed is not None:
+def _weights(backbone: Backbone, wanted: str | None, seed: int | None) -> Weights:
+    if wanted is not None and seed is not None:
         raise UsageError("--weights and --random-weights exclude each other: give one of them")
     if seed is not None:
         return RandomWeights(seed)
-    if file is not None:
-        return FileWeights(file)
-    if backbone.packaged_weights is None:
-        raise UsageError(
-            f"{backbone.name} has no weights in the box: give trained ones with --weights FILE, or, to measure speed "
-            "only, --random-weights SEED"
-        )
-    return FileWeights(backbone.packaged_weights)
+    if wanted not in (None, _IMAGENET):
+        return FileWeights(Path(wanted))
+    if backbone.packaged_weights is not None:
+        return FileWeights(backbone.packaged_weights)  # ImageNet's too
+    if wanted == _IMAGENET and backbone.imagenet is not None:
+        return ImagenetWeights(backbone.name, backbone.imagenet)
+    raise UsageError(
+        f"{backbone.name} has no weights in the box: give trained ones with --weights imagenet or --weights FILE, or, "
+        "to measure speed only, --random-weights SEED"
+    )
 
 
 def _pipeline(backbone: Backbone, size: int | None, resize: Resize, interpolation: Interpolation) -> PicturePipeline:
@@ -178,6 +219,26 @@ def _pipeline(backbone: Backbone, size: int | None, resize: Resize, interpolatio
     if not backbone.smallest_size <= side <= _LARGEST_SIZE:
         raise UsageError(f"--size {side}: {backbone.name} takes {backbone.smallest_size} to {_LARGEST_SIZE} pixels")
     return PicturePipeline(side, side, resize=resize, interpolation=interpolation)
+
+
+def _own_model(path: Path, preprocessing: str | None, name: str | None, cut: str | None) -> OwnModel:
+    if preprocessing is None:
+        raise UsageError(
+            f"say how {path} wants its pixels: --preprocessing caffe, tf or torch as in Keras's preprocess_input, none "
+            "where the network takes 0 to 255, or mean=...,std=..."
+        )
+    return own_model.load(path, prepared=preprocessing, name=name, cut=cut)
+
+
+def _own_pipeline(own: OwnModel, size: int | None, resize: Resize, interpolation: Interpolation) -> PicturePipeline:
+    height, width = own.height or size, own.width or size
+    if height is None or width is None:
+        raise UsageError(f"{own.weights.path} takes pictures of any size: choose one with --size")
+    if size is not None and (height, width) != (size, size):
+        raise UsageError(f"--size {size}: {own.weights.path} takes {width}x{height} pixels, and no others")
+    if not 1 <= min(height, width) <= max(height, width) <= _LARGEST_SIZE:
+        raise UsageError(f"{width}x{height} pixels: twinset serves 1 to {_LARGEST_SIZE} a side")
+    return PicturePipeline(height, width, resize=resize, interpolation=interpolation)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twinset.images import PicturePipeline
+from twinset_exporter.backbones.saved_model import SavedNetwork
 from twinset_exporter.outputs import SMALLEST_SQUARED_NORM, Output
 from twinset_exporter.preprocessing import Preprocessing
 from twinset_exporter.runtime import PROVIDER
@@ -59,7 +60,12 @@ def artifact(onnx_model: bytes) -> str:
 
 
 def architecture(model: keras.Model) -> dict[str, Any]:
-    """Return the layers of `model` in their order, with settings and connections but without names."""
+    """Return the layers of `model` in their order, with settings and connections but without names.
+
+    A SavedModel has none: the digest of its frozen graph stands for architecture and weights.
+    """
+    if isinstance(model, SavedNetwork):
+        return {"saved_model": model.digest}
     return _network(model.get_config())
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import onnx
+from google.protobuf.message import DecodeError, Message
 
 from twinset import contract
 from twinset.images import PicturePipeline
@@ -33,14 +35,15 @@ def to_onnx(model: keras.Model, preprocessing: Preprocessing, pipeline: PictureP
     import tf2onnx
 
     # An explicit signature, because `model.export` names its outputs `Identity:0` and fixes what it likes.
-    signature = [tf.TensorSpec((None, pipeline.height, pipeline.width, 3), tf.uint8, name=contract.INPUT)]
+    signature = [tf.TensorSpec((None, pipeline.height, pipeline.width, 3), tf.float32, name=contract.INPUT)]
 
     def serve(pictures: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = model(preprocessing.in_graph(pictures), training=False)
+        features = model(pictures, training=False)
         embedding = tf.math.l2_normalize(features, axis=-1, epsilon=SMALLEST_SQUARED_NORM)
         return {FEATURES.name: features, EMBEDDING.name: embedding}
 
     converted, _ = tf2onnx.convert.from_function(tf.function(serve), signature, opset=OPSET)
+    preprocessing.prepend(converted)
     _make_canonical(converted)
     try:
         onnx.checker.check_model(converted, full_check=True)
@@ -50,6 +53,33 @@ def to_onnx(model: keras.Model, preprocessing: Preprocessing, pipeline: PictureP
         raise ExportError(f"{model.name} has no valid ONNX: {reason}") from error
     serialised: bytes = converted.SerializeToString(deterministic=True)
     return serialised
+
+
+def check_self_contained(model: bytes) -> None:
+    """Let a graph through that brings all its constants.
+
+    Raises:
+        ExportError: it isn't ONNX, or a constant lies in another file, which could be any file of the machine.
+    """
+    try:
+        parsed = onnx.ModelProto.FromString(model)
+    except DecodeError as error:
+        raise ExportError("ONNX Runtime can't load the graph: it is no ONNX file, or cut off") from error
+    for constant in _constants(parsed):
+        if constant.data_location == onnx.TensorProto.EXTERNAL or constant.external_data:
+            place = next((entry.value for entry in constant.external_data if entry.key == "location"), "")
+            raise ExportError(f"refused: constant {constant.name!r} of the graph lies in another file, {place!r}")
+
+
+def _constants(message: Message) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor below `message`: of graphs, their nodes' attributes, subgraphs and functions."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in value if field.is_repeated else (value,):
+                yield from _constants(part)
 
 
 def _make_canonical(model: onnx.ModelProto) -> None:

@@ -29,6 +29,7 @@ def recipe(backbone: Backbone, weights: Weights, pipeline: PicturePipeline) -> s
     """Return the recipe, 64 hexadecimal digits."""
     ingredients = {
         "backbone": backbone.name,
+        "preprocessing": backbone.preprocessing.to_json(),
         "weights": weights.identity(),
         "pipeline": pipeline.to_json(),
         "tools": {tool: _version(tool) for tool in _TOOLS},

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from twinset import contract
 from twinset_exporter.errors import ExportError
+from twinset_exporter.graph import check_self_contained
 
 PROVIDER = "CPUExecutionProvider"
-_BATCH = 16
+_BATCH = 8
 _TRIED_BATCHES = (1, 3, 8)
 # Other batch sizes may take other kernels, which round in another order.
 _BATCH_TOLERANCE = 1e-4
@@ -22,10 +23,11 @@ class Runtime:
     """Runs one exported graph.
 
     Raises:
-        ExportError: ONNX Runtime can't load it.
+        ExportError: ONNX Runtime can't load it, or it isn't one file alone.
     """
 
     def __init__(self, model: bytes) -> None:
+        check_self_contained(model)
         options = ort.SessionOptions()
         options.log_severity_level = 3
         try:

@@ -1,14 +1,16 @@
-"""Where a network's weights come from: the package, a file, or a seed."""
+"""Where a network's weights come from: the package, a file, Keras's own download, or a seed."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,6 +85,45 @@ class FileWeights:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagenetWeights:
+    """The weights that Keras downloads, once, into its cache (`~/.keras/models`, or below KERAS_HOME).
+
+    Attributes:
+        backbone: whose they are.
+        trained: `(height, width)` to the network with them.
+    """
+
+    backbone: str
+    trained: Callable[[int, int], keras.Model]
+
+    @property
+    def random(self) -> bool:
+        """Return False."""
+        return False
+
+    def identity(self) -> str:
+        """Return whose they are; which file that is, each release of Keras says itself, with its hash."""
+        return json.dumps({"imagenet": self.backbone})
+
+    def fill(self, network: Callable[[], keras.Model]) -> keras.Model:
+        """Return what `network` makes, with the downloaded weights in it."""
+        model = network()
+        _, height, width, _ = model.input_shape
+        try:
+            # Keras tells of its download on stdout, which is the export's.
+            with contextlib.redirect_stdout(sys.stderr):
+                trained = self.trained(height, width)
+        except Exception as error:  # Keras raises a bare Exception where the download fails
+            reason = str(error).strip().partition("\n")[0]
+            raise ExportError(
+                f"Keras's ImageNet weights of {self.backbone} can't be had ({reason}): fetch that file where there is "
+                "internet, and give it with --weights FILE"
+            ) from error
+        model.set_weights(trained.get_weights())
+        return model
+
+
+@dataclass(frozen=True, slots=True)
 class RandomWeights:
     """Weights drawn by the layers' own initialisers; the same for the same seed and release of Keras."""
 
@@ -103,6 +144,22 @@ class RandomWeights:
 
         keras.utils.set_random_seed(self.seed)
         return network()
+
+
+def check_finite(network: str, weights: Iterable[tuple[str, Any]]) -> None:
+    """Let the weights of `network`, each a name and an array, through where all are numbers.
+
+    Raises:
+        ExportError: one is NaN or infinite: it would poison every answer, or hide where an activation cuts it off.
+    """
+    for name, array in weights:
+        values = np.asarray(array)
+        wrong = values.size - np.count_nonzero(np.isfinite(values))
+        if wrong:
+            raise ExportError(
+                f"{wrong} of the {values.size} weights in {name} of {network} are NaN or infinite: its training went "
+                "astray, or the file is damaged; give sound weights"
+            )
 
 
 def read_packed(path: Path) -> dict[str, NDArray[np.float16]]:

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from keras import layers
 
+from fakes.steps import RecordedSteps
 from twinset.images import PicturePipeline, decode
 from twinset_exporter.backbones.efficientnet_lite0 import BACKBONE as LITE0
 from twinset_exporter.backbones.pack import fold
 from twinset_exporter.backbones.registry import BACKBONES
-from twinset_exporter.backbones.resnet50 import BACKBONE as RESNET50
+from twinset_exporter.export import Request, export
+from twinset_exporter.repository import Repository
 from twinset_exporter.weights import FileWeights, RandomWeights, read_packed, unpack
 
 WEIGHTS = LITE0.packaged_weights
@@ -55,10 +57,45 @@ def test_lite0_takes_pictures_of_another_size() -> None:
     assert model.predict(np.zeros((1, 96, 96, 3), np.float32), verbose=0).shape == (1, LITE0.features)
 
 
-def test_resnet50_gives_its_average_pool_as_features() -> None:
-    model = RESNET50.build(RandomWeights(0), 32, 32)
-    assert model.output_shape == (None, RESNET50.features)
-    assert type(model.layers[-1]).__name__ == "GlobalAveragePooling2D"
+def test_vgg16_keeps_every_place_apart_and_its_pooled_form_their_average() -> None:
+    pictures = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
+    flat, pooled = (BACKBONES[name].build(RandomWeights(0), 64, 64) for name in ("vgg16", "vgg16_pooled"))
+    pooled.set_weights(flat.get_weights())
+    places = flat.predict(pictures, verbose=0).reshape(1, 4, 512)
+    np.testing.assert_allclose(pooled.predict(pictures, verbose=0), places.mean(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "size"),
+    [
+        ("efficientnet_lite0", 1280, 224),
+        ("resnet50", 2048, 224),
+        ("vgg16", 25_088, 224),
+        ("vgg16_pooled", 512, 224),
+        ("inception_v3", 2048, 299),
+    ],
+)
+def test_the_backbones_have_these_sizes(name: str, features: int, size: int) -> None:
+    backbone = BACKBONES[name]
+    assert (backbone.features, backbone.size) == (features, size)
+    assert f"{features:,} features" in backbone.summary
+    assert backbone.build(RandomWeights(0), size, size).output_shape == (None, features)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_backbone_has_the_features_that_it_says_and_takes_its_smallest_size(name: str) -> None:
+    backbone = BACKBONES[name]
+    assert backbone.build(RandomWeights(0), backbone.size, backbone.size).output_shape == (None, backbone.features)
+    backbone.build(RandomWeights(0), backbone.smallest_size, backbone.smallest_size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_v2_b0", "convnext_tiny", "densenet121"])
+def test_the_others_export_too(name: str, tmp_path: Path) -> None:
+    side = BACKBONES[name].smallest_size
+    request = Request(BACKBONES[name], RandomWeights(0), PicturePipeline(side, side))
+    assert export(request, Repository(tmp_path), RecordedSteps()).new
 
 
 def _trained(folded: bool) -> keras.Model:

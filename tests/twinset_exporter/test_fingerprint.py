@@ -3,14 +3,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
+import onnx
 import pytest
 from keras import layers
 
 from twinset.images import PicturePipeline
+from twinset_exporter import graph
 from twinset_exporter.backbones.backbone import Backbone
+from twinset_exporter.export import Result
 from twinset_exporter.fingerprint import artifact, fingerprint
 from twinset_exporter.outputs import FEATURES, OUTPUTS
 from twinset_exporter.weights import RandomWeights
@@ -70,6 +74,34 @@ def test_another_picture_pipeline_changes_it(
     other = dataclasses.replace(pipeline, **change)  # type: ignore[arg-type]
     one, two = (fingerprint(model, tiny.preprocessing, p, OUTPUTS) for p in (pipeline, other))
     assert one != two
+
+
+def test_another_version_of_the_picture_pipeline_changes_it(
+    model: keras.Model, tiny: Backbone, pipeline: PicturePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fingerprint(model, tiny.preprocessing, pipeline, OUTPUTS)
+    monkeypatch.setattr("twinset.images.pipeline.VERSION", 2)
+    later = dataclasses.replace(pipeline, version=2)
+    assert fingerprint(model, tiny.preprocessing, later, OUTPUTS) != before
+
+
+def test_another_release_of_the_converter_makes_another_file_of_the_same_fingerprint(
+    export_tiny: Callable[[int], Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = export_tiny(0)
+    to_onnx = graph.to_onnx
+
+    def by_another_release(*arguments: Any) -> bytes:
+        model = onnx.load_model_from_string(to_onnx(*arguments))
+        assert model.producer_name == "tf2onnx"
+        model.producer_version = "99.0 123abc"
+        return bytes(model.SerializeToString(deterministic=True))
+
+    monkeypatch.setattr(graph, "to_onnx", by_another_release)
+    monkeypatch.setattr("twinset_exporter.recipe._version", lambda tool: "99.0")  # else the export would be skipped
+    second = export_tiny(0)
+    assert second.contract.fingerprint == first.contract.fingerprint
+    assert (second.new, second.same_file) == (False, False)
 
 
 def test_another_preprocessing_changes_it(model: keras.Model, tiny: Backbone, pipeline: PicturePipeline) -> None:

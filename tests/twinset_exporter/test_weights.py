@@ -11,7 +11,7 @@ from keras import layers
 
 from twinset_exporter.backbones.backbone import Backbone
 from twinset_exporter.errors import ExportError, UsageError
-from twinset_exporter.weights import FileWeights, RandomWeights, read_packed
+from twinset_exporter.weights import FileWeights, ImagenetWeights, RandomWeights, check_finite, read_packed
 
 Save = Callable[[keras.Model, Path], Path]
 
@@ -85,6 +85,37 @@ def test_a_file_of_something_else_is_refused(name: str, content: bytes, tmp_path
     assert "\n" not in str(refused.value)
 
 
+def test_keras_s_own_weights_fill_the_network_and_its_talk_leaves_stdout_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def trained(height: int, width: int) -> keras.Model:
+        print("Downloading data")
+        return RandomWeights(7).fill(lambda: named_network(height, width))
+
+    filled = ImagenetWeights("named", trained).fill(lambda: named_network(16, 16))
+    for given, expected in zip(weights_of(filled), weights_of(trained(16, 16)), strict=True):
+        np.testing.assert_array_equal(given, expected)
+    assert capsys.readouterr().err == "Downloading data\n"
+
+
+def test_without_internet_keras_s_weights_are_one_line_that_says_what_to_do() -> None:
+    def trained(height: int, width: int) -> keras.Model:
+        raise Exception("URL fetch failure on https://host/it.h5: None -- [Errno -2]\nmore")  # as Keras does
+
+    weights = ImagenetWeights("named", trained)
+    reason = r"ImageNet weights of named can't be had \(URL .*https://host/it\.h5.*\): .*--weights FILE"
+    with pytest.raises(ExportError, match=reason) as refused:
+        weights.fill(lambda: named_network(16, 16))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_refused(wrong: float) -> None:
+    check_finite("named", [("good", np.ones(3))])
+    with pytest.raises(ExportError, match="1 of the 2 weights in bad of named are NaN or infinite"):
+        check_finite("named", [("good", np.ones(3)), ("bad", np.array([1, wrong]))])
+
+
 def test_packed_weights_are_never_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "it.npz", **{"convolution0/kernel": np.array([{"an": "object"}], dtype=object)})
     with pytest.raises(ValueError, match="pickle"):
@@ -112,3 +143,4 @@ def test_only_random_weights_are_random(tmp_path: Path) -> None:
     (tmp_path / "it.npz").touch()
     assert RandomWeights(0).random
     assert not FileWeights(tmp_path / "it.npz").random
+    assert not ImagenetWeights("named", named_network).random

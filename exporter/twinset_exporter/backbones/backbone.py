@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset_exporter.preprocessing import Preprocessing
-from twinset_exporter.weights import Weights
+from twinset_exporter.weights import Weights, check_finite
 
 if TYPE_CHECKING:
     import keras
@@ -27,11 +27,12 @@ class Backbone:
         network: `(height, width)` to the network with untrained weights.
         size: side of its pictures in pixels, unless the user asks for another.
         smallest_size: the smallest side that it takes.
-        features: dimension of its output.
+        features: dimension of its output for pictures of that size.
         preprocessing: what becomes part of the graph.
         preprocess: the same on arrays, `[N, H, W, 3]` uint8 RGB to float32, by other code: the parity gate compares
             the exported graph with the network behind this function.
         packaged_weights: trained weights in the package, if any.
+        imagenet: `(height, width)` to the network with Keras's own ImageNet weights, where Keras has some.
     """
 
     name: str
@@ -43,11 +44,14 @@ class Backbone:
     preprocessing: Preprocessing
     preprocess: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     packaged_weights: Path | None = None
+    imagenet: Callable[[int, int], keras.Model] | None = None
 
     def build(self, weights: Weights, height: int, width: int) -> keras.Model:
         """Return the network for pictures of `height` times `width`, with `weights` in it.
 
         Raises:
-            ExportError: the weights can't be read, or are another network's.
+            ExportError: the weights can't be read, are another network's, or aren't finite.
         """
-        return weights.fill(lambda: self.network(height, width))
+        model = weights.fill(lambda: self.network(height, width))
+        check_finite(model.name, ((variable.path, variable) for variable in model.weights))
+        return model
