@@ -91,7 +91,7 @@ def test_every_backbone_has_the_features_that_it_says_and_takes_its_smallest_siz
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_v2_b0", "convnext_tiny", "densenet121"])
+@pytest.mark.parametrize("name", ["mobilenet_v2", "densenet121"])
 def test_the_others_export_too(name: str, tmp_path: Path) -> None:
     side = BACKBONES[name].smallest_size
     request = Request(BACKBONES[name], RandomWeights(0), PicturePipeline(side, side))

@@ -1,7 +1,8 @@
 """Networks of keras.applications, cut before their classifiers. Each is a line of the table at the end.
 
 Left out are EfficientNet's B0 to B7: Keras gives them one more layer with its ImageNet weights than without, so that
-weights from a file would compute something else than what was trained.
+weights from a file would compute something else than what was trained; and ConvNeXt, whose GELU and convolutions by
+group the converter doesn't know.
 """
 
 from __future__ import annotations
@@ -115,10 +116,6 @@ BACKBONES = (
         "mobilenet_v3_large", "MobileNetV3Large", "mobilenet_v3", "none", features=960, summary="small and quick"
     ),
     _backbone("densenet121", "DenseNet121", "densenet", "torch", features=1024, summary="few weights, much memory"),
-    _backbone(
-        "efficientnet_v2_b0", "EfficientNetV2B0", "efficientnet_v2", "none", features=1280, summary="middling in all"
-    ),
-    _backbone("convnext_tiny", "ConvNeXtTiny", "convnext", "none", features=768, summary="modern and slow"),
     _backbone(
         "xception", "Xception", "xception", "tf", features=2048, size=299, smallest_size=71, summary="sees more detail"
     ),
