@@ -29,7 +29,7 @@ def to_onnx(model: keras.Model, preprocessing: Preprocessing, pipeline: PictureP
     `OUTPUTS`, `[N, D]` float32.
 
     Raises:
-        ExportError: the result is no valid ONNX.
+        ExportError: the converter fails, or its result is no valid ONNX.
     """
     import tensorflow as tf
     import tf2onnx
@@ -42,7 +42,11 @@ def to_onnx(model: keras.Model, preprocessing: Preprocessing, pipeline: PictureP
         embedding = tf.math.l2_normalize(features, axis=-1, epsilon=SMALLEST_SQUARED_NORM)
         return {FEATURES.name: features, EMBEDDING.name: embedding}
 
-    converted, _ = tf2onnx.convert.from_function(tf.function(serve), signature, opset=OPSET)
+    try:
+        converted, _ = tf2onnx.convert.from_function(tf.function(serve), signature, opset=OPSET)
+    except Exception as error:  # whatever it or TensorFlow comes to raise: it declares nothing
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ExportError(f"tf2onnx can't convert {model.name} to ONNX: {reason}") from error
     preprocessing.prepend(converted)
     _make_canonical(converted)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -204,7 +205,7 @@ def test_two_weights_that_change_places_are_another_model(
             return model
 
         def identity(self) -> str:
-            return "swapped"
+            return json.dumps({"swapped": True})
 
     one = export(Request(tiny, RandomWeights(0), pipeline), repository, RecordedSteps())
     other = export(Request(tiny, Swapped(0), pipeline), repository, RecordedSteps())

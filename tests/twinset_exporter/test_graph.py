@@ -98,6 +98,18 @@ def test_a_batch_axis_that_mixes_rows_is_refused(graph: bytes) -> None:
         Runtime(model.SerializeToString()).check_batch_axis(noise(1)[0])
 
 
+def test_a_network_that_the_converter_fails_on_is_refused_in_one_line(
+    tiny: Backbone, pipeline: PicturePipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no such op\nand where it was met")
+
+    monkeypatch.setattr("tf2onnx.convert.from_function", fail)
+    with pytest.raises(ExportError, match=r"tf2onnx can't convert tiny to ONNX: no such op$") as refused:
+        to_onnx(tiny.build(RandomWeights(0), 16, 16), tiny.preprocessing, pipeline)
+    assert "\n" not in str(refused.value)
+
+
 def test_bytes_that_are_no_graph_are_refused() -> None:
     with pytest.raises(ExportError, match="can't load"):
         Runtime(b"no graph")
