@@ -45,7 +45,7 @@ class PublishedModel:
             content = (self.path / MODEL).read_bytes()
         except OSError:
             return False
-        return artifact(content) == self.contract.artifact
+        return artifact(content, self.contract.precision) == self.contract.artifact
 
 
 @dataclass(frozen=True, slots=True)
