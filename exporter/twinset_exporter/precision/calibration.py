@@ -15,7 +15,6 @@ LEAST = 200
 """Fewer calibrate badly and judge loosely: ten neighbours among fifty pictures are easily kept."""
 
 _MOST = 1000
-_MOST_CALIBRATE = 128
 _CALIBRATE_SHARE = 3  # every third
 _LEAST_WITHOUT_CALIBRATION = 32
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
@@ -35,7 +34,7 @@ def load(folder: Path, pipeline: PicturePipeline, *, calibrates: bool) -> Pictur
     Args:
         folder: searched with all its subfolders.
         pipeline: how the pictures are made.
-        calibrates: set every third picture aside to calibrate on, 128 at most; else all judge.
+        calibrates: set every third picture aside to calibrate on; else all judge.
 
     Raises:
         UsageError: there is no such folder, too few pictures in it, or one that can't be decoded.
@@ -50,11 +49,8 @@ def load(folder: Path, pipeline: PicturePipeline, *, calibrates: bool) -> Pictur
             f"{', '.join(sorted(_SUFFIXES))}"
         )
     files = files[:: -(-len(files) // _MOST)]
-    chosen = set(files[::_CALIBRATE_SHARE][:: -(-len(files) // (_CALIBRATE_SHARE * _MOST_CALIBRATE))])
-    if not calibrates:
-        chosen = set()
     decoded = np.stack([_decode(path, pipeline) for path in files])
-    calibrating = np.array([path in chosen for path in files])
+    calibrating = np.arange(len(files)) % _CALIBRATE_SHARE == (0 if calibrates else -1)
     return Pictures(decoded[calibrating], decoded[~calibrating])
 
 

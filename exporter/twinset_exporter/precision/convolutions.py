@@ -5,21 +5,17 @@ Both are what the best rounding of their weights depends on; see `rounding.py`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from twinset import contract
-from twinset_exporter.runtime import PROVIDER
+from twinset_exporter.precision.activations import activations
 
 _PATCHES = 48
 """Patches taken of each picture: as many again move no recall."""
-_BATCH = 4
 _SEED = 20170828
 
 
@@ -69,7 +65,7 @@ def moments(model: onnx.ModelProto, pictures: NDArray[np.uint8], largest: int) -
     counts = dict.fromkeys(nodes, 0)
     sums: dict[str, NDArray[np.float64]] = {}
     products: dict[str, NDArray[np.float64]] = {}
-    for tensors in _activations(model, sorted({tensor for tensor, _ in nodes.values()}), pictures):
+    for tensors in activations(model, sorted({tensor for tensor, _ in nodes.values()}), pictures):
         for name, (tensor, shape) in nodes.items():
             patches = _patches(tensors[tensor], shape, random)
             counts[name] += patches.shape[1]
@@ -80,21 +76,6 @@ def moments(model: onnx.ModelProto, pictures: NDArray[np.uint8], largest: int) -
         mean = sums[name] / count
         result[name] = Moments(mean, products[name] / count - mean[:, :, None] * mean[:, None, :])
     return result
-
-
-def _activations(
-    model: onnx.ModelProto, tensors: list[str], pictures: NDArray[np.uint8]
-) -> Iterator[dict[str, NDArray[np.float32]]]:
-    opened = onnx.ModelProto.FromString(model.SerializeToString())
-    opened.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in tensors
-    )
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    session = ort.InferenceSession(opened.SerializeToString(), options, providers=[PROVIDER])
-    for start in range(0, len(pictures), _BATCH):
-        values = session.run(tensors, {contract.INPUT: pictures[start : start + _BATCH]})
-        yield dict(zip(tensors, values, strict=True))
 
 
 def _patches(x: NDArray[np.float32], shape: _Shape, random: np.random.Generator) -> NDArray[np.float32]:

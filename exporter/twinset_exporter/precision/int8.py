@@ -26,10 +26,12 @@ from onnxruntime.quantization import (
 
 from twinset import contract
 from twinset_exporter.precision.convolutions import Moments, convolutions, moments
+from twinset_exporter.precision.equalisation import equalise
 from twinset_exporter.precision.layout import transpose_first
 from twinset_exporter.precision.rounding import refine
 
 _OPERATIONS = ["Conv", "Add", "Clip", "Relu", "GlobalAveragePool", "AveragePool", "MaxPool", "Concat"]
+_RANGES_PICTURES = 128
 _MOMENTS_PICTURES = 64
 _LARGEST_PATCH = 1536
 """Convolutions with more weights a channel are rounded to the nearest step: the others take seconds, these minutes."""
@@ -47,11 +49,11 @@ class Quantiser:
         """
         model = onnx.ModelProto.FromString(fp32)
         transpose_first(model)
+        some = pictures[:: -(-len(pictures) // _MOMENTS_PICTURES)]
+        equalise(model, some)
         self._model = onnx.shape_inference.infer_shapes(model)
-        self._ranges = _ranges(self._model, pictures)
-        self._moments: dict[str, Moments] = moments(
-            self._model, pictures[:: -(-len(pictures) // _MOMENTS_PICTURES)], _LARGEST_PATCH
-        )
+        self._ranges = _ranges(self._model, pictures[:: -(-len(pictures) // _RANGES_PICTURES)])
+        self._moments: dict[str, Moments] = moments(self._model, some, _LARGEST_PATCH)
         self._clips = {node.input[0]: node.name for node in model.graph.node if node.op_type in ("Clip", "Relu")}
         self.convolutions = [node.name for node in convolutions(self._model)]
 
