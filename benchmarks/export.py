@@ -4,9 +4,9 @@ For each backbone and precision: seconds to export, size of the file, pictures a
 (ONNX Runtime, all cores, precisions interleaved), smallest cosine and neighbours' recall@10 against fp32 over pictures
 that didn't calibrate.
 
-Figures: `export.speedup.BACKBONE.PRECISION`, the median over the rounds of the ratio to fp32 within a round, at batch 4,
-by which the server computes; `export.recall_at_10.BACKBONE.PRECISION`; and of fp32 against Keras over real pictures
-`export.parity_cosine.BACKBONE` and `export.parity_max_abs.BACKBONE`.
+Figures: `export.speedup.BACKBONE.PRECISION`, the median over the rounds of the ratio to fp32 within a round, at
+batch 4, by which the server computes; `export.recall_at_10.BACKBONE.PRECISION`; and of fp32
+against Keras over real pictures `export.parity_cosine.BACKBONE` and `export.parity_max_abs.BACKBONE`.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def test_help_of_export_tells_the_backbones_and_an_example(run: Run) -> None:
     for backbone in BACKBONES.values():
         assert f"{backbone.name}: {backbone.summary}" in out
     assert "twinset-exporter export efficientnet_lite0 --repository model_repository" in out
-    for option in ("--weights", "--random-weights", "--pictures", "--size", "--interpolation"):
+    for option in ("--weights", "--random-weights", "--pictures", "--size", "--interpolation", "--precision"):
         assert option in out
 
 
@@ -54,6 +54,7 @@ def test_help_of_export_tells_the_backbones_and_an_example(run: Run) -> None:
         (["resnet50", "--weights", "/none.h5", "--random-weights", "1"], "exclude each other"),
         (["efficientnet_lite0", "--size", "4"], "--size 4: efficientnet_lite0 takes 32 to 1024 pixels"),
         (["efficientnet_lite0", "--pictures", "/none"], "no folder /none"),
+        (["efficientnet_lite0", "--precision", "int8"], "needs --calibration FOLDER: 200 pictures or more"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_exit_code_2(run: Run, tmp_path: Path, arguments: list[str], line: str) -> None:
