@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,8 @@ OUTPUT = "embedding"
 SERVED_BATCH = 4
 BATCHES = (1, 8, 32)
 
-console = Console()
+# In a pipe 80 columns would cut the table.
+console = Console(width=None if sys.stdout.isatty() else 160)
 
 
 @dataclass(slots=True)
