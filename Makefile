@@ -36,6 +36,7 @@ faults: $(READY) ## Run what kills, stops and starves the parts
 
 bench: $(READY) ## Measure speed; figures go to build/figures
 	@$(BIN)/python -m benchmarks.embed
+	$(BIN)/python -m benchmarks.export
 
 quality: $(READY) ## Measure the quality of the answers; figures go to build/figures (TWINSET_DATA names the data folder)
 	@$(BIN)/python -m benchmarks.products

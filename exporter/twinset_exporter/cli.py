@@ -119,6 +119,16 @@ def export(
         str | None,
         typer.Option(metavar="LAYER", help="The layer of your own model whose output is the features. [default: last]"),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(metavar="PRECISION", help="fp32, fp16 (half the file) or int8 (about twice as fast).")
+    ] = "fp32",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="200 pictures or more like yours, for int8 to calibrate and judge on."),
+    ] = None,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Publish a lower precision though it loses too many neighbours.")
+    ] = False,
 ) -> None:
     """Export a backbone; see `_EXPORT_HELP`."""
     if backbone not in BACKBONES and own_model.is_path(backbone):
@@ -139,11 +149,16 @@ def export(
     # Here, so that --help doesn't wait for ONNX.
     from twinset_exporter.export import Request
     from twinset_exporter.export import export as run
+    from twinset_exporter.precision.publication import parse, reduce
     from twinset_exporter.repository import Repository
     from twinset_exporter.steps import ConsoleSteps
 
-    console = Console()
-    result = run(Request(chosen, source, pipeline, pictures, target), Repository(repository), ConsoleSteps(console))
+    reduction = parse(precision, calibration, accept_loss=accept_loss)
+    console, models = Console(), Repository(repository)
+    request = Request(backbone=chosen, weights=source, pipeline=pipeline, parity_pictures=pictures, target=target)
+    result = run(request, models, ConsoleSteps(console))
+    if reduction is not None:
+        result = reduce(reduction, models, result, ConsoleSteps(console))
     contract = result.contract
     console.print(f"{'Published' if result.new else 'Already published'}: {result.path}", soft_wrap=True, markup=False)
     console.print(f"fingerprint {contract.fingerprint}\nartifact    {contract.artifact}", soft_wrap=True, style="dim")

@@ -129,13 +129,21 @@ def export(request: Request, repository: Repository, steps: Steps) -> Result:
     there = repository.model(contract.model)
     if isinstance(there, BrokenModel):
         raise ExportError(f"{there.path} broke while it was published ({there.reason}): export again")
-    if there.parameters.get(TARGET_PARAMETER) != request.target.value:
-        # One folder has one config, and what is published never changes.
-        raise ExportError(
-            f"{there.path} is published for the target {there.parameters.get(TARGET_PARAMETER)}: publish the one for "
-            f"{request.target.value} in a repository of its own, with --repository"
-        )
+    check_target(there, request.target)
     return Result(there.contract, there.path, new, same_file=there.contract.artifact == contract.artifact)
+
+
+def check_target(published: PublishedModel, target: Target) -> None:
+    """Let a model through that is published for `target`: one folder has one config, and that never changes.
+
+    Raises:
+        ExportError: it is published for another.
+    """
+    if (other := published.parameters.get(TARGET_PARAMETER)) != target.value:
+        raise ExportError(
+            f"{published.path} is published for the target {other}: publish the one for {target.value} in a "
+            "repository of its own, with --repository"
+        )
 
 
 def _published(repository: Repository, export_recipe: str, target: Target) -> PublishedModel | None:

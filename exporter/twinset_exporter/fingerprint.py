@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from twinset.contract import FP32
 from twinset.images import PicturePipeline
 from twinset_exporter.backbones.saved_model import SavedNetwork
 from twinset_exporter.outputs import SMALLEST_SQUARED_NORM, Output
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import keras
 
 _VERSION = 1
-_PRECISION = "fp32"
 
 _WITHOUT_EFFECT = {"name", "trainable", "module", "registered_name", "build_config", "compile_config", "momentum"}
 _ENDINGS_WITHOUT_EFFECT = ("_initializer", "_regularizer", "_constraint")
@@ -53,10 +53,10 @@ def fingerprint(
     return digest.hexdigest()
 
 
-def artifact(onnx_model: bytes) -> str:
+def artifact(onnx_model: bytes, precision: str = FP32) -> str:
     """Return the artifact of an ONNX file: its digest with the arithmetic and the provider that its gate ran on."""
     file = hashlib.sha256(onnx_model).hexdigest()
-    return hashlib.sha256(_json({"file": file, "precision": _PRECISION, "provider": PROVIDER})).hexdigest()
+    return hashlib.sha256(_json({"file": file, "precision": precision, "provider": PROVIDER})).hexdigest()
 
 
 def architecture(model: keras.Model) -> dict[str, Any]:

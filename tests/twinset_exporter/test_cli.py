@@ -27,7 +27,7 @@ def test_help_of_export_tells_the_backbones_and_an_example(run: Run) -> None:
     for backbone in BACKBONES.values():
         assert f"{backbone.name}: {backbone.summary}" in out
     assert "twinset-exporter export efficientnet_lite0 --repository model_repository" in out
-    for option in ("--weights", "--random-weights", "--pictures", "--size", "--interpolation"):
+    for option in ("--weights", "--random-weights", "--pictures", "--size", "--interpolation", "--precision"):
         assert option in out
 
 
@@ -48,6 +48,7 @@ def test_help_of_export_tells_the_backbones_and_an_example(run: Run) -> None:
         (["../none.keras", "--preprocessing", "tf"], r"no model \.\./none\.keras"),
         (["../none.keras", "--preprocessing", "tf", "--name", "../x"], r"--name '\.\./x'"),
         (["mine.keras", "--random-weights", "0"], r"mine\.keras brings its weights"),
+        (["efficientnet_lite0", "--precision", "int8"], "needs --calibration FOLDER: 200 pictures or more"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_exit_code_2(run: Run, tmp_path: Path, arguments: list[str], line: str) -> None:

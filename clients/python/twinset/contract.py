@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ VERSION = "1"
 
 INPUT = "pictures"
 """Name of the model's one input, `[N, H, W, 3]` uint8 RGB."""
+
+FP32 = "fp32"
+"""The precision that defines fingerprints."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -81,11 +84,32 @@ class KnownAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Gate:
+    """What a model of lower precision showed against the fp32 model that it was made from, on real pictures.
+
+    Attributes:
+        reference_fingerprint: the fp32 model's.
+        pictures: how many judged; none of them calibrated.
+        queries_recall: recall@10 of its vectors as queries among fp32 vectors.
+        neighbours_recall: share of the ten fp32 neighbours that its vectors among themselves keep.
+        serves_reference: whether it may stand in for the fp32 model: their fingerprints are one then.
+        loss_accepted: whether it failed, and somebody published it all the same.
+    """
+
+    reference_fingerprint: str
+    pictures: int
+    queries_recall: float
+    neighbours_recall: float
+    serves_reference: bool
+    loss_accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ModelContract:
     """All that a server needs to know of a model; it has no code for any one backbone.
 
     `fingerprint` is the SHA-256 of what is computed, `artifact` that of the ONNX file and its runtime, both as 64
-    hexadecimal digits.
+    hexadecimal digits. `gate` is None at the precision `fp32`.
     """
 
     backbone: str
@@ -95,6 +119,8 @@ class ModelContract:
     spaces: tuple[SpaceContract, ...]
     known_answer: KnownAnswer
     random_weights: bool = False
+    precision: str = FP32
+    gate: Gate | None = None
 
     def __post_init__(self) -> None:
         for field in ("fingerprint", "artifact"):
@@ -103,8 +129,12 @@ class ModelContract:
 
     @property
     def model(self) -> str:
-        """The model's name in the repository."""
-        return f"{self.backbone}-{self.fingerprint[:8]}"
+        """The model's name in the repository.
+
+        One fingerprint may have several artifacts of lower precision, so that theirs carry the artifact too.
+        """
+        name = f"{self.backbone}-{self.fingerprint[:8]}"
+        return name if self.precision == FP32 else f"{name}-{self.precision}-{self.artifact[:8]}"
 
     def space(self, name: str) -> SpaceContract | None:
         """Return the space called `name`, or None where the model doesn't fill it."""
@@ -113,6 +143,7 @@ class ModelContract:
     def to_parameters(self) -> dict[str, str]:
         """Return the contract as Triton parameters."""
         known = self.known_answer
+        gate = {} if self.gate is None else {"twinset.gate": json.dumps(asdict(self.gate))}
         return {
             "twinset.contract": VERSION,
             "twinset.backbone": self.backbone,
@@ -134,6 +165,8 @@ class ModelContract:
                 }
             ),
             "twinset.random_weights": json.dumps(self.random_weights),
+            "twinset.precision": self.precision,
+            **gate,
         }
 
     @classmethod
@@ -167,6 +200,8 @@ class ModelContract:
                     values={name: _decode(text, count) for name, text in known["values"].items()},
                 ),
                 random_weights=json.loads(parameters["twinset.random_weights"]),
+                precision=parameters.get("twinset.precision", FP32),
+                gate=Gate(**json.loads(parameters["twinset.gate"])) if "twinset.gate" in parameters else None,
             )
         except ContractError:
             raise

@@ -1,0 +1,208 @@
+"""What each precision of each backbone costs and keeps, all from one run.
+
+For each of two backbones and each precision: seconds to export, size of the file, pictures a second at batch 1, 8 and
+32 in process (ONNX Runtime, all cores, precisions interleaved), smallest cosine and neighbours' recall@10 against fp32
+over pictures that didn't calibrate.
+
+Figures: `export.speedup.BACKBONE.PRECISION`, the median over the rounds of the ratio to fp32 within a round, at
+batch 4, by which the server computes; `export.recall_at_10.BACKBONE.PRECISION`; and of fp32
+against Keras over real pictures `export.parity_cosine.BACKBONE` and `export.parity_max_abs.BACKBONE`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.figures import Figure, machine, write
+from twinset.contract import INPUT
+from twinset.images import PicturePipeline
+from twinset_exporter import parity, pictures
+from twinset_exporter.backbones.backbone import Backbone
+from twinset_exporter.backbones.registry import BACKBONES
+from twinset_exporter.errors import ExportError
+from twinset_exporter.export import Request, Result, export
+from twinset_exporter.precision import calibration
+from twinset_exporter.precision.gate import neighbours_recall
+from twinset_exporter.precision.publication import Precision, Reduction, reduce
+from twinset_exporter.repository import MODEL, Repository
+from twinset_exporter.runtime import Runtime
+from twinset_exporter.steps import ConsoleSteps
+from twinset_exporter.weights import FileWeights, RandomWeights
+
+SAMPLES = Path("samples/fashion-mnist")
+OUTPUT = "embedding"
+MEASURED = ("efficientnet_lite0", "resnet50")
+SERVED_BATCH = 4
+BATCHES = (1, 8, 32)
+
+# In a pipe 80 columns would cut the table.
+console = Console(width=None if sys.stdout.isatty() else 160)
+
+
+@dataclass(slots=True)
+class Row:
+    """One precision of one backbone; speeds in pictures a second by batch, one a round."""
+
+    precision: Precision
+    export_s: float
+    session: onnxruntime.InferenceSession
+    size_mb: float
+    smallest_cosine: float
+    recall: float
+    speeds: dict[int, list[float]] = field(default_factory=dict)
+
+
+def main() -> None:
+    """Export and measure every backbone, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("TWINSET_DATA"),
+        help="folder that holds products/images (default: TWINSET_DATA; without either, the samples)",
+    )
+    parser.add_argument("--repository", type=Path, default=Path("build/export_benchmark"), help="where models go")
+    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds (default: 15)")
+    parser.add_argument(
+        "--backbone", choices=list(BACKBONES), help=f"measure this one alone (default: {' and '.join(MEASURED)})"
+    )
+    arguments = parser.parse_args()
+    folder = Path(arguments.data) / "products" / "images" if arguments.data else SAMPLES
+    figures: list[Figure] = []
+    for name in MEASURED if arguments.backbone is None else (arguments.backbone,):
+        figures += measure(BACKBONES[name], Repository(arguments.repository), folder, arguments.rounds)
+    write("export", figures)
+
+
+def measure(backbone: Backbone, repository: Repository, folder: Path, rounds: int) -> list[Figure]:
+    """Return the figures of one backbone, and print its table."""
+    pipeline = PicturePipeline(backbone.size, backbone.size)
+    # Speed doesn't depend on the weights' values, and not every backbone's own can be shipped.
+    random = backbone.packaged_weights is None
+    weights = FileWeights(backbone.packaged_weights) if backbone.packaged_weights else RandomWeights(1)
+    # With pictures of its own the export always works: its seconds are those of an export.
+    request = Request(backbone, weights, pipeline, pictures.PACKAGED)
+    start = time.perf_counter()
+    fp32 = export(request, repository, ConsoleSteps(console))
+    seconds = time.perf_counter() - start
+    judges = calibration.load(folder, pipeline, calibrates=True).judge
+    reference = Runtime((fp32.path / MODEL).read_bytes()).run(judges)[OUTPUT]
+    rows = [_row(Precision.FP32, seconds, fp32, judges, reference)]
+    for precision in (Precision.FP16, Precision.INT8):
+        start = time.perf_counter()
+        try:
+            # Measured, whatever the gate says: noise for weights gives int8 nothing to keep.
+            reduced = reduce(Reduction(precision, folder, accept_loss=True), repository, fp32, ConsoleSteps(console))
+        except ExportError as error:
+            console.print(f"{backbone.name} {precision}: {error}", style="yellow", markup=False)
+            continue
+        rows.append(_row(precision, time.perf_counter() - start, reduced, judges, reference))
+    for batch in (SERVED_BATCH, *BATCHES):
+        _time(rows, judges[:batch], rounds)
+    _print(backbone.name, rows, random)
+    protocol = (
+        f"{len(judges)} pictures of {folder.name} that didn't calibrate{', random weights' if random else ''}; "
+        f"in process by {SERVED_BATCH}, {rounds} interleaved rounds, median of the ratio in a round; "
+        f"{machine('twinset', 'onnxruntime')}"
+    )
+    return [*_reduced_figures(backbone.name, rows, protocol), *_parity_figures(backbone, request, fp32)]
+
+
+def _row(precision: Precision, seconds: float, result: Result, judges: np.ndarray, reference: np.ndarray) -> Row:
+    path = result.path / MODEL
+    given = Runtime(path.read_bytes()).run(judges)[OUTPUT]
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = os.cpu_count() or 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    cosine = float((reference * given).sum(axis=1).min())
+    return Row(precision, seconds, session, path.stat().st_size / 1e6, cosine, neighbours_recall(reference, given))
+
+
+def _time(rows: list[Row], batch: np.ndarray, rounds: int) -> None:
+    repeats = max(1, 16 // len(batch))
+    for row in rows:  # warm up
+        row.session.run([OUTPUT], {INPUT: batch})
+    for _ in range(rounds):
+        for row in rows:
+            start = time.perf_counter()
+            for _ in range(repeats):
+                row.session.run([OUTPUT], {INPUT: batch})
+            speed = repeats * len(batch) / (time.perf_counter() - start)
+            row.speeds.setdefault(len(batch), []).append(speed)
+
+
+def _reduced_figures(backbone: str, rows: list[Row], protocol: str) -> list[Figure]:
+    figures = []
+    fp32 = rows[0].speeds[SERVED_BATCH]
+    for row in rows[1:]:
+        name = f"{backbone}.{row.precision}"
+        speedup = statistics.median(a / b for a, b in zip(row.speeds[SERVED_BATCH], fp32, strict=True))
+        int8 = row.precision is Precision.INT8
+        figures += [
+            Figure(f"export.speedup.{name}", speedup, 2.2 if int8 else None, "ratio", "higher", protocol),
+            Figure(f"export.recall_at_10.{name}", row.recall, 0.97 if int8 else 0.99, "share", "higher", protocol),
+        ]
+    return figures
+
+
+def _parity_figures(backbone: Backbone, request: Request, fp32: Result) -> list[Figure]:
+    real = pictures.load(pictures.PACKAGED, request.pipeline)
+    model = backbone.build(request.weights, request.pipeline.height, request.pipeline.width)
+    features = np.asarray(model.predict(backbone.preprocess(real), batch_size=16, verbose=0), dtype=np.float32)
+    (found,) = parity.compare({"features": features}, Runtime((fp32.path / MODEL).read_bytes()).run(real))
+    protocol = (
+        f"features of {len(real)} real pictures, ONNX Runtime against Keras, the difference as a share of the scale; "
+        f"{machine('keras', 'onnxruntime', 'tf2onnx')}"
+    )
+    return [
+        Figure(
+            f"export.parity_cosine.{backbone.name}",
+            found.smallest_cosine,
+            parity.SMALLEST_COSINE,
+            "cosine",
+            "higher",
+            protocol,
+        ),
+        Figure(f"export.parity_max_abs.{backbone.name}", found.share, parity.LARGEST_SHARE, "share", "lower", protocol),
+    ]
+
+
+def _print(backbone: str, rows: list[Row], random: bool) -> None:
+    table = Table(title=f"{backbone}{' (random weights)' if random else ''}", title_justify="left")
+    headings = (
+        "precision",
+        "export s",
+        "MB",
+        *(f"pictures/s by {batch}" for batch in rows[0].speeds),
+        "cosine",
+        "recall@10",
+    )
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "precision" else "right")
+    for row in rows:
+        speeds = [f"{statistics.median(values):.1f}" for values in row.speeds.values()]
+        table.add_row(
+            row.precision,
+            f"{row.export_s:.1f}",
+            f"{row.size_mb:.1f}",
+            *speeds,
+            f"{row.smallest_cosine:.4f}",
+            f"{row.recall:.4f}",
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
