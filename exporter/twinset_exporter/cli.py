@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from twinset.images.pipeline import Interpolation, PicturePipeline, Resize
 from twinset_exporter.backbones.backbone import Backbone
 from twinset_exporter.backbones.registry import BACKBONES
+from twinset_exporter.embedding.command import embed
 from twinset_exporter.errors import ExportError, UsageError
 from twinset_exporter.weights import FileWeights, RandomWeights, Weights
 
@@ -59,6 +60,9 @@ Example: `twinset-exporter export efficientnet_lite0 --repository model_reposito
 """
 
 _Repository = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the models; made if need be.")]
+
+
+app.command()(embed)
 
 
 @app.command(help=_EXPORT_HELP)

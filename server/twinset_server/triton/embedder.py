@@ -166,7 +166,7 @@ async def open_embedder(
     host: Host
     model = None
     if settings.url is None:
-        model = _choose_local(settings, name)
+        model = choose_local(settings, name)
         host = EmbeddedTriton(model, settings.model_repository, startup_timeout_s=settings.startup_timeout_s)
     else:
         host = RemoteTriton(settings.url, name)
@@ -199,7 +199,12 @@ async def available_models(settings: TritonSettings) -> dict[str, ModelContract]
     return {name: model.contract for name, model in models.items()}
 
 
-def _choose_local(settings: TritonSettings, name: str | None) -> ServedModel:
+def choose_local(settings: TritonSettings, name: str | None) -> ServedModel:
+    """Return the model of the local repository that is called `name`; without a name, the only one.
+
+    Raises:
+        StartupError: there is no such model, or the choice isn't clear.
+    """
     repository = settings.model_repository
     models, broken = list_models(repository)
     problems = "".join(f"\n  {problem}" for problem in broken)

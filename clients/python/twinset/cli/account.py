@@ -10,8 +10,8 @@ from pathlib import Path
 import typer
 
 from twinset.cli.attributes import Facts
-from twinset.cli.folder import Folder
 from twinset.cli.report import legible
+from twinset.folder import Folder
 
 _FAILURES_SHOWN = 50
 

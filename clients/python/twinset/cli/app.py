@@ -17,13 +17,13 @@ from twinset.channel import DEFAULT_SERVER
 from twinset.cli import report
 from twinset.cli.account import print_account
 from twinset.cli.attributes import read_attributes
-from twinset.cli.folder import IdRule, read_folder
 from twinset.cli.problem import Problem, SomeFailed
 from twinset.cli.progress import counting
 from twinset.cli.put import FolderPut
 from twinset.cli.sheet import SheetItem, SheetRow, render
 from twinset.client import Client
 from twinset.errors import TwinsetError
+from twinset.folder import FolderError, IdRule, read_folder
 from twinset.images import PictureError, read_header
 from twinset.items import Recommendations
 
@@ -283,7 +283,7 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(f"{error.format_message().rstrip('.')}: see twinset --help")
     except TwinsetError as error:
         return _fail(error.message)
-    except Problem as error:
+    except (FolderError, Problem) as error:
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("twinset: stopped", err=True)

@@ -12,6 +12,7 @@ from twinset.cli.account import Account
 from twinset.cli.attributes import Facts
 from twinset.client import Client
 from twinset.errors import ResourceExhausted, TwinsetError, Unavailable
+from twinset.folder import is_text
 from twinset.images import PictureError, read_header
 from twinset.items import Item, Picture
 
@@ -61,7 +62,7 @@ class FolderPut:
         """
         ids: list[str] = []
         for item_id, path in self._pictures.items():
-            if _is_utf8(item_id):
+            if is_text(item_id):
                 ids.append(item_id)
             else:
                 self.account.failed[path] = "the file's name is not UTF-8: rename it"
@@ -99,11 +100,6 @@ class FolderPut:
                         continue
                     self.account.unchanged += 1
                 self._progress(self.account)
-
-
-def _is_utf8(text: str) -> bool:
-    # Linux takes any bytes for a name, and Python keeps those that are no text as lone surrogates.
-    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _item(item_id: str, content: bytes, facts: Facts) -> Item:
