@@ -133,7 +133,7 @@ def test_status_shows_counts_and_spaces(twinset: Twinset, server: FakeServer, ph
         (["recommend", "--item", "a", "-k", "0"], "'-k'"),
         (["recommend", "--item", "nobody"], "no item 'nobody'"),
         (["recommend", "--image", "/nowhere.jpg"], "/nowhere.jpg can't be read: No such file"),
-        (["put"], "Missing argument 'FOLDER'"),
+        (["put"], "put takes a FOLDER of pictures, or --vectors DIR, or both"),
         (["put", "/tmp", "--id", "sku"], "'--id'"),
         (["sing"], "No such command 'sing'"),
         (["status", "--loud"], "No such option"),

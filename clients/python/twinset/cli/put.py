@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from twinset.cli.account import Account
@@ -14,13 +14,14 @@ from twinset.client import Client
 from twinset.errors import ResourceExhausted, TwinsetError, Unavailable
 from twinset.folder import is_text
 from twinset.images import PictureError, read_header
-from twinset.items import Item, Picture
+from twinset.items import Item, Picture, Vector
 
 # Enough for one BatchGetItems to cost little per item, few enough for the answer to stay small.
 _COMPARED_AT_ONCE = 200
 
 # A Triton that is restarted is back within seconds.
-_TRIES = 5
+TRIES = 5
+"""How often an item is put that the server could not take at the moment."""
 
 
 class FolderPut:
@@ -71,7 +72,7 @@ class FolderPut:
             for result in self._client.put_items(self._changed(ids)):
                 if result.error is None:
                     self.account.put += 1
-                elif isinstance(result.error, Unavailable | ResourceExhausted) and attempt < _TRIES:
+                elif isinstance(result.error, Unavailable | ResourceExhausted) and attempt < TRIES:
                     later[result.id] = result.error
                 else:
                     self.account.failed[self._pictures[result.id]] = result.error.message
@@ -94,19 +95,22 @@ class FolderPut:
                 except PictureError as error:
                     self.account.failed[path] = str(error)
                 else:
-                    item = _item(item_id, content, self._facts.get(item_id, Facts()))
-                    if item_id not in stored or _differs(item, stored[item_id]):
+                    item = item_of(item_id, content, self._facts.get(item_id, Facts()))
+                    if item_id not in stored or differs(item, stored[item_id]):
                         yield item
                         continue
                     self.account.unchanged += 1
                 self._progress(self.account)
 
 
-def _item(item_id: str, content: bytes, facts: Facts) -> Item:
-    return Item(item_id, (Picture(content),), facts.title, facts.uri, facts.category, facts.attributes)
+def item_of(item_id: str, content: bytes | None, facts: Facts, vectors: Sequence[Vector] = ()) -> Item:
+    """Return the item to put, without a picture where `content` is None."""
+    pictures = () if content is None else (Picture(content),)
+    return Item(item_id, pictures, facts.title, facts.uri, facts.category, facts.attributes, vectors)
 
 
-def _differs(item: Item, stored: Item) -> bool:
+def differs(item: Item, stored: Item) -> bool:
+    """Return whether the catalogue has the item with other pictures or facts; vectors aren't looked at."""
     return (
         [hashlib.sha256(picture.content).hexdigest() for picture in item.pictures]
         != [p.sha256 for p in stored.pictures]
