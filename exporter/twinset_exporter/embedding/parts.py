@@ -132,7 +132,7 @@ class OutputFolder:
     def _arrays(self, number: int) -> Iterator[Any]:
         path = self._part(number)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 yield arrays
         except Exception as error:  # a damaged archive raises whatever its reader stumbles over
             path.unlink(missing_ok=True)
