@@ -85,6 +85,13 @@ def export(
         Path | None,
         typer.Option(metavar="FOLDER", help="Compare with Keras on your pictures, instead of the 32 in the box."),
     ] = None,
+    reduce: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Shorten the features to K, by what the pictures of --reduce-on look like."),
+    ] = None,
+    reduce_on: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Pictures like those of your catalogue, K of them or more.")
+    ] = None,
     size: Annotated[
         int | None, typer.Option(metavar="PIXELS", help="Side of the pictures. [default: what the backbone likes]")
     ] = None,
@@ -98,15 +105,19 @@ def export(
     chosen = _backbone(backbone)
     source = _weights(chosen, weights, random_weights)
     pipeline = _pipeline(chosen, size, resize, interpolation)
+    if (reduce is None) != (reduce_on is None):
+        raise UsageError("--reduce K and --reduce-on FOLDER go together: give both, or none")
 
     # Here, so that --help doesn't wait for ONNX.
     from twinset_exporter.export import Request
     from twinset_exporter.export import export as run
+    from twinset_exporter.reducing import ReductionRequest
     from twinset_exporter.repository import Repository
     from twinset_exporter.steps import ConsoleSteps
 
     console = Console()
-    result = run(Request(chosen, source, pipeline, pictures), Repository(repository), ConsoleSteps(console))
+    reduction = None if reduce is None or reduce_on is None else ReductionRequest.of(reduce, reduce_on)
+    result = run(Request(chosen, source, pipeline, pictures, reduction), Repository(repository), ConsoleSteps(console))
     contract = result.contract
     console.print(f"{'Published' if result.new else 'Already published'}: {result.path}", soft_wrap=True, markup=False)
     console.print(f"fingerprint {contract.fingerprint}\nartifact    {contract.artifact}", soft_wrap=True, style="dim")
