@@ -1,9 +1,9 @@
 """How much of the neighbours a reduction of long features keeps, and how much memory long features take.
 
 Figures: `reduce.BACKBONE.recall_at_10`, the share of the ten neighbours by the full features that the reduced ones
-keep, over the product photographs; `reduce.BACKBONE.peak_mb`, the most memory that all processes together take in any of:
-the export with its reduction, generated rows through file, reduction and search, and 500 pictures through Triton and
-server.
+keep, over the product photographs; `reduce.BACKBONE.peak_mb`, the most memory that all processes together take in any
+of: the export with its reduction, generated rows through file, reduction and search, and 500 pictures through Triton
+and server.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def main() -> None:
     memory = ", ".join(f"{part} {mb:,.0f} MB" for part, mb in parts.items())
     protocol = (
         f"{arguments.backbone}, {report['features']:,} features to {DIMENSION} by uncentred SVD of "
-        f"{report['pictures']:,} product photographs, neighbours of up to 1,000 of them among all, cosine, exact, variance "
-        f"kept {report['variance_kept']}; PSS of all processes: {memory} ({arguments.rows:,} generated rows, "
+        f"{report['pictures']:,} product photographs, neighbours of up to 1,000 of them among all, cosine, exact, "
+        f"variance kept {report['variance_kept']}; PSS of all processes: {memory} ({arguments.rows:,} generated rows, "
         f"{PICTURES} pictures served); {machine('twinset', 'onnxruntime', 'numpy')}"
     )
     prefix = f"reduce.{arguments.backbone}"
@@ -90,9 +90,9 @@ def _reduce_generated(count: int, dimension: int) -> None:
         for start in range(0, count, _BLOCK):
             mixed = random.standard_normal((min(_BLOCK, count - start), 64), dtype=np.float32) @ causes
             features.append(np.maximum(mixed, 0))
-        print(
-            f"{count:,} generated rows: recall {recall(features, fit(features, DIMENSION, Metric.COSINE), Metric.COSINE)}"
-        )
+        reduction = fit(features, DIMENSION, Metric.COSINE)
+        share = recall(features, reduction, Metric.COSINE)
+        print(f"{count:,} generated rows of {dimension:,}: recall {share:.4f}")
 
 
 def _serve(model: str, folder: Path) -> None:

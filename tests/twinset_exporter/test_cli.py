@@ -54,6 +54,8 @@ def test_help_of_export_tells_the_backbones_and_an_example(run: Run) -> None:
         (["resnet50", "--weights", "/none.h5", "--random-weights", "1"], "exclude each other"),
         (["efficientnet_lite0", "--size", "4"], "--size 4: efficientnet_lite0 takes 32 to 1024 pixels"),
         (["efficientnet_lite0", "--pictures", "/none"], "no folder /none"),
+        (["efficientnet_lite0", "--reduce", "9"], "--reduce K and --reduce-on FOLDER go together"),
+        (["efficientnet_lite0", "--reduce", "9", "--reduce-on", "/none"], "/none does not exist"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_exit_code_2(run: Run, tmp_path: Path, arguments: list[str], line: str) -> None:
