@@ -18,6 +18,7 @@ def render(content: Mapping[str, Any]) -> str:
         ("Spaces", _spaces(content["spaces"])),
         ("Pictures", _pairs(content["pipeline"])),
         ("Parity", _parity(content.get("parity"))),
+        ("Reduction", _pairs(content.get("reduction", {}))),
         ("Gate", _pairs(content.get("gate", {}))),
         ("Speed", _speed(content.get("speed"))),
         ("Versions", _pairs(content["versions"])),

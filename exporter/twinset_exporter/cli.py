@@ -18,6 +18,7 @@ from twinset_exporter.backbones.backbone import Backbone
 from twinset_exporter.backbones.own_model import OwnModel
 from twinset_exporter.backbones.registry import BACKBONES
 from twinset_exporter.commands import diff, prove, prune, show
+from twinset_exporter.embedding.command import embed
 from twinset_exporter.errors import ExportError, UsageError
 from twinset_exporter.targets import Target
 from twinset_exporter.weights import FileWeights, ImagenetWeights, RandomWeights, Weights
@@ -69,6 +70,9 @@ Of models that others made, take `.keras` files: Keras loads them without runnin
 _Repository = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the models; made if need be.")]
 
 
+app.command()(embed)
+
+
 @app.command(help=_EXPORT_HELP)
 def export(
     backbone: Annotated[
@@ -95,6 +99,13 @@ def export(
     pictures: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Compare with Keras on your pictures, instead of the 32 in the box."),
+    ] = None,
+    reduce: Annotated[
+        int | None,
+        typer.Option(metavar="K", help="Shorten the features to K, by what the pictures of --reduce-on look like."),
+    ] = None,
+    reduce_on: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Pictures like those of your catalogue, K of them or more.")
     ] = None,
     size: Annotated[
         int | None, typer.Option(metavar="PIXELS", help="Side of the pictures. [default: what the backbone likes]")
@@ -145,20 +156,30 @@ def export(
                 raise UsageError(f"{option} is for models of your own: {backbone} has its own already")
         source = _weights(chosen, weights, random_weights)
         pipeline = _pipeline(chosen, size, resize, interpolation)
+    if (reduce is None) != (reduce_on is None):
+        raise UsageError("--reduce K and --reduce-on FOLDER go together: give both, or none")
 
     # Here, so that --help doesn't wait for ONNX.
     from twinset_exporter.export import Request
     from twinset_exporter.export import export as run
-    from twinset_exporter.precision.publication import parse, reduce
+    from twinset_exporter.precision import publication
+    from twinset_exporter.reducing import ReductionRequest
     from twinset_exporter.repository import Repository
     from twinset_exporter.steps import ConsoleSteps
 
-    reduction = parse(precision, calibration, accept_loss=accept_loss)
+    lower = publication.parse(precision, calibration, accept_loss=accept_loss)
+    request = Request(
+        backbone=chosen,
+        weights=source,
+        pipeline=pipeline,
+        parity_pictures=pictures,
+        target=target,
+        reduction=None if reduce is None or reduce_on is None else ReductionRequest.of(reduce, reduce_on),
+    )
     console, models = Console(), Repository(repository)
-    request = Request(backbone=chosen, weights=source, pipeline=pipeline, parity_pictures=pictures, target=target)
     result = run(request, models, ConsoleSteps(console))
-    if reduction is not None:
-        result = reduce(reduction, models, result, ConsoleSteps(console))
+    if lower is not None:
+        result = publication.reduce(lower, models, result, ConsoleSteps(console))
     contract = result.contract
     console.print(f"{'Published' if result.new else 'Already published'}: {result.path}", soft_wrap=True, markup=False)
     console.print(f"fingerprint {contract.fingerprint}\nartifact    {contract.artifact}", soft_wrap=True, style="dim")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from twinset_exporter.fingerprint import artifact, fingerprint
 from twinset_exporter.garbage import collected_eagerly
 from twinset_exporter.recipe import PARAMETER as RECIPE_PARAMETER
 from twinset_exporter.recipe import recipe
+from twinset_exporter.reducing import PARAMETER as REDUCTION_PARAMETER
+from twinset_exporter.reducing import ReductionRequest, reduce
 from twinset_exporter.repository import CONFIG, MODEL, BrokenModel, PublishedModel, Repository
 from twinset_exporter.runtime import Runtime
 from twinset_exporter.steps import Steps
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     import keras
 
 _SPACE = "visual"
+_METRIC = Metric.COSINE
 _KNOWN_SEED = 20170828
 _KNOWN_COUNT = 2  # two rows, so that swapped ones show
 _KNOWN_TOLERANCE = 0.01
@@ -47,6 +51,7 @@ class Request:
         pipeline: how its pictures are made; its height and width are the network's.
         parity_pictures: folder of pictures for the parity gate, None for the packaged ones.
         target: the machine that it is published for.
+        reduction: how to shorten the features, None to leave them as they are.
     """
 
     backbone: Backbone
@@ -54,6 +59,7 @@ class Request:
     pipeline: PicturePipeline
     parity_pictures: Path | None = None
     target: Target = Target.CPU
+    reduction: ReductionRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +84,9 @@ def export(request: Request, repository: Repository, steps: Steps) -> Result:
         ExportError: the weights, the graph, the parity gate or the repository fail; nothing was published.
     """
     repository.make()
-    export_recipe = recipe(request.backbone, request.weights, request.pipeline)
+    export_recipe = recipe(
+        request.backbone, request.weights, request.pipeline, request.reduction.identity() if request.reduction else ""
+    )
     # Who brings pictures wants to see the figures for them, published or not.
     if request.parity_pictures is None:
         with steps.step("Look for the same export in the repository"):
@@ -91,6 +99,13 @@ def export(request: Request, repository: Repository, steps: Steps) -> Result:
         _load_tensorflow()
     with steps.step(f"Build {request.backbone.name}"):
         model = request.backbone.build(request.weights, request.pipeline.height, request.pipeline.width)
+    extra = {RECIPE_PARAMETER: export_recipe}
+    if request.reduction:
+        with steps.step("Convert it to ONNX as it is"), collected_eagerly():
+            whole = Runtime(graph.to_onnx(model, request.backbone.preprocessing, request.pipeline))
+        model, report = reduce(model, whole, request.reduction, request.pipeline, _METRIC, steps)
+        extra[REDUCTION_PARAMETER] = report.to_json()
+        del whole  # a network in memory twice would be once too many
     with steps.step("Convert it to ONNX"), collected_eagerly():
         onnx_model = graph.to_onnx(model, request.backbone.preprocessing, request.pipeline)
     with steps.step("Load it into ONNX Runtime, try several batch sizes"):
@@ -111,18 +126,18 @@ def export(request: Request, repository: Repository, steps: Steps) -> Result:
         fingerprint=fingerprint(model, request.backbone.preprocessing, request.pipeline, outputs.OUTPUTS),
         artifact=artifact(onnx_model),
         pipeline=request.pipeline,
-        spaces=(
-            SpaceContract(_SPACE, outputs.EMBEDDING.name, runtime.dimensions[outputs.EMBEDDING.name], Metric.COSINE),
-        ),
+        spaces=(SpaceContract(_SPACE, outputs.EMBEDDING.name, runtime.dimensions[outputs.EMBEDDING.name], _METRIC),),
         known_answer=KnownAnswer(_KNOWN_SEED, _KNOWN_COUNT, _KNOWN_TOLERANCE, answers),
         random_weights=request.weights.random,
     )
-    config = triton_config.render(contract, runtime.dimensions, {RECIPE_PARAMETER: export_recipe}, request.target)
+    config = triton_config.render(contract, runtime.dimensions, extra, request.target)
     with steps.step("Measure its speed and memory"):
         measured = speed.measure(onnx_model, request.pipeline)
     details = card.details_of(
         request.backbone, request.weights, request.target, batches, request.parity_pictures, measured
     )
+    if REDUCTION_PARAMETER in extra:
+        details["reduction"] = json.loads(extra[REDUCTION_PARAMETER])
     with steps.step("Publish"):
         files = {CONFIG: config.encode(), MODEL: onnx_model}
         new = repository.publish(contract, card.with_card(contract, files, details))

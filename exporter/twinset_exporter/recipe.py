@@ -25,13 +25,14 @@ PARAMETER = "twinset.recipe"
 _TOOLS = ("keras", "numpy", "onnx", "onnxruntime", "tensorflow", "tensorflow-cpu", "tf2onnx")
 
 
-def recipe(backbone: Backbone, weights: Weights, pipeline: PicturePipeline) -> str:
-    """Return the recipe, 64 hexadecimal digits."""
+def recipe(backbone: Backbone, weights: Weights, pipeline: PicturePipeline, reduction: str = "") -> str:
+    """Return the recipe, 64 hexadecimal digits. `reduction` identifies how features are reduced, if they are."""
     ingredients = {
         "backbone": backbone.name,
         "preprocessing": backbone.preprocessing.to_json(),
         "weights": weights.identity(),
         "pipeline": pipeline.to_json(),
+        "reduction": reduction,
         "tools": {tool: _version(tool) for tool in _TOOLS},
         "platform": [platform.python_version(), platform.machine()],
         "source": [file_sha256(path) for path in _source()],

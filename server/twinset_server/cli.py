@@ -22,6 +22,7 @@ import twinset
 from twinset_server.app import serve as serve_until_stopped
 from twinset_server.config import Settings, load, setting_names
 from twinset_server.errors import StartupError
+from twinset_server.triton import stand_alone
 
 app = typer.Typer(
     help="Serve visual recommendations over gRPC.",
@@ -91,6 +92,38 @@ async def _serve(settings: Settings) -> None:
         typer.echo(f"twinset serves on {settings.server.host}:{port} (process {os.getpid()}); stop it with Ctrl-C")
 
     await serve_until_stopped(settings, ready)
+
+
+@app.command()
+def triton(
+    model_repository: Annotated[
+        Path | None, typer.Option(help="Folder of exported models. [default: model_repository]")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="The model, where the folder holds several.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Settings file. [default: twinset.toml, if it is there]")] = None,
+) -> None:
+    """Run one model on an embedded Triton and nothing else, until SIGTERM or Ctrl-C.
+
+    It listens on a free port of loopback, and says which. Where its standard input is a pipe it ends with that pipe,
+    and so with the program that started it.
+
+    Example: twinset-server triton --model-repository model_repository
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    given: dict[str, dict[str, Any]] = {"triton": {"model_repository": model_repository, "model": model}}
+    try:
+        settings = load(given, config)
+        uvloop.run(stand_alone(settings.triton, _say_ready))
+    except ValidationError as error:
+        _fail("\n".join(_describe(problem) for problem in error.errors()))
+    except StartupError as error:
+        _fail(str(error))
+
+
+def _say_ready(model: str, address: str) -> None:
+    typer.echo(f"Triton serves {model} on {address}")
+    # Whoever started this waits for the line, and a pipe would keep it.
+    sys.stdout.flush()
 
 
 def _describe(problem: Any) -> str:

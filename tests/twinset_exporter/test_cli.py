@@ -49,6 +49,8 @@ def test_help_of_export_tells_the_backbones_and_an_example(run: Run) -> None:
         (["../none.keras", "--preprocessing", "tf", "--name", "../x"], r"--name '\.\./x'"),
         (["mine.keras", "--random-weights", "0"], r"mine\.keras brings its weights"),
         (["efficientnet_lite0", "--precision", "int8"], "needs --calibration FOLDER: 200 pictures or more"),
+        (["efficientnet_lite0", "--reduce", "9"], "--reduce K and --reduce-on FOLDER go together"),
+        (["efficientnet_lite0", "--reduce", "9", "--reduce-on", "/none"], "/none does not exist"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_exit_code_2(run: Run, tmp_path: Path, arguments: list[str], line: str) -> None:

@@ -27,6 +27,7 @@ from twinset_exporter.fingerprint import artifact
 from twinset_exporter.outputs import EMBEDDING
 from twinset_exporter.precision import calibration, fp16, gate, int8, sensitivity
 from twinset_exporter.recipe import PARAMETER as RECIPE_PARAMETER
+from twinset_exporter.reducing import PARAMETER as REDUCTION_PARAMETER
 from twinset_exporter.repository import CONFIG, MODEL, BrokenModel, PublishedModel, Repository
 from twinset_exporter.runtime import Runtime
 from twinset_exporter.steps import Steps
@@ -126,7 +127,10 @@ def reduce(reduction: Reduction, repository: Repository, published: Result, step
         f"{record.neighbours_recall:.4f}: {_meaning(record)}"
     )
     reduced = _contract(contract, reduction.precision, converted, record, lower)
-    config = triton_config.render(reduced, lower.dimensions, {RECIPE_PARAMETER: recipe}, target)
+    extra = {RECIPE_PARAMETER: recipe}
+    if "reduction" in told:
+        extra[REDUCTION_PARAMETER] = json.dumps(told["reduction"])
+    config = triton_config.render(reduced, lower.dimensions, extra, target)
     with steps.step("Measure its speed and memory"):
         measured = speed.measure(converted, contract.pipeline)
     with steps.step("Publish"):
@@ -159,11 +163,11 @@ def _details(
     fp32: Mapping[str, Any], reduced: ModelContract, record: Gate, measured: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what the card tells besides the contract: the source is the fp32 model's, gate and speed are its own."""
+    inherited = {key: fp32[key] for key in ("target", "preprocessing", "reduction") if key in fp32}
     return {
-        "target": fp32["target"],
+        **inherited,
         "precision": reduced.precision,
         "source": {**fp32["source"], "fp32_artifact": fp32["artifact"]},
-        "preprocessing": fp32["preprocessing"],
         "gate": {"kind": "neighbours", **dataclasses.asdict(record), "passed": not record.loss_accepted},
         "speed": dict(measured),
     }

@@ -165,7 +165,7 @@ async def open_embedder(
     host: Host
     model = None
     if settings.url is None:
-        model = _choose_local(settings, name)
+        model = choose_local(settings, name)
         model.check_fingerprint(expected_fingerprint)
         host = EmbeddedTriton(model, settings.model_repository, startup_timeout_s=settings.startup_timeout_s)
     else:
@@ -178,7 +178,12 @@ async def open_embedder(
         await supervisor.close()
 
 
-def _choose_local(settings: TritonSettings, name: str | None) -> ServedModel:
+def choose_local(settings: TritonSettings, name: str | None) -> ServedModel:
+    """Return the model of the local repository that is called `name`; without a name, the only one.
+
+    Raises:
+        StartupError: there is no such model, or the choice isn't clear.
+    """
     repository = settings.model_repository
     models, broken = list_models(repository)
     problems = "".join(f"\n  {problem}" for problem in broken)

@@ -170,7 +170,7 @@ def test_status_shows_counts_and_spaces(twinset: Twinset, server: FakeServer, ph
         (["recommend", "--item", "a", "-k", "0"], "'-k'"),
         (["recommend", "--item", "nobody"], "no item 'nobody': `twinset items` lists the items"),
         (["recommend", "--image", "/nowhere.jpg"], "/nowhere.jpg can't be read: No such file"),
-        (["put"], "Missing argument 'FOLDER': see twinset put --help"),
+        (["put"], "put takes a FOLDER of pictures, or --vectors DIR, or both"),
         (["put", "/tmp", "--id", "sku"], "'--id'"),
         (["sing"], "No such command 'sing': see twinset --help"),
         (["recommend", "--frob"], "No such option: --frob: see twinset recommend --help"),

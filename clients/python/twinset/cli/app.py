@@ -15,19 +15,17 @@ import typer
 import twinset
 from twinset.channel import DEFAULT_SERVER
 from twinset.cli import report
-from twinset.cli.account import print_account
 from twinset.cli.attributes import read_attributes
-from twinset.cli.folder import IdRule, read_folder
 from twinset.cli.problem import Problem, SomeFailed, explain, picture_fault
 from twinset.cli.progress import counting
-from twinset.cli.put import FolderPut
+from twinset.cli.put_command import INTERRUPTED, check_facts, put_pictures, put_vectors
 from twinset.cli.sheet import SheetItem, SheetRow, render
 from twinset.client import Client
 from twinset.errors import TwinsetError
+from twinset.folder import FolderError, IdRule, read_folder
 from twinset.images import PictureError, read_header
 from twinset.items import Recommendations
-
-_INTERRUPTED = 130
+from twinset.vectors import VectorsError
 
 # The common ancestor of whatever is wrong with a command line; typer names its children only.
 _UsageError = cast("type[typer.BadParameter]", typer.BadParameter.__base__)
@@ -87,14 +85,28 @@ def _options(
 @app.command()
 def put(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Pictures, in subfolders too.")],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="Pictures, in subfolders too. Not needed with --vectors.")
+    ] = None,
     attributes: Annotated[
         Path | None, typer.Option(metavar="FILE.csv", help="Facts by id: title, uri, category and any others.")
     ] = None,
     id_rule: Annotated[
-        IdRule,
-        typer.Option("--id", help="An item's id: its path below FOLDER without extension, its name, or its stem."),
-    ] = "path",
+        IdRule | None,
+        typer.Option(
+            "--id",
+            help="An item's id: its path below FOLDER without extension, its name, or its stem. "
+            "[default: path, or what the vectors were made with]",
+        ),
+    ] = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Vectors that exist: what twinset-exporter embed wrote, or the like."),
+    ] = None,
+    space: Annotated[str, typer.Option(metavar="NAME", help="The space of the vectors.")] = "visual",
+    fingerprint: Annotated[
+        str | None, typer.Option(metavar="HEX", help="Of the model that made the vectors, where DIR doesn't tell.")
+    ] = None,
     server: _Server = None,
 ) -> None:
     """Put the pictures of a folder, one item each; what is in the catalogue already is left alone.
@@ -105,36 +117,23 @@ def put(
     The CSV names items in its column `id`, or else in the first. `title`, `uri` and `category` are those fields, every
     other column is an attribute. An item is replaced as a whole: facts that this run doesn't give are dropped.
 
-    Example: `twinset put photos --attributes photos.csv`
+    With `--vectors`, items get the vectors in DIR instead of being embedded: with FOLDER together with its pictures,
+    else alone.
+
+    Examples: `twinset put photos --attributes photos.csv`, `twinset put --vectors vectors`
     """
-    found = read_folder(folder, id_rule)
+    if folder is None and vectors is None:
+        raise Problem("put takes a FOLDER of pictures, or --vectors DIR, or both")
     facts = {} if attributes is None else read_attributes(attributes)
-    if attributes is not None and not facts.keys() & found.pictures.keys():
-        row, picture = next(iter(facts)), next(iter(found.pictures))
-        raise Problem(
-            f"{attributes} names no item of {folder}: its ids are like {row!r}, those of the pictures like "
-            f"{picture!r}: mend the ids, or choose another --id (path, name or stem)"
-        )
-    start = time.monotonic()
-    with _session(context).connect(server) as client, counting("putting", len(found.pictures)) as show:
-        run = FolderPut(client, found.pictures, facts, progress=lambda account: show(account.done))
-        try:
-            run.run()
-        except TwinsetError as error:
-            stored = run.account.put + run.account.unchanged
-            raise Problem(
-                f"{error.message}; {stored:,} of {report.counted(run.account.total, 'picture')} stored so far: "
-                "run the same command again to go on"
-            ) from error
-        except KeyboardInterrupt:
-            stopped = True
+    with _session(context).connect(server) as client:
+        if vectors is not None:
+            failed = put_vectors(client, vectors, space, fingerprint, folder, id_rule, facts)
         else:
-            stopped = False
-    print_account(run.account, found, facts, time.monotonic() - start)
-    if stopped:
-        typer.echo("twinset: stopped: run the same command again to go on", err=True)
-        raise typer.Exit(_INTERRUPTED)
-    if run.account.failed:
+            assert folder is not None  # noqa: S101 - seen above
+            found = read_folder(folder, id_rule or "path")
+            check_facts(folder, found, facts, attributes)
+            failed = put_pictures(client, found, facts)
+    if failed:
         raise SomeFailed
 
 
@@ -292,11 +291,11 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(f"{error.format_message().rstrip('.')}: see {command} --help")
     except TwinsetError as error:
         return _fail(explain(error))
-    except Problem as error:
+    except (FolderError, Problem, VectorsError) as error:
         return _fail(str(error))
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("twinset: stopped", err=True)
-        return _INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
         # The reader, such as `head`, has seen enough. Python would complain once more while it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

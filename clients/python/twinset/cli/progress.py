@@ -20,8 +20,14 @@ class _Rate(ProgressColumn):
 
 
 @contextmanager
-def counting(title: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar while inside; the function given takes how many elements are done by now."""
+def counting(title: str, total: int, *, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show a bar while inside; the function given takes how many elements are done by now.
+
+    Args:
+        title: what stands before the bar.
+        total: elements in all.
+        done: elements that were done before, and don't count for the rate.
+    """
     stderr = console(stderr=True)
     with Progress(
         TextColumn("{task.description}"),
@@ -33,5 +39,5 @@ def counting(title: str, total: int) -> Iterator[Callable[[int], None]]:
         transient=True,
         disable=not stderr.is_terminal,
     ) as progress:
-        task = progress.add_task(title, total=total)
+        task = progress.add_task(title, total=total, completed=done)
         yield lambda done: progress.update(task, completed=done)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from twinset.cli.account import Account
@@ -13,14 +13,16 @@ from twinset.cli.attributes import Facts
 from twinset.cli.problem import picture_fault
 from twinset.client import Client
 from twinset.errors import ResourceExhausted, TwinsetError, Unavailable
+from twinset.folder import is_text
 from twinset.images import PictureError, read_header
-from twinset.items import Item, Picture
+from twinset.items import Item, Picture, Vector
 
 # Enough for one BatchGetItems to cost little per item, few enough for the answer to stay small.
 _COMPARED_AT_ONCE = 200
 
 # A Triton that is restarted is back within seconds.
-_TRIES = 5
+TRIES = 5
+"""How often an item is put that the server could not take at the moment."""
 
 
 class FolderPut:
@@ -63,7 +65,7 @@ class FolderPut:
         """
         ids: list[str] = []
         for item_id, path in self._pictures.items():
-            if _is_utf8(item_id):
+            if is_text(item_id):
                 ids.append(item_id)
             else:
                 self.account.failed[path] = "the file's name is not UTF-8: rename it"
@@ -73,7 +75,7 @@ class FolderPut:
                 if result.error is None:
                     self.account.put += 1
                     self.account.stripped += result.id in self._losing_facts
-                elif isinstance(result.error, Unavailable | ResourceExhausted) and attempt < _TRIES:
+                elif isinstance(result.error, Unavailable | ResourceExhausted) and attempt < TRIES:
                     later[result.id] = result.error
                 else:
                     self.account.failed[self._pictures[result.id]] = picture_fault(result.error) or result.error.message
@@ -96,9 +98,9 @@ class FolderPut:
                 except PictureError as error:
                     self.account.failed[path] = str(error)
                 else:
-                    item = _item(item_id, content, self._facts.get(item_id, Facts()))
-                    if item_id not in stored or _differs(item, stored[item_id]):
-                        if item_id in stored and _has_facts(stored[item_id]) and not _has_facts(item):
+                    item = item_of(item_id, content, self._facts.get(item_id, Facts()))
+                    if item_id not in stored or differs(item, stored[item_id]):
+                        if item_id in stored and has_facts(stored[item_id]) and not has_facts(item):
                             self._losing_facts.add(item_id)
                         yield item
                         continue
@@ -106,20 +108,19 @@ class FolderPut:
                 self._progress(self.account)
 
 
-def _is_utf8(text: str) -> bool:
-    # Linux takes any bytes for a name, and Python keeps those that are no text as lone surrogates.
-    return not any("\ud800" <= character <= "\udfff" for character in text)
+def item_of(item_id: str, content: bytes | None, facts: Facts, vectors: Sequence[Vector] = ()) -> Item:
+    """Return the item to put, without a picture where `content` is None."""
+    pictures = () if content is None else (Picture(content),)
+    return Item(item_id, pictures, facts.title, facts.uri, facts.category, facts.attributes, vectors)
 
 
-def _item(item_id: str, content: bytes, facts: Facts) -> Item:
-    return Item(item_id, (Picture(content),), facts.title, facts.uri, facts.category, facts.attributes)
-
-
-def _has_facts(item: Item) -> bool:
+def has_facts(item: Item) -> bool:
+    """Return whether anything is known of the item besides its pictures and vectors."""
     return bool(item.title or item.uri or item.category or item.attributes)
 
 
-def _differs(item: Item, stored: Item) -> bool:
+def differs(item: Item, stored: Item) -> bool:
+    """Return whether the catalogue has the item with other pictures or facts; vectors aren't looked at."""
     return (
         [hashlib.sha256(picture.content).hexdigest() for picture in item.pictures]
         != [p.sha256 for p in stored.pictures]

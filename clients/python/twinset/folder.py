@@ -1,18 +1,20 @@
-"""The pictures of a folder, each with the id that its item gets."""
+"""The pictures of a folder, each with the id that its item gets: one rule for putting and for embedding in bulk."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, NoReturn
-
-from twinset.cli.problem import Problem
 
 IdRule = Literal["path", "name", "stem"]
 """What becomes the id: the path below the folder without extension; the file's name; its name without extension."""
 
 _EXTENSIONS = frozenset((".jpg", ".jpeg", ".png", ".webp"))
+
+
+class FolderError(Exception):
+    """A folder is of no use as a folder of pictures; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +29,12 @@ def read_folder(folder: Path, rule: IdRule) -> Folder:
     """Return the pictures below `folder`. Names that begin with a dot are passed over.
 
     Raises:
-        Problem: the folder can't be read or holds no pictures, or two files would get one id.
+        FolderError: the folder can't be read or holds no pictures, or two files would get one id.
     """
     if not folder.exists():
-        raise Problem(f"{folder} does not exist: name a folder of pictures")
+        raise FolderError(f"{folder} does not exist: name a folder of pictures")
     if not folder.is_dir():
-        raise Problem(f"{folder} is a file: name a folder of pictures")
+        raise FolderError(f"{folder} is a file: name a folder of pictures")
     pictures: dict[str, Path] = {}
     others = 0
     for root, folders, names in os.walk(folder, onerror=_unreadable):
@@ -42,26 +44,34 @@ def read_folder(folder: Path, rule: IdRule) -> Folder:
             if name.startswith(".") or path.suffix.lower() not in _EXTENSIONS:
                 others += 1
                 continue
-            item_id = _item_id(path, folder, rule)
+            item_id = id_of(path.relative_to(folder), rule)
             if item_id in pictures:
-                raise Problem(
+                raise FolderError(
                     f"{pictures[item_id]} and {path} would both be the item {item_id!r}: "
                     "rename one, or choose another --id (path, name or stem)"
                 )
             pictures[item_id] = path
     if not pictures:
         found = f"only other files, {others} in all" if others else "it is empty"
-        raise Problem(f"{folder} holds no pictures (.jpg, .jpeg, .png or .webp): {found}")
+        raise FolderError(f"{folder} holds no pictures (.jpg, .jpeg, .png or .webp): {found}")
     return Folder(pictures, others)
 
 
-def _item_id(path: Path, folder: Path, rule: IdRule) -> str:
+def id_of(name: PurePath, rule: IdRule) -> str:
+    """Return the id of the picture file `name`, a path below its folder.
+
+    Only a picture's extension is taken off: what stands behind the dot of `boot.2` belongs to the name.
+    """
     if rule == "name":
-        return path.name
-    if rule == "stem":
-        return path.stem
-    return path.relative_to(folder).with_suffix("").as_posix()
+        return name.name
+    bare = name.with_suffix("") if name.suffix.lower() in _EXTENSIONS else name
+    return bare.name if rule == "stem" else bare.as_posix()
+
+
+def is_text(name: str) -> bool:
+    """Return whether a file's name is text: Linux takes any bytes, and Python keeps others as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _unreadable(error: OSError) -> NoReturn:
-    raise Problem(f"{error.filename} can't be read: {error.strerror}") from error
+    raise FolderError(f"{error.filename} can't be read: {error.strerror}") from error
