@@ -22,7 +22,7 @@ RETRY_AFTER_S = 2.0
 
 _TICK_S = 0.2
 _PROBE_PERIOD_S = 1.0
-_PROBE_SHARE = 0.05
+_PROBE_SHARE = 0.02
 """The most of Triton's time that probes may take: a heavy model is probed less often."""
 _LONGEST_PROBE_PERIOD_S = 10.0
 _ASLEEP_TICKS = 8
