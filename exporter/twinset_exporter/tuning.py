@@ -44,9 +44,9 @@ def tune(config: pb.ModelConfig, target: Target) -> None:
     config.dynamic_batching.CopyFrom(
         pb.ModelDynamicBatching(
             preferred_batch_size=batching.preferred,
+            # No default_queue_policy: with allow_timeout_override, requests that bring a time-out waited in the queue
+            # while the model stood idle (EfficientNet-Lite0 from .93 to .60 of in process).
             max_queue_delay_microseconds=batching.queue_delay_us,
-            # A request brings its caller's deadline; Triton drops it from the queue once nobody waits for the answer.
-            default_queue_policy=pb.ModelQueuePolicy(allow_timeout_override=True),
         )
     )
     config.parameters[PARAMETER].string_value = target.value

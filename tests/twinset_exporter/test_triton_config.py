@@ -46,8 +46,8 @@ def test_its_parameters_are_the_contract(lite0: Result, config: pb.ModelConfig) 
     assert ModelContract.from_parameters(parameters).to_parameters() == lite0.contract.to_parameters()
 
 
-def test_a_request_may_bring_its_deadline_for_the_queue(config: pb.ModelConfig) -> None:
-    assert config.dynamic_batching.default_queue_policy.allow_timeout_override
+def test_the_queue_has_no_policy_that_makes_requests_with_a_time_out_wait(config: pb.ModelConfig) -> None:
+    assert not config.dynamic_batching.HasField("default_queue_policy")
 
 
 def test_the_graph_s_optimisation_is_left_to_the_runtime(config: pb.ModelConfig) -> None:
