@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from twinset_server.catalog import SqliteCatalog, open_catalog
-from twinset_server.catalog.requests import Put
-from twinset_server.catalog.writer import Write, Writer
+from twinset_server.catalog.store.requests import Put
+from twinset_server.catalog.store.writer import Write, Writer
 from twinset_server.config import ExternalSpace, StoreSettings
 from twinset_server.domain import Float32Array, ItemVector, NewPicture, Picture, Receipt, WritableItem
 

@@ -10,7 +10,7 @@ import pytest
 
 from fakes.published import Run, publish
 from twinset_exporter.repository import Repository
-from twinset_server.catalog import schema
+from twinset_server.catalog.store import schema
 
 
 def names(repository: Repository) -> list[str]:

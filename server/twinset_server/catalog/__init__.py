@@ -6,6 +6,6 @@ per space one immutable `segment` and the `rows` since (`index`), folded togethe
 `search`. `store` puts all this behind the port.
 """
 
-from twinset_server.catalog.store import SqliteCatalog, open_catalog
+from twinset_server.catalog.sqlite_catalog import SqliteCatalog, open_catalog
 
 __all__ = ["SqliteCatalog", "open_catalog"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from twinset_server.catalog import open_catalog
-from twinset_server.catalog.schema import open_writer
+from twinset_server.catalog.store.schema import open_writer
 from twinset_server.config import ExternalSpace, StoreSettings
 from twinset_server.errors import StartupError
 

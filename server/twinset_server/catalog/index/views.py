@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from twinset_server.catalog.changes import Change
-from twinset_server.catalog.fold import Fold
-from twinset_server.catalog.rows import ALIVE, Rows
-from twinset_server.catalog.search import View
+from twinset_server.catalog.index.fold import Fold
+from twinset_server.catalog.index.rows import ALIVE, Rows
+from twinset_server.catalog.index.search import View
+from twinset_server.catalog.store.changes import Change
 from twinset_server.domain import Space
 
 _DEAD_SHARE = 5

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twinset_server.catalog.entry import Entry
+from twinset_server.catalog.store.entry import Entry
 from twinset_server.errors import TwinsetError
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from twinset.contract import Metric
-from twinset_server.catalog import attributes
+from twinset_server.catalog.store import attributes
 from twinset_server.domain import Float32Array, Item, ItemVector, Picture, Space
 from twinset_server.errors import ItemNotFound, NoVector, PictureNotFound
 

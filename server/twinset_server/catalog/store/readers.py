@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from twinset_server.catalog.failures import from_sqlite
-from twinset_server.catalog.schema import open_reader
+from twinset_server.catalog.store.failures import from_sqlite
+from twinset_server.catalog.store.schema import open_reader
 
 _log = logging.getLogger(__name__)
 

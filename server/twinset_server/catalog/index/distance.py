@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.contract import Metric
-from twinset_server.catalog.rows import Rows
+from twinset_server.catalog.index.rows import Rows
 from twinset_server.domain import Float32Array
 
 Float64Array = NDArray[np.float64]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from twinset_server.catalog import records
-from twinset_server.catalog.index import CatalogIndex
-from twinset_server.catalog.rows import Rows
+from twinset_server.catalog.index.rows import Rows
+from twinset_server.catalog.index.views import CatalogIndex
+from twinset_server.catalog.store import records
 from twinset_server.errors import StartupError
 
 _CHUNK = 4096

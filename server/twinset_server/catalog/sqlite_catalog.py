@@ -10,20 +10,20 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from twinset_server.catalog import records
-from twinset_server.catalog.builder import Builder
-from twinset_server.catalog.entry import Entry, entry, fitted
 from twinset_server.catalog.external import external_space
-from twinset_server.catalog.fold import Fold
 from twinset_server.catalog.folder import Folder, hold
-from twinset_server.catalog.index import CatalogIndex
-from twinset_server.catalog.loading import load
-from twinset_server.catalog.pictures import PictureFiles
-from twinset_server.catalog.readers import Readers
-from twinset_server.catalog.requests import Delete, Put, Reply, Task
-from twinset_server.catalog.schema import open_writer
-from twinset_server.catalog.search import Query, View, is_brief, scan, walk
-from twinset_server.catalog.writer import Writer
+from twinset_server.catalog.index.builder import Builder
+from twinset_server.catalog.index.fold import Fold
+from twinset_server.catalog.index.loading import load
+from twinset_server.catalog.index.search import Query, View, is_brief, scan, walk
+from twinset_server.catalog.index.views import CatalogIndex
+from twinset_server.catalog.store import records
+from twinset_server.catalog.store.entry import Entry, entry, fitted
+from twinset_server.catalog.store.pictures import PictureFiles
+from twinset_server.catalog.store.readers import Readers
+from twinset_server.catalog.store.requests import Delete, Put, Reply, Task
+from twinset_server.catalog.store.schema import open_writer
+from twinset_server.catalog.store.writer import Writer
 from twinset_server.config import ExternalSpace, StoreSettings
 from twinset_server.domain import (
     CatalogStatus,

@@ -16,12 +16,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from twinset_server.catalog.changes import Change, Tables
-from twinset_server.catalog.entry import Entry
-from twinset_server.catalog.failures import ends_transaction, from_sqlite
-from twinset_server.catalog.index import CatalogIndex
-from twinset_server.catalog.pictures import PictureFiles
-from twinset_server.catalog.requests import Delete, Put, Task
+from twinset_server.catalog.index.views import CatalogIndex
+from twinset_server.catalog.store.changes import Change, Tables
+from twinset_server.catalog.store.entry import Entry
+from twinset_server.catalog.store.failures import ends_transaction, from_sqlite
+from twinset_server.catalog.store.pictures import PictureFiles
+from twinset_server.catalog.store.requests import Delete, Put, Task
 from twinset_server.domain import Receipt
 from twinset_server.errors import ItemNotFound, StoreUnavailable, TwinsetError
 

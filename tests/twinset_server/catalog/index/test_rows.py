@@ -1,6 +1,6 @@
 import numpy as np
 
-from twinset_server.catalog.rows import Row, Rows
+from twinset_server.catalog.index.rows import Row, Rows
 
 
 def row(key: int) -> Row:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from fakes.items import vectored, writable
 from twinset.contract import Metric
-from twinset_server.catalog import SqliteCatalog, builder, open_catalog
-from twinset_server.catalog.segment import SegmentUnsound
+from twinset_server.catalog import SqliteCatalog, open_catalog
+from twinset_server.catalog.index import builder
+from twinset_server.catalog.index.segment import SegmentUnsound
 from twinset_server.config import ExternalSpace, StoreSettings
 from twinset_server.domain import ItemVector, Receipt, SearchResult, SpaceStatus, WritableItem
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twinset.contract import Metric
-from twinset_server.catalog import attributes
+from twinset_server.catalog.store import attributes
 from twinset_server.domain import Float32Array, ItemVector, NewPicture, Space, WritableItem
 from twinset_server.errors import BadVector, InvalidRequest, SpaceNotFound
 

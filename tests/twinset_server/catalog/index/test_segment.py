@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from twinset.contract import Metric
-from twinset_server.catalog import segment as segment_module
-from twinset_server.catalog.rows import Rows
-from twinset_server.catalog.segment import SegmentUnsound, Stopped, build
+from twinset_server.catalog.index import segment as segment_module
+from twinset_server.catalog.index.rows import Rows
+from twinset_server.catalog.index.segment import SegmentUnsound, Stopped, build
 from twinset_server.domain import Space
 
 

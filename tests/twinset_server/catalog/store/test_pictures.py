@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from twinset_server.catalog import pictures as pictures_module
-from twinset_server.catalog.pictures import PictureFiles
+from twinset_server.catalog.store import pictures as pictures_module
+from twinset_server.catalog.store.pictures import PictureFiles
 from twinset_server.errors import DiskFull, StoreUnavailable
 
 

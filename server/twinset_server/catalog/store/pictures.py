@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from twinset_server.catalog.failures import from_os_error
 from twinset_server.catalog.folder import sync
+from twinset_server.catalog.store.failures import from_os_error
 from twinset_server.errors import StoreUnavailable, TwinsetError
 
 _log = logging.getLogger(__name__)

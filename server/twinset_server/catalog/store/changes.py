@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass, field
 
-from twinset_server.catalog.entry import Entry
-from twinset_server.catalog.rows import Row
+from twinset_server.catalog.index.rows import Row
+from twinset_server.catalog.store.entry import Entry
 from twinset_server.domain import Space
 from twinset_server.errors import StartupError
 

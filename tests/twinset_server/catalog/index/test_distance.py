@@ -3,8 +3,8 @@ import pytest
 
 from fakes.catalog import distance
 from twinset.contract import Metric
-from twinset_server.catalog.distance import distances, ranks
-from twinset_server.catalog.rows import Rows
+from twinset_server.catalog.index.distance import distances, ranks
+from twinset_server.catalog.index.rows import Rows
 
 
 def rows_of(vectors: np.ndarray) -> Rows:

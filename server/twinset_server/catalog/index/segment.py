@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from usearch.index import Index
 
 from twinset.contract import Metric
-from twinset_server.catalog.distance import ranks
-from twinset_server.catalog.rows import Rows
+from twinset_server.catalog.index.distance import ranks
+from twinset_server.catalog.index.rows import Rows
 from twinset_server.domain import Float32Array, Space
 
 _log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from twinset_server.catalog import attributes
+from twinset_server.catalog.store import attributes
 from twinset_server.errors import InvalidRequest
 
 VALUES = st.one_of(

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset_server.catalog.mapped import mapped
-from twinset_server.catalog.rows import Rows
-from twinset_server.catalog.search import View
-from twinset_server.catalog.segment import Segment, build
+from twinset_server.catalog.index.mapped import mapped
+from twinset_server.catalog.index.rows import Rows
+from twinset_server.catalog.index.search import View
+from twinset_server.catalog.index.segment import Segment, build
 from twinset_server.domain import Float32Array
 
 _CHUNK = 4096

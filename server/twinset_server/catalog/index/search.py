@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.contract import Metric
-from twinset_server.catalog.distance import distances, ranks
-from twinset_server.catalog.rows import Rows
-from twinset_server.catalog.segment import Segment
+from twinset_server.catalog.index.distance import distances, ranks
+from twinset_server.catalog.index.rows import Rows
+from twinset_server.catalog.index.segment import Segment
 from twinset_server.domain import Float32Array, Neighbour, SearchResult, Space
 
 _SLACK = 16

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from twinset_server.catalog.fold import Fold, fold
-from twinset_server.catalog.search import View
-from twinset_server.catalog.segment import SegmentUnsound, Stopped
+from twinset_server.catalog.index.fold import Fold, fold
+from twinset_server.catalog.index.search import View
+from twinset_server.catalog.index.segment import SegmentUnsound, Stopped
 
 _log = logging.getLogger(__name__)
 

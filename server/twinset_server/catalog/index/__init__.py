@@ -1,0 +1,1 @@
+"""What finds neighbours: derived from the truth, and disposable."""
