@@ -34,6 +34,12 @@ class ServerSettings(_Section):
         ge=32 << 20,
         description="Bytes of encoded pictures held over all calls; more are refused.",
     )
+    workers: int = Field(0, ge=0, description="Processes that answer; 0 means one a core.")
+    max_connection_age_s: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds after which a connection is asked to end, so that callers spread; 0 means never.",
+    )
     drain_s: float = Field(10.0, ge=0, description="Seconds that calls in flight get at SIGTERM.")
 
 
@@ -54,8 +60,19 @@ class StoreSettings(_Section):
     """The catalogue on disk."""
 
     path: Path = Field(Path("twinset-data"), description="Folder of the catalogue; made where it doesn't exist.")
-    pictures: Literal["none", "original"] = Field("original", description="What is kept of pictures' contents.")
-    fold_at: int = Field(4096, ge=1, description="Vectors outside the index at which it is built anew.")
+    pictures: Literal["none", "model", "original"] = Field(
+        "original",
+        description="What is kept of pictures: nothing, a copy of at most 512 pixels a side, or what was put.",
+    )
+    fold_at: int = Field(4096, ge=1, description="Vectors outside the index at which they are folded into it.")
+    slow_at: int = Field(20_000, ge=1, description="Vectors outside the index at which writes are slowed down.")
+
+
+class AdminSettings(_Section):
+    """Where operators ask for backups, checks and the like."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(50052, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
 
 
 class ExternalSpace(_Section):
@@ -75,6 +92,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     triton: TritonSettings = TritonSettings()
     store: StoreSettings = StoreSettings()
+    admin: AdminSettings = AdminSettings()
     spaces: dict[str, ExternalSpace] = Field(default_factory=dict, description="External spaces by name.")
 
     @field_validator("spaces")
@@ -122,5 +140,10 @@ def load(given: Mapping[str, Mapping[str, Any]], file: Path | None = None) -> Se
 
 def setting_names() -> list[str]:
     """Return the names of all settings, such as `store.path`."""
-    sections: dict[str, type[BaseModel]] = {"server": ServerSettings, "triton": TritonSettings, "store": StoreSettings}
+    sections: dict[str, type[BaseModel]] = {
+        "server": ServerSettings,
+        "triton": TritonSettings,
+        "store": StoreSettings,
+        "admin": AdminSettings,
+    }
     return [f"{section}.{name}" for section, settings in sections.items() for name in settings.model_fields]

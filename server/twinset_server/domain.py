@@ -13,14 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.contract import Metric
+from twinset_server.errors import TwinsetError
 
 __all__ = [
     "VISUAL",
     "Attribute",
     "CatalogStatus",
+    "Change",
+    "FeedSummary",
     "Float32Array",
+    "Interaction",
     "Item",
+    "ItemDeletion",
     "ItemDraft",
+    "ItemUpdate",
     "ItemVector",
     "Metric",
     "Neighbour",
@@ -31,10 +37,14 @@ __all__ = [
     "SearchResult",
     "Space",
     "SpaceStatus",
+    "StoredInteraction",
     "StoredPicture",
     "UInt8Array",
+    "User",
     "Vector",
     "WritableItem",
+    "WritableUser",
+    "Written",
 ]
 
 Float32Array = NDArray[np.float32]
@@ -127,7 +137,13 @@ class ItemVector:
 
 @dataclass(frozen=True, slots=True)
 class WritableItem:
-    """A checked item with all its vectors, ready to commit."""
+    """A checked item with all its vectors, ready to commit.
+
+    Attributes:
+        etag: where it is not empty, the stored item must have it.
+        digest: SHA-256 of all that the item was made from, the models' fingerprints included; empty where it is unknown. Two
+            items of one id and one digest are the same.
+    """
 
     id: str
     title: str
@@ -136,13 +152,114 @@ class WritableItem:
     attributes: Mapping[str, Attribute]
     pictures: Sequence[NewPicture]
     vectors: Sequence[ItemVector]
+    etag: str = ""
+    digest: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemUpdate:
+    """A change of some fields of a stored item; a field that is None stays as it is.
+
+    Attributes:
+        etag: where it is not empty, the stored item must have it.
+        attributes: all attributes anew.
+        changed_attributes: single attributes, applied after `attributes`; None takes one away.
+        pictures: all pictures anew; `vectors` then holds those made from them.
+        vectors: vectors anew of every space that one of them is of; those of other spaces stay.
+    """
+
+    id: str
+    etag: str = ""
+    title: str | None = None
+    uri: str | None = None
+    category: str | None = None
+    attributes: Mapping[str, Attribute] | None = None
+    changed_attributes: Mapping[str, Attribute | None] = field(default_factory=dict)
+    pictures: Sequence[NewPicture] | None = None
+    vectors: Sequence[ItemVector] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDeletion:
+    """The end of a stored item. Where `etag` is not empty, the item must have it."""
+
+    id: str
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WritableUser:
+    """A checked user, ready to commit; it replaces the one of its id as a whole."""
+
+    id: str
+    attributes: Mapping[str, Attribute]
+    vectors: Sequence[ItemVector] = ()
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A stored user."""
+
+    id: str
+    attributes: Mapping[str, Attribute]
+    vectors: Sequence[ItemVector]
+    etag: str
+    sequence: int
+    created: datetime.datetime
+    updated: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """One user's act on one item, such as "like", "buy", "view" or "dislike". Neither needs to be stored."""
+
+    user_id: str
+    item_id: str
+    kind: str
+    weight: float
+    time: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInteraction:
+    """A stored interaction and the change that stored it."""
+
+    interaction: Interaction
+    sequence: int
+
+
+Change = WritableItem | ItemUpdate | ItemDeletion | WritableUser | Interaction
+"""One thing that a caller changes; it happens as a whole or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Proof of a durable write."""
+    """Proof of a durable write. `etag` is empty where there is nothing left to have one, or never was."""
 
     etag: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of several changes: in their order a receipt, or the error of one that left no trace.
+
+    `slowed_s` is for how long the answer was held back, because vectors come faster than they can be indexed.
+    """
+
+    outcomes: Sequence[Receipt | TwinsetError]
+    slowed_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSummary:
+    """What a committed feed did to the catalogue, in items, and its last change."""
+
+    created: int
+    replaced: int
+    unchanged: int
+    deleted: int
     sequence: int
 
 
@@ -212,3 +329,5 @@ class CatalogStatus:
     pictures: int
     spaces: Sequence[SpaceStatus]
     sequence: int
+    users: int = 0
+    interactions: int = 0

@@ -133,6 +133,38 @@ class PictureNotStored(FailedPrecondition):
     reason = "PICTURE_NOT_STORED"
 
 
+class UserNotFound(NotFound):
+    """No user has this id."""
+
+    reason = "USER_NOT_FOUND"
+    kind = "user"
+
+
+class RequestIdReused(InvalidRequest):
+    """The request id was used for another request within the last 24 hours."""
+
+    reason = "REQUEST_ID_REUSED"
+
+
+class Aborted(TwinsetError):
+    """Somebody else was quicker: read again, then decide again."""
+
+    reason = "ABORTED"
+
+
+class StaleEtag(Aborted):
+    """The stored thing has another etag than the one given."""
+
+    reason = "STALE_ETAG"
+
+    def __init__(self, kind: str, name: str, *, given: str, stored: str) -> None:
+        super().__init__(
+            f"{kind} {name!r} has etag {stored!r}, the change was made for {given!r}: read it again, then change it again"
+        )
+        self.given = given
+        self.stored = stored
+
+
 class Exhausted(TwinsetError):
     """Something bounded is full; the caller may come back after `retry_after_s` seconds."""
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from twinset.contract import ModelContract
 from twinset_server.domain import (
     CatalogStatus,
+    Change,
+    FeedSummary,
     Float32Array,
     Item,
-    Receipt,
     SearchResult,
     Space,
+    StoredInteraction,
     StoredPicture,
     UInt8Array,
+    User,
     WritableItem,
+    Written,
 )
 from twinset_server.errors import TwinsetError
 
@@ -48,28 +53,59 @@ class Embedder(Protocol):
         """
 
 
+class Feed(Protocol):
+    """All items anew: nothing of it is seen before `commit`, which takes those that it lacks away."""
+
+    async def unchanged(self, digests: Mapping[str, bytes]) -> set[str]:
+        """Take note of items by id; return those that are stored with just this digest, and need not be staged."""
+
+    async def stage(self, items: Sequence[WritableItem]) -> list[TwinsetError | None]:
+        """Keep items for the commit; per item None, or the error that befell this one alone."""
+
+    async def commit(self) -> FeedSummary:
+        """Make the feed the catalogue, in one change as far as any search can tell, once that is durable.
+
+        Raises:
+            DiskFull, StoreUnavailable: nothing was changed.
+        """
+
+
 class Catalog(Protocol):
     """Keeps items durably and finds neighbours."""
 
     def spaces(self) -> Mapping[str, Space]:
         """The spaces by name."""
 
-    async def put(self, items: Sequence[WritableItem]) -> list[Receipt | TwinsetError]:
-        """Create or replace items; each result is durable, and seen by every search that begins afterwards.
+    async def write(self, changes: Sequence[Change], *, request_id: str = "") -> Written:
+        """Apply changes; each outcome is durable, and seen by every search that begins afterwards, in every worker.
 
-        Within one call a later item of the same id wins; of two calls, the one made later.
-        Returns:
-            One receipt or error per item, in order. An item with an error left no trace.
+        Within one call later changes follow earlier ones; of two calls, the one made later follows.
+
+        Args:
+            changes: what to change.
+            request_id: where it is not empty, a change of a call of the same id within the last 24 hours is not made
+                again if it was made then: its receipt is given again.
         Raises:
+            RequestIdReused: the id was used for other changes.
             StoreUnavailable: the store is closed.
+        Outcomes may be, besides receipts:
+            ItemNotFound: an update or a deletion of an item that isn't there.
+            StaleEtag: the change names another etag than the stored one.
+            DiskFull, StoreUnavailable: it could not be written.
         """
 
-    async def delete(self, item_id: str) -> int:
-        """Delete an item and return the change's sequence once that is durable.
+    def feed(self) -> AbstractAsyncContextManager[Feed]:
+        """Return a session that replaces all items at once; leaving it without `commit` leaves no trace."""
+
+    async def user(self, user_id: str) -> User:
+        """Return a user.
 
         Raises:
-            ItemNotFound: no item has this id.
+            UserNotFound: no user has this id.
         """
+
+    async def interactions(self, *, after: int, limit: int) -> list[StoredInteraction]:
+        """Return up to `limit` interactions stored by changes above `after`, in the order of their changes."""
 
     async def get(self, item_ids: Sequence[str], *, vectors: bool) -> list[Item | None]:
         """Return the items in the order asked for, None for each that isn't there."""

@@ -1,11 +1,9 @@
 """The tables of the catalogue, and how a connection to them is opened.
 
-`items.seq` is the change that last wrote an item, and `tombstones` holds one row per deletion: the items with `seq`
-above s together with the tombstones above s are all changes after s. A reader that knows s needs nothing else to catch
-up, since a change replaces an item as a whole.
-
-Keys of items and vectors are never given twice (`AUTOINCREMENT`), so that what an old index says of a key can't be
-taken for a newer row.
+Every change gets the next `sequence`, within the transaction that makes it. Keys of items and vectors are never given twice
+(`AUTOINCREMENT`), so that what an old index says of a key can't be taken for a newer row, and they rise with the sequence. So
+a reader that knows the index as it was after change s, when k was the last key of a vector, catches up with two
+questions: the vectors with keys above k, and the rows of `dead` with sequences above s. No row of `vectors` ever changes.
 """
 
 from __future__ import annotations
@@ -15,14 +13,14 @@ from pathlib import Path
 
 from twinset_server.errors import StartupError
 
-VERSION = 1
+VERSION = 2
 
 _APPLICATION_ID = 0x7457_5331
 """Marks the file as a catalogue of twinset ("tWS1"), for `file` and for us."""
 
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO meta VALUES ('version', 1), ('sequence', 0);
+INSERT INTO meta VALUES ('version', 2), ('sequence', 0);
 
 CREATE TABLE spaces (
     key INTEGER PRIMARY KEY,
@@ -43,7 +41,8 @@ CREATE TABLE items (
     etag TEXT NOT NULL,
     seq INTEGER NOT NULL,
     created INTEGER NOT NULL,
-    updated INTEGER NOT NULL
+    updated INTEGER NOT NULL,
+    digest BLOB NOT NULL
 );
 CREATE INDEX items_seq ON items (seq);
 
@@ -71,6 +70,63 @@ CREATE TABLE vectors (
     value BLOB NOT NULL
 );
 CREATE INDEX vectors_item ON vectors (item);
+
+-- Keys of vectors that were overwritten or deleted, by the change that did it.
+CREATE TABLE dead (
+    seq INTEGER NOT NULL,
+    space INTEGER NOT NULL REFERENCES spaces,
+    key INTEGER NOT NULL,
+    PRIMARY KEY (seq, key)
+) WITHOUT ROWID;
+
+-- Contents of pictures that lost a reference, and may have none left.
+CREATE TABLE dropped (sha256 TEXT PRIMARY KEY) WITHOUT ROWID;
+
+-- Answers to writes that named themselves, so that a repeated one isn't made twice.
+CREATE TABLE requests (
+    id TEXT PRIMARY KEY COLLATE BINARY,
+    digest BLOB NOT NULL,
+    answer TEXT NOT NULL,
+    made INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX requests_made ON requests (made);
+
+CREATE TABLE users (
+    key INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE COLLATE BINARY,
+    attributes TEXT NOT NULL,
+    etag TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    created INTEGER NOT NULL,
+    updated INTEGER NOT NULL
+);
+
+CREATE TABLE user_vectors (
+    user INTEGER NOT NULL REFERENCES users,
+    space INTEGER NOT NULL REFERENCES spaces,
+    value BLOB NOT NULL,
+    PRIMARY KEY (user, space)
+) WITHOUT ROWID;
+
+CREATE TABLE interactions (
+    seq INTEGER PRIMARY KEY,
+    user TEXT NOT NULL COLLATE BINARY,
+    item TEXT NOT NULL COLLATE BINARY,
+    kind TEXT NOT NULL,
+    weight REAL NOT NULL,
+    time INTEGER NOT NULL
+);
+CREATE INDEX interactions_user ON interactions (user, seq);
+
+-- Feeds that aren't committed yet. `entry` is empty for an item that is stored as it is.
+CREATE TABLE feeds (key INTEGER PRIMARY KEY AUTOINCREMENT, process INTEGER NOT NULL, begun INTEGER NOT NULL);
+CREATE TABLE staged (
+    feed INTEGER NOT NULL REFERENCES feeds,
+    id TEXT NOT NULL COLLATE BINARY,
+    entry BLOB NOT NULL,
+    PRIMARY KEY (feed, id)
+);
+CREATE TABLE staged_pictures (feed INTEGER NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (feed, sha256)) WITHOUT ROWID;
 """
 
 
