@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from twinset.contract import ModelContract
-from twinset_server.catalog import SqliteCatalog, open_catalog
+from twinset_server.catalog import declare_spaces, external_space, hold, open_catalog
 from twinset_server.config import Settings
 from twinset_server.domain import VISUAL, Space
 from twinset_server.embedding import PictureEmbedder
@@ -29,8 +29,9 @@ async def running(settings: Settings) -> AsyncIterator[int]:
     """
     RpcServer.check_address(settings.server)
     async with AsyncExitStack() as stack:
-        catalog = await stack.enter_async_context(open_catalog(settings.store, settings.spaces))
-        visual = catalog.spaces().get(VISUAL)
+        folder = stack.enter_context(hold(settings.store.path))
+        external = [external_space(name, section) for name, section in settings.spaces.items()]
+        visual = declare_spaces(folder, external).get(VISUAL)
         embedder = await stack.enter_async_context(
             open_embedder(
                 settings.triton,
@@ -41,7 +42,8 @@ async def running(settings: Settings) -> AsyncIterator[int]:
             )
         )
         if visual is None:
-            await _add_spaces(catalog, embedder.contract)
+            declare_spaces(folder, _spaces_of(embedder.contract))
+        catalog = await stack.enter_async_context(open_catalog(folder, settings.store))
         pictures = PictureEmbedder(
             embedder,
             max_batch=settings.triton.max_batch,
@@ -91,11 +93,11 @@ async def serve(settings: Settings, ready: Callable[[int], None]) -> None:
         _log.info("stopped in a hurry" if serving else "stopped while starting")
 
 
-async def _add_spaces(catalog: SqliteCatalog, contract: ModelContract) -> None:
-    """Give an empty catalogue the spaces that the model fills."""
+def _spaces_of(contract: ModelContract) -> list[Space]:
+    """Return the spaces that the model fills."""
     if contract.space(VISUAL) is None:
         raise StartupError(f"the model {contract.model} fills no space {VISUAL!r}: choose another with --model")
-    for filled in contract.spaces:
-        await catalog.add_space(
-            Space(filled.name, filled.dimension, filled.metric, contract.fingerprint, contract.model)
-        )
+    return [
+        Space(filled.name, filled.dimension, filled.metric, contract.fingerprint, contract.model)
+        for filled in contract.spaces
+    ]
