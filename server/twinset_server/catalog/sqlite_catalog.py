@@ -12,8 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from twinset import images
 from twinset_server.catalog.folder import Folder
-from twinset_server.catalog.index.follower import Follower, Views
-from twinset_server.catalog.index.search import Query, View, is_brief, scan, walk
+from twinset_server.catalog.index.follower import Follower
+from twinset_server.catalog.index.search import Query, is_brief, scan, walk
+from twinset_server.catalog.index.views import View, Views
 from twinset_server.catalog.store import records
 from twinset_server.catalog.store.answers import Request
 from twinset_server.catalog.store.connection import WritingConnection
@@ -173,7 +174,7 @@ class SqliteCatalog:
         asked = Query(fitted("query", query, view.space), k, exclude)
         if is_brief(view, asked):
             # About a millisecond: a thread would cost half as much again.
-            result = scan(view, asked) if view.segment is None else walk(view, asked)
+            result = walk(view, asked)
             if result is not None:
                 return result
         return await asyncio.get_running_loop().run_in_executor(self._scans, _search, view, asked)
