@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -11,15 +12,27 @@ import numpy as np
 from twinset.contract import Metric
 from twinset_server.domain import (
     CatalogStatus,
+    Change,
+    FeedSummary,
     Float32Array,
+    Interaction,
     Item,
+    ItemDeletion,
+    ItemUpdate,
+    ItemVector,
     Neighbour,
+    NewPicture,
     Receipt,
+    Refused,
     SearchResult,
     Space,
     SpaceStatus,
+    StoredInteraction,
     StoredPicture,
+    User,
     WritableItem,
+    WritableUser,
+    Written,
 )
 from twinset_server.errors import (
     BadVector,
@@ -27,9 +40,12 @@ from twinset_server.errors import (
     NoVector,
     PictureNotFound,
     PictureNotStored,
+    RequestIdReused,
     SpaceNotFound,
+    StaleEtag,
     StartupError,
     TwinsetError,
+    UserNotFound,
 )
 
 
@@ -41,7 +57,13 @@ class FakeCatalog:
         self._keep_pictures = keep_pictures
         self._items: dict[str, Item] = {}
         self._contents: dict[str, bytes] = {}
+        self._digests: dict[str, bytes] = {}
+        self._users: dict[str, User] = {}
+        self._interactions: list[StoredInteraction] = []
+        self._requests: dict[str, tuple[list[tuple[type, str]], list[Receipt | None]]] = {}
         self._sequence = 0
+        self.slowed_s = 0.0
+        self.feeds_open = 0
 
     async def add_space(self, space: Space) -> None:
         present = self._spaces.get(space.name, space)
@@ -54,14 +76,32 @@ class FakeCatalog:
     def spaces(self) -> Mapping[str, Space]:
         return dict(sorted(self._spaces.items()))
 
-    async def put(self, items: Sequence[WritableItem]) -> list[Receipt | TwinsetError]:
-        return [self._put(item) for item in items]
+    async def write(self, changes: Sequence[Change], *, request_id: str = "") -> Written:
+        made = [(change.kind if isinstance(change, Refused) else type(change), _name(change)) for change in changes]
+        before, answered = self._requests.get(request_id, (made, [None] * len(changes)))
+        if before != made:
+            raise RequestIdReused("request_id", "was used for other changes within 24 hours")
+        outcomes = [receipt or self._apply(change) for receipt, change in zip(answered, changes, strict=True)]
+        if request_id:
+            receipts = [outcome if isinstance(outcome, Receipt) else None for outcome in outcomes]
+            self._requests[request_id] = made, receipts
+        return Written(outcomes, self.slowed_s)
 
-    async def delete(self, item_id: str) -> int:
-        self._item(item_id)
-        del self._items[item_id]
-        self._sequence += 1
-        return self._sequence
+    @asynccontextmanager
+    async def feed(self) -> AsyncIterator[FakeFeed]:
+        self.feeds_open += 1
+        try:
+            yield FakeFeed(self)
+        finally:
+            self.feeds_open -= 1
+
+    async def user(self, user_id: str) -> User:
+        if user_id not in self._users:
+            raise UserNotFound(user_id)
+        return self._users[user_id]
+
+    async def interactions(self, *, after: int, limit: int) -> list[StoredInteraction]:
+        return [stored for stored in self._interactions if stored.sequence > after][:limit]
 
     async def get(self, item_ids: Sequence[str], *, vectors: bool) -> list[Item | None]:
         found = [self._items.get(item_id) for item_id in item_ids]
@@ -119,18 +159,93 @@ class FakeCatalog:
                 SpaceStatus(space, vectors.count(name), 0, vectors.count(name)) for name, space in self.spaces().items()
             ),
             sequence=self._sequence,
+            users=len(self._users),
+            interactions=len(self._interactions),
         )
 
-    def _put(self, item: WritableItem) -> Receipt | TwinsetError:
+    def _apply(self, change: Change) -> Receipt | TwinsetError:
         try:
-            for place, vector in enumerate(item.vectors):
-                _check(vector.values, self._space(vector.space), f"vectors[{place}]")
+            match change:
+                case Refused():
+                    return change.error
+                case WritableItem():
+                    return self._put(change)
+                case ItemUpdate():
+                    return self._update(change)
+                case ItemDeletion():
+                    return self._delete(change)
+                case WritableUser():
+                    return self._put_user(change)
+                case Interaction():
+                    self._sequence += 1
+                    self._interactions.append(StoredInteraction(change, self._sequence))
+                    return Receipt("", self._sequence)
         except TwinsetError as error:
             return error
+
+    def _update(self, update: ItemUpdate) -> Receipt:
+        item = self._item(update.id)
+        _check_etag("item", item.id, update.etag, item.etag)
+        self._check_vectors(update.vectors or ())
+        attributes = dict(item.attributes if update.attributes is None else update.attributes)
+        for name, value in update.changed_attributes.items():
+            if value is None:
+                attributes.pop(name, None)
+            else:
+                attributes[name] = value
+        vectors = list(item.vectors or ())
+        if update.pictures is not None:
+            vectors = [vector for vector in vectors if not vector.picture_id]
+        if update.vectors is not None:
+            anew = {vector.space for vector in update.vectors}
+            vectors = [vector for vector in vectors if vector.space not in anew] + list(update.vectors)
+        return self._store(
+            WritableItem(
+                id=item.id,
+                title=item.title if update.title is None else update.title,
+                uri=item.uri if update.uri is None else update.uri,
+                category=item.category if update.category is None else update.category,
+                attributes=attributes,
+                pictures=[NewPicture(picture, b"") for picture in item.pictures]
+                if update.pictures is None
+                else update.pictures,
+                vectors=vectors,
+            )
+        )
+
+    def _delete(self, deletion: ItemDeletion) -> Receipt:
+        _check_etag("item", deletion.id, deletion.etag, self._item(deletion.id).etag)
+        del self._items[deletion.id]
+        self._sequence += 1
+        return Receipt("", self._sequence)
+
+    def _put_user(self, user: WritableUser) -> Receipt:
+        before = self._users.get(user.id)
+        _check_etag("user", user.id, user.etag, before.etag if before else "")
+        self._check_vectors(user.vectors)
+        self._sequence += 1
+        now = datetime.datetime.now(datetime.UTC)
+        etag = f"{self._sequence:x}"
+        self._users[user.id] = User(
+            user.id, user.attributes, user.vectors, etag, self._sequence, before.created if before else now, now
+        )
+        return Receipt(etag, self._sequence)
+
+    def _put(self, item: WritableItem) -> Receipt:
+        _check_etag("item", item.id, item.etag, self._items[item.id].etag if item.id in self._items else "")
+        self._check_vectors(item.vectors)
+        return self._store(item)
+
+    def _check_vectors(self, vectors: Sequence[ItemVector]) -> None:
+        for place, vector in enumerate(vectors):
+            _check(vector.values, self._space(vector.space), f"vectors[{place}]")
+
+    def _store(self, item: WritableItem) -> Receipt:
         self._sequence += 1
         now = datetime.datetime.now(datetime.UTC)
         before = self._items.get(item.id)
-        self._contents |= {new.picture.sha256: new.content for new in item.pictures if self._keep_pictures}
+        self._contents |= {p.picture.sha256: p.content for p in item.pictures if self._keep_pictures and p.content}
+        self._digests[item.id] = item.digest
         self._items[item.id] = Item(
             id=item.id,
             title=item.title,
@@ -157,6 +272,48 @@ class FakeCatalog:
         return self._spaces[name]
 
 
+class FakeFeed:
+    """Implements the port `Feed`: a dict of what is to come, None for what stays."""
+
+    def __init__(self, catalog: FakeCatalog) -> None:
+        self._catalog = catalog
+        self._staged: dict[str, WritableItem | None] = {}
+
+    async def unchanged(self, digests: Mapping[str, bytes]) -> set[str]:
+        stored = self._catalog._items.keys()
+        same = {i for i, digest in digests.items() if i in stored and self._catalog._digests[i] == digest}
+        self._staged.update(dict.fromkeys(same))
+        return same
+
+    async def stage(self, items: Sequence[WritableItem]) -> list[TwinsetError | None]:
+        errors: list[TwinsetError | None] = []
+        for item in items:
+            try:
+                self._catalog._check_vectors(item.vectors)
+            except TwinsetError as error:
+                errors.append(error)
+            else:
+                self._staged[item.id] = item
+                errors.append(None)
+        return errors
+
+    async def keep(self, item_ids: Sequence[str]) -> None:
+        self._staged.update(dict.fromkeys(item_ids))
+
+    async def commit(self) -> FeedSummary:
+        catalog = self._catalog
+        before = catalog._items.keys() & self._staged.keys()
+        deleted = catalog._items.keys() - self._staged.keys()
+        fresh = [item for item in self._staged.values() if item is not None]
+        created = [item for item in fresh if item.id not in before]
+        for item_id in deleted:
+            catalog._delete(ItemDeletion(item_id))
+        for item in fresh:
+            catalog._store(item)
+        replaced = len(fresh) - len(created)
+        return FeedSummary(len(created), replaced, len(before) - replaced, len(deleted), catalog._sequence)
+
+
 def distance(query: Float32Array, vector: Float32Array, metric: Metric) -> float:
     """Return the distance as the protos define it, in float64."""
     a, b = query.astype(np.float64), vector.astype(np.float64)
@@ -176,6 +333,15 @@ def _check(values: Float32Array, space: Space, field: str) -> None:
         raise BadVector(field, "has a component that is not finite")
     if space.metric is Metric.COSINE and abs(float(np.linalg.norm(values)) - 1) > 1e-3:
         raise BadVector(field, "is not of unit length")
+
+
+def _check_etag(kind: str, name: str, given: str, stored: str) -> None:
+    if given and given != stored:
+        raise StaleEtag(kind, name, given=given, stored=stored)
+
+
+def _name(change: Change) -> str:
+    return f"{change.user_id} {change.item_id}" if isinstance(change, Interaction) else change.id
 
 
 def _seen(item: Item, vectors: bool) -> Item:

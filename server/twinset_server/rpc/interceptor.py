@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -87,8 +88,10 @@ def _stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
     async def call(request: Any, context: _Context) -> AsyncIterator[Any]:
         try:
             readable = _all_readable(request) if isinstance(request, AsyncIterator) else _readable(request)
-            async for response in behaviour(readable, context):
-                yield response
+            # A caller who goes away ends the handler now, and not when its memory is collected: a feed lets go then.
+            async with aclosing(behaviour(readable, context)) as responses:
+                async for response in responses:
+                    yield response
         except Exception as error:
             await _abort(context, method, error)
 
