@@ -79,10 +79,15 @@ def print_stripped(account: Account) -> None:
 
 def print_failures(account: Account) -> None:
     """Print the failures with their reasons on stderr."""
-    for place, reason in itertools.islice(sorted(account.failed.items(), key=_by_place), _FAILURES_SHOWN):
+    print_failed(account.failed)
+
+
+def print_failed(failed: Mapping[Path | str, str] | Mapping[str, str]) -> None:
+    """Print on stderr what failed, each with its reason."""
+    for place, reason in itertools.islice(sorted(failed.items(), key=_by_place), _FAILURES_SHOWN):
         typer.echo(f"failed: {legible(place)}: {legible(reason)}", err=True)
-    if len(account.failed) > _FAILURES_SHOWN:
-        typer.echo(f"and {len(account.failed) - _FAILURES_SHOWN:,} more", err=True)
+    if len(failed) > _FAILURES_SHOWN:
+        typer.echo(f"and {len(failed) - _FAILURES_SHOWN:,} more", err=True)
 
 
 def _by_place(failure: tuple[Path | str, str]) -> list[str | int]:
