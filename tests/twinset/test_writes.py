@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from collections.abc import Iterator
 
@@ -12,6 +13,8 @@ import twinset
 from fakes.pictures import BLUE, RED, TEXT, png
 from fakes.service import FakeService
 from twinset import Client, FeedResult, Interaction, Item, ItemUpdate, Picture, User, Vector
+from twinset_server.domain import StoredInteraction
+from twinset_server.errors import StoreUnavailable
 
 NOON = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
 
@@ -201,7 +204,7 @@ def test_users_are_stored_with_what_is_known_of_them(client: Client, service: Fa
     assert [result.error is None for result in results] == [True, False, False]
     assert [result.error.field for result in results if result.error] == ["id", "vectors[1].space"]
     assert client.catalog().user_count == 1
-    stored = service.catalog._users["u"]
+    stored = asyncio.run(service.catalog.user("u"))
     assert (stored.attributes, stored.vectors[0].values.tolist()) == ({"plan": "gold"}, [1, 2])
 
 
@@ -232,3 +235,27 @@ def test_all_items_are_exported_with_as_much_as_the_view_says(client: Client) ->
     assert not any(item.vectors for item in client.export_items(after="1190"))
     full = list(client.export_items(view="full", after="1197"))
     assert [item.vectors[0].values.tolist() for item in full] == [[1198, 1], [1199, 1]]
+
+
+def test_an_export_that_breaks_goes_on_behind_what_came(client: Client, service: FakeService) -> None:
+    list(client.put_interactions(Interaction("u", str(n), "view") for n in range(2500)))
+    read, asked = service.catalog.interactions, []
+
+    async def broken(*, after: int, limit: int) -> list[StoredInteraction]:
+        asked.append(after)
+        if len(asked) == 2:
+            raise StoreUnavailable("the store is away", retry_after_s=0)
+        return await read(after=after, limit=limit)
+
+    service.catalog.interactions = broken  # type: ignore[method-assign]
+    assert [i.item_id for i in client.export_interactions()] == [str(n) for n in range(2500)]
+    assert asked == [0, 1000, 1000, 2000, 2500]
+
+
+def test_an_export_gives_up_while_the_store_stays_away(client: Client, service: FakeService) -> None:
+    async def away(*, after: int, limit: int) -> list[StoredInteraction]:
+        raise StoreUnavailable("the store is away", retry_after_s=0)
+
+    service.catalog.interactions = away  # type: ignore[method-assign]
+    with pytest.raises(twinset.Unavailable, match="the store is away"):
+        list(client.export_interactions())

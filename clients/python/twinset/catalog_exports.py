@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from twinset.errors import DeadlineExceeded, Unavailable
 from twinset.items import Interaction, Item, View
 from twinset.status import error_from_call
 from twinset.v1 import catalog_pb2
-from twinset.writing import TRIES
+from twinset.writing import TRIES, pause_s
 
 Message = TypeVar("Message")
 
@@ -78,8 +79,9 @@ class CatalogExports:
                     yield message
             except grpc.RpcError as failure:
                 error = error_from_call(failure, self.server)
-                again = isinstance(error, Unavailable) and tries < TRIES
-                if not again and not (isinstance(error, DeadlineExceeded) and came):
+                if isinstance(error, Unavailable) and tries < TRIES:
+                    time.sleep(pause_s(error, tries))
+                elif not (isinstance(error, DeadlineExceeded) and came):
                     raise error from failure
                 tries += 1
             else:

@@ -77,7 +77,7 @@ class WriteStream(Generic[Request, Response]):
             except Unavailable as error:
                 if tries == TRIES:
                     raise
-                self._pause(_pause_s(error, tries))
+                self._pause(pause_s(error, tries))
                 tries += 1
             else:
                 return
@@ -93,11 +93,12 @@ def until_available(write: Callable[[], Response], *, pause: Callable[[float], N
         try:
             return write()
         except Unavailable as error:
-            pause(_pause_s(error, attempt))
+            pause(pause_s(error, attempt))
     return write()
 
 
-def _pause_s(error: Unavailable, attempt: int) -> float:
+def pause_s(error: Unavailable, attempt: int) -> float:
+    """Return how many seconds to wait before the try behind `attempt`."""
     wanted = 0.2 * 2**attempt if error.retry_after_s is None else error.retry_after_s
     return min(wanted, _LONGEST_PAUSE_S)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 from collections.abc import Iterator
@@ -199,7 +200,7 @@ def test_users_are_put_with_every_column_as_an_attribute(
     table = tmp_path / "users.csv"
     table.write_text("id,title,age\nu,Dr,44\n")
     assert twinset("put-users", table).out.startswith("1 user: 1 put, 0 failed")
-    assert service.catalog._users["u"].attributes == {"title": "Dr", "age": 44}
+    assert asyncio.run(service.catalog.user("u")).attributes == {"title": "Dr", "age": 44}
 
 
 def test_items_are_exported_with_attributes_and_vectors(twinset: Twinset, photos: Path, tmp_path: Path) -> None:
@@ -233,3 +234,17 @@ def test_an_export_that_fails_leaves_no_file(twinset: Twinset, client: Client, t
     assert outcome.code == 2
     assert "can't be written" in outcome.err
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_put_says_that_the_server_held_answers_back(twinset: Twinset, service: FakeService, photos: Path) -> None:
+    service.catalog.slowed_s = 0.25
+    assert "held answers back for up to 0.2 s" in twinset("put", photos).out
+
+
+def test_status_counts_users_and_interactions(twinset: Twinset, client: Client) -> None:
+    list(client.put_interactions([Interaction("u", "a", "buy")]))
+    told = json.loads(twinset("status", "--json").out)
+    assert (told["user_count"], told["interaction_count"]) == (0, 1)
+    shown = twinset("status").out
+    assert "users" in shown
+    assert "interactions" in shown

@@ -21,13 +21,15 @@ _FAILURES_SHOWN = 50
 class Account:
     """What became of the pictures, or of the vectors, so far. `failed` holds the reason by path, or by row.
 
-    `stripped` counts the items put that had facts in the catalogue before, and have none now.
+    `stripped` counts the items put that had facts in the catalogue before, and have none now. `slowed_s` is the longest
+    time for which the server held an answer back.
     """
 
     total: int
     put: int = 0
     unchanged: int = 0
     stripped: int = 0
+    slowed_s: float = 0.0
     failed: dict[Path | str, str] = field(default_factory=dict)
 
     @property
@@ -66,6 +68,11 @@ def print_sums(account: Account, thing: str, seconds: float) -> None:
         f"{counted(account.total, thing)}: {account.put:,} put, {account.unchanged:,} unchanged, "
         f"{len(account.failed):,} failed, in {seconds:.1f} s{rate}"
     )
+    if account.slowed_s:
+        typer.echo(
+            f"the server held answers back for up to {account.slowed_s:.1f} s, since vectors came faster than it "
+            "indexes them: all are stored, and more clients at a time would not be faster"
+        )
 
 
 def print_stripped(account: Account) -> None:

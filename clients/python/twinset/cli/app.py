@@ -37,12 +37,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.command()(changes.update)
-app.command()(changes.delete)
-app.command()(feed.replace)
-app.command("put-users")(acts.put_users)
-app.command("put-interactions")(acts.put_interactions)
-app.add_typer(exports.app, name="export")
 
 
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -259,6 +253,15 @@ def status(context: typer.Context, json: _Json = False, server: Server = None) -
         report.print_json(report.status_json(client.server, catalog))
     else:
         report.console().print(*report.status_tables(client.server, catalog), sep="\n\n")
+
+
+# Behind those above, as the help lists them.
+app.command()(changes.update)
+app.command()(changes.delete)
+app.command()(feed.replace)
+app.command("put-users")(acts.put_users)
+app.command("put-interactions")(acts.put_interactions)
+app.add_typer(exports.app, name="export")
 
 
 def run(arguments: Sequence[str]) -> int:
