@@ -13,6 +13,7 @@ from twinset.cli.problem import Problem
 from twinset.cli.report import counted
 
 _ROWS_AT_ONCE = 10_000
+_NESTED = (list, dict, bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,19 +128,29 @@ def _open_parquet(path: Path) -> Table:
         file = modules.ParquetFile(path)
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         raise Problem(f"{path} can't be read as Parquet: {error}") from error
-    return Table(path, file.schema_arrow.names, _parquet_rows(file))
+    header = file.schema_arrow.names
+    return Table(path, header, _parquet_rows(path, header, file))
 
 
-def _parquet_rows(file: Any) -> Iterator[TableRow]:
+def _parquet_rows(path: Path, header: Sequence[str], file: Any) -> Iterator[TableRow]:
     number = 0
     for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
         for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             number += 1
-            yield TableRow(f"row {number}", [_text(value) for value in values])
+            place = f"row {number}"
+            try:
+                texts = [_text(value) for value in values]
+            except TypeError as error:
+                column = next(name for name, value in zip(header, values, strict=True) if isinstance(value, _NESTED))
+                raise Problem(f"{path}, {place}, column {column!r}: {error}") from error
+            yield TableRow(place, texts)
 
 
 def _text(value: object) -> str:
-    if value is None:
+    # What pandas has no value for is NaN in a column of numbers.
+    if value is None or value != value:
         return ""
+    if isinstance(value, _NESTED):
+        raise TypeError("holds lists, structures or bytes: give texts, numbers, truths or times")
     isoformat = getattr(value, "isoformat", None)
-    return isoformat() if isoformat else str(value)
+    return str(isoformat()) if isoformat else str(value)
