@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,19 +23,18 @@ class FeedOutcome:
     error: TwinsetError | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class FeedPart:
     """A message of a feed, prepared: per item what to stage, None where it is stored just so, or its error."""
 
     ids: Sequence[str]
     items: Sequence[WritableItem | TwinsetError | None]
-    staged: asyncio.Future[None]
 
 
 class FeedSession:
     """One feed from its first message to its commit.
 
-    Parts are prepared side by side and staged in order.
+    Parts are prepared side by side and staged in order: of two items of one id the later counts.
     """
 
     def __init__(self, feed: Feed, ingest: Ingest) -> None:
@@ -44,7 +42,6 @@ class FeedSession:
         self._ingest = ingest
         self._holds_items = False
         self._failed: set[str] = set()
-        self._latest: dict[str, asyncio.Future[None]] = {}
 
     @property
     def failed(self) -> int:
@@ -63,12 +60,6 @@ class FeedSession:
         Raises:
             TwinsetError: the store failed, and the feed with it.
         """
-        staged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # Of two items of one id the later counts: where the earlier is still under way, this part waits for it.
-        earlier = {self._latest[item_id] for item_id in ids if item_id in self._latest}
-        self._latest.update(dict.fromkeys(ids, staged))
-        if earlier:
-            await asyncio.wait(earlier)
         inspected = await self._ingest.inspect(list(_feedable(drafts)))
         digests = {item.draft.id: item.digest for item in inspected if not isinstance(item, TwinsetError)}
         same = await self._feed.unchanged(digests) if digests else set()
@@ -77,7 +68,7 @@ class FeedSession:
         items = [
             None if not isinstance(item, TwinsetError) and item.draft.id in same else next(made) for item in inspected
         ]
-        return FeedPart(ids, items, staged)
+        return FeedPart(ids, items)
 
     async def stage(self, part: FeedPart) -> list[FeedOutcome]:
         """Keep a part for the commit, after all parts before it.
@@ -91,11 +82,10 @@ class FeedSession:
         for item_id, item in zip(part.ids, part.items, strict=True):
             error = next(errors) if isinstance(item, WritableItem) else item
             outcomes.append(FeedOutcome(item_id, item is None, error))
+        # Also where an earlier item of the same id was staged. What failed must not be taken for lacking.
+        if stays := [outcome.id for outcome in outcomes if outcome.unchanged or outcome.error]:
+            await self._feed.keep(stays)
         self._count(outcomes)
-        part.staged.set_result(None)
-        for item_id in part.ids:
-            if self._latest.get(item_id) is part.staged:
-                del self._latest[item_id]
         return outcomes
 
     async def commit(self, *, allow_failed: bool, allow_empty: bool) -> FeedSummary:
@@ -118,8 +108,6 @@ class FeedSession:
                 "commit.allow_empty",
                 "the feed holds no items, and nothing was changed: set commit.allow_empty to delete all items",
             )
-        if self._failed:
-            await self._feed.keep(sorted(self._failed))
         return await self._feed.commit()
 
     def _count(self, outcomes: Iterable[FeedOutcome]) -> None:

@@ -384,3 +384,25 @@ async def test_the_catalogue_counts_users_and_interactions(stub: catalog_pb2_grp
     )
     status = await stub.GetCatalog(catalog_pb2.GetCatalogRequest())
     assert (status.user_count, status.interaction_count, status.item_count) == (2, 1, 0)
+
+
+async def test_a_repeated_interaction_without_a_time_is_stored_once(stub: catalog_pb2_grpc.CatalogServiceStub) -> None:
+    request = catalog_pb2.PutInteractionsRequest(
+        interactions=[catalog_pb2.Interaction(user_id="u", item_id="a", kind="buy")], request_id="once"
+    )
+    assert await _results(stub.PutInteractions, request) == await _results(stub.PutInteractions, request)
+    assert (await stub.GetCatalog(catalog_pb2.GetCatalogRequest())).interaction_count == 1
+
+
+async def test_a_failed_item_takes_the_place_of_an_earlier_one_of_its_id(
+    stub: catalog_pb2_grpc.CatalogServiceStub,
+) -> None:
+    await _results(stub.PutItems, _puts(_item("a", title="stored")))
+    *_, last = await _answers(
+        stub.ReplaceCatalog,
+        _feed(_item("a", title="first")),
+        _feed(_item("a", TEXT)),
+        _commit(allow_failed=True, allow_empty=True),
+    )
+    assert (last.summary.unchanged, last.summary.failed) == (1, 1)
+    assert (await stub.GetItem(catalog_pb2.GetItemRequest(id="a"))).item.title == "stored"
