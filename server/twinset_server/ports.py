@@ -62,6 +62,9 @@ class Feed(Protocol):
     async def stage(self, items: Sequence[WritableItem]) -> list[TwinsetError | None]:
         """Keep items for the commit; per item None, or the error that befell this one alone."""
 
+    async def keep(self, item_ids: Sequence[str]) -> None:
+        """Let what is stored under these ids stay as it is, whatever was staged for them; others are passed over."""
+
     async def commit(self) -> FeedSummary:
         """Make the feed the catalogue, in one change as far as any search can tell, once that is durable.
 
@@ -82,7 +85,7 @@ class Catalog(Protocol):
         Within one call later changes follow earlier ones; of two calls, the one made later follows.
 
         Args:
-            changes: what to change.
+            changes: what to change. The outcome of a `Refused` is its error, or the receipt of a call before.
             request_id: where it is not empty, a change of a call of the same id within the last 24 hours is not made
                 again if it was made then: its receipt is given again.
         Raises:

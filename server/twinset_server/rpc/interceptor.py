@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
@@ -120,11 +121,13 @@ def _stream(behaviour: Callable[..., Any], method: str, named: _Metadata) -> Cal
         unsaid = named
         try:
             readable = _all_readable(request) if isinstance(request, AsyncIterator) else _readable(request)
-            async for response in behaviour(readable, context):
-                if unsaid:
-                    await context.send_initial_metadata(unsaid)
-                    unsaid = ()
-                yield response
+            # A caller who goes away ends the handler now, and not when its memory is collected: a feed lets go then.
+            async with aclosing(behaviour(readable, context)) as responses:
+                async for response in responses:
+                    if unsaid:
+                        await context.send_initial_metadata(unsaid)
+                        unsaid = ()
+                    yield response
         except Exception as error:
             await _abort(context, method, error, named)
 
