@@ -12,8 +12,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from twinset import images
 from twinset_server.catalog.folder import Folder
-from twinset_server.catalog.index.follower import Follower, Views
-from twinset_server.catalog.index.search import Query, View, is_brief, scan, walk
+from twinset_server.catalog.index.follower import Follower
+from twinset_server.catalog.index.search import Query, is_brief, scan, walk
+from twinset_server.catalog.index.views import View, Views
 from twinset_server.catalog.store import records
 from twinset_server.catalog.store.answers import Request
 from twinset_server.catalog.store.connection import WritingConnection
@@ -70,7 +71,7 @@ class SqliteCatalog:
             undo.pop_all()
         self._writer = Writer(folder, self._connection, self._pictures)
         self._readers = Readers(folder.database)
-        self._pacing = Pacing(settings.slow_at, self._outside, time.monotonic)
+        self._pacing = Pacing(settings.slow_at, lambda: self._follower.delta_length, time.monotonic)
         self._scans = ThreadPoolExecutor(_SCAN_THREADS, thread_name_prefix="catalog-scan")
         self._copies = ThreadPoolExecutor(_COPY_THREADS, thread_name_prefix="catalog-copies")
         self._closed = False
@@ -173,7 +174,7 @@ class SqliteCatalog:
         asked = Query(fitted("query", query, view.space), k, exclude)
         if is_brief(view, asked):
             # About a millisecond: a thread would cost half as much again.
-            result = scan(view, asked) if view.segment is None else walk(view, asked)
+            result = walk(view, asked)
             if result is not None:
                 return result
         return await asyncio.get_running_loop().run_in_executor(self._scans, _search, view, asked)
@@ -199,9 +200,6 @@ class SqliteCatalog:
         if self._follower.behind():
             await self._follower.catch_up()
         return self._follower.views
-
-    def _outside(self) -> int:
-        return sum(view.delta.length for view in self._follower.views.spaces.values())
 
     def _contents(self, changes: Sequence[Checked | TwinsetError]) -> Future[Contents]:
         pictures = list(pictures_in(changes))

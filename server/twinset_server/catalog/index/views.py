@@ -1,0 +1,43 @@
+"""What searches read: every space at one moment, replaced as a whole after each commit.
+
+A reader takes `Views` once and searches that: a put in several spaces is seen in all of them or in none, and no reader
+waits for a writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from twinset_server.catalog.index.rows import Rows
+from twinset_server.catalog.index.segment_files import Segment
+from twinset_server.domain import Space
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One space as it was after change `sequence`.
+
+    Attributes:
+        space: the space.
+        sequence: the last change that it knows.
+        generation: the number of the generation in use, 0 where there is none.
+        segments: the generation's, in the order of their keys.
+        delta: the rows since.
+        live: how many vectors lived then.
+    """
+
+    space: Space
+    sequence: int
+    generation: int
+    segments: tuple[Segment, ...]
+    delta: Rows
+    live: int
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Every space as it was after change `sequence`."""
+
+    sequence: int
+    spaces: Mapping[str, View]
