@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import ParamSpec, TypeVar
 
+from twinset_server.catalog import steps
 from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.store import records
 from twinset_server.catalog.store.changes import Changes
@@ -93,7 +94,7 @@ class StoredFeed:
         """Take note of items; see the port."""
         self._check()
         async with self._one:
-            await _in_thread(self._staging.note, list(digests))
+            await self._keep(self._staging.note, list(digests))
             stored = await self._readers.read(records.digests, list(digests))
         return {item_id for item_id, digest in digests.items() if digest and stored.get(item_id) == digest}
 
@@ -101,7 +102,7 @@ class StoredFeed:
         """Keep items for the commit; see the port."""
         self._check()
         async with self._one:
-            return await _in_thread(self._stage, items)
+            return await self._keep(self._stage, items)
 
     async def commit(self) -> FeedSummary:
         """Make the feed the catalogue; see the port."""
@@ -128,7 +129,15 @@ class StoredFeed:
 
     def _check(self) -> None:
         if self._ended:
-            raise FailedPrecondition("feed", "the feed has ended: begin another")
+            raise FailedPrecondition("feed", "the feed was committed, or has failed: begin another")
+
+    async def _keep(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await _in_thread(function, *args, **kwargs)
+        except BaseException:
+            # What isn't known to be of the feed would be deleted at its commit.
+            self._ended = True
+            raise
 
     def _stage(self, items: Sequence[WritableItem]) -> list[TwinsetError | None]:
         entries = [self._checked(item) for item in items]
@@ -193,6 +202,7 @@ class StoredFeed:
                     deleted += 1
             changes.finish()
             (items,) = connection.execute("SELECT count(*) FROM items").fetchone()
+            steps.reached(steps.FEED_COMMIT)
         return FeedSummary(created, replaced, items - created - replaced, deleted, changes.sequence)
 
     def _drop_contents(self) -> None:
