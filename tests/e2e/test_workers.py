@@ -52,9 +52,6 @@ class Server:
                 found.append(pid)
         return [process for pid in sorted(found) if (process := find_process(pid))]
 
-    def wait_until_logged(self, text: str, times: int = 1) -> None:
-        wait_until(lambda: self.log.read_text().count(text) >= times)
-
 
 def _children(pid: int) -> list[int]:
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
@@ -262,3 +259,35 @@ def test_a_second_signal_hurries_the_end(start: Start, tmp_path: Path) -> None:
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(20) == 0
     assert all(child is None or child.fault() in ("gone", "dead") for child in children)
+
+
+def test_a_second_server_gets_neither_the_folder_nor_the_port(models: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "twinset_server", "serve", "--workers", "1", "--model-repository", str(models)]
+    first = subprocess.Popen([*command, "--port", "0", "--data", tmp_path / "data"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None
+        address = first.stdout.readline().split()[3]
+        port = address.partition(":")[2]
+        same_folder = subprocess.run(
+            [*command, "--port", "0", "--data", tmp_path / "data"],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        assert same_folder.returncode == 2
+        assert "another server (process" in same_folder.stderr
+        same_port = subprocess.run(
+            [*command, "--port", port, "--data", tmp_path / "other"],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        assert same_port.returncode == 2
+        assert f"can't listen on 127.0.0.1:{port}" in same_port.stderr
+        assert not (tmp_path / "other").exists()
+        with Client(address) as client:
+            assert client.catalog().item_count == 0
+    finally:
+        _stop(first)
