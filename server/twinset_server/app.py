@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from twinset_server.catalog import open_catalog
+from twinset_server.catalog import Folder, open_catalog
 from twinset_server.config import Settings
 from twinset_server.domain import VISUAL
 from twinset_server.embedding import PictureEmbedder
@@ -31,7 +31,7 @@ async def answering_worker(settings: Settings, place: Place, *, model_is_ready: 
     Raises:
         StartupError: a part can't start; the message says what to do.
     """
-    async with open_catalog(settings.store, settings.spaces) as catalog:
+    async with open_catalog(Folder(settings.store.path), settings.store) as catalog:
         visual = catalog.spaces().get(VISUAL)
         embedder_opened = open_embedder(
             settings.triton,

@@ -21,6 +21,8 @@ from pydantic import ValidationError
 import twinset
 from twinset_server.config import Settings, load, setting_names
 from twinset_server.errors import StartupError
+from twinset_server.processes.builder import build
+from twinset_server.processes.indexing import indexing
 from twinset_server.processes.serving import serving
 from twinset_server.processes.signals import until_stopped
 from twinset_server.processes.supervisor import Supervisor
@@ -106,6 +108,13 @@ def worker() -> None:
     """Answer calls for the server that started this process; its orders come over standard input."""
     _log_to_stderr(f"worker {os.getpid()}")
     work()
+
+
+@app.command(hidden=True)
+def builder() -> None:
+    """Keep the index for the server that started this process; its orders come over standard input."""
+    _log_to_stderr(f"builder {os.getpid()}")
+    build(indexing)
 
 
 @app.command()

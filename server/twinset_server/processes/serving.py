@@ -9,7 +9,7 @@ from twinset.contract import ModelContract
 from twinset_server.config import Settings
 from twinset_server.domain import VISUAL, Space
 from twinset_server.errors import StartupError
-from twinset_server.processes.keeper import Keeper
+from twinset_server.processes.keeper import keeping
 from twinset_server.processes.order import Order, share, worker_count
 from twinset_server.processes.reservation import reserved
 from twinset_server.processes.supervisor import Programs, Supervisor
@@ -30,7 +30,7 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
     workers = worker_count(settings.server)
     async with AsyncExitStack() as stack:
         port = stack.enter_context(reserved(settings.server))
-        keeper = Keeper(settings)
+        keeper = stack.enter_context(keeping(settings))
         spaces = await keeper.spaces()
         model = _Model(settings, workers)
         shared = share(settings, workers)

@@ -23,17 +23,17 @@ OrderOf = Callable[[int], Order]
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """What children run; without a builder nothing builds the index."""
+    """What children run."""
 
     worker: Sequence[str] = (sys.executable, "-m", "twinset_server", "worker")
-    builder: Sequence[str] | None = None
+    builder: Sequence[str] = (sys.executable, "-m", "twinset_server", "builder")
 
 
 class Supervisor:
     """The children of one server. `port` is where its workers listen."""
 
     def __init__(self, port: int, workers: int, order: OrderOf, *, drain_s: float, programs: Programs) -> None:
-        """Prepare `workers` workers, and a builder where `programs` has one.
+        """Prepare `workers` workers and a builder.
 
         `drain_s` is how long calls in flight get when workers are stopped.
         """
@@ -43,9 +43,7 @@ class Supervisor:
             Child(f"worker {number}", programs.worker, lambda number=number: order(number))  # type: ignore[misc]
             for number in range(workers)
         ]
-        self._builder = (
-            Child("the builder", programs.builder, lambda: order(0), self._hear) if programs.builder else None
-        )
+        self._builder = Child("the builder", programs.builder, lambda: order(0), self._hear)
         self._operations: dict[int, asyncio.Queue[Mapping[str, Any]]] = {}
         self._numbers = itertools.count(1)
         self._pausing = asyncio.Lock()
@@ -79,8 +77,7 @@ class Supervisor:
             await asyncio.gather(*(worker.stop(self._grace_s) for worker in self._workers))
         finally:
             # After the workers: until the last of them has ended there is something to fold.
-            if self._builder is not None:
-                await self._builder.stop(_GRACE_S)
+            await self._builder.stop(_GRACE_S)
 
     @contextlib.asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
@@ -101,9 +98,9 @@ class Supervisor:
         """Have the index of `space` built from the store alone; give the share done, 0 to 1, as it grows.
 
         Raises:
-            StoreUnavailable: there is no builder, it couldn't build the index, or it ended meanwhile.
+            StoreUnavailable: the builder doesn't run, it couldn't build the index, or it ended meanwhile.
         """
-        if self._builder is None or not self._builder.status.ready:
+        if not self._builder.status.ready:
             raise StoreUnavailable("the builder of the index doesn't run: try again in a moment")
         number = next(self._numbers)
         messages = self._operations[number] = asyncio.Queue()
@@ -121,7 +118,7 @@ class Supervisor:
 
     @property
     def _children(self) -> list[Child]:
-        return [*self._workers, *([self._builder] if self._builder else [])]
+        return [*self._workers, self._builder]
 
     def _hear(self, message: Mapping[str, Any]) -> None:
         """Take a message of the builder to whom it concerns; an empty one, of its end, concerns all."""
