@@ -13,7 +13,6 @@ from twinset.contract import Metric
 from twinset_server.catalog.store.schema import open_writer
 from twinset_server.domain import Float32Array, Space
 
-
 DIMENSION = 16
 OWN = Space("own", DIMENSION, Metric.COSINE, "f" * 64)
 

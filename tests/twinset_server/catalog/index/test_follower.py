@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes.change_log import OWN, Database, some
+from fakes.change_log import Database, some
 from twinset.contract import Metric
 from twinset_server.catalog.index import follower as follower_module
 from twinset_server.catalog.index import manifest

@@ -1,7 +1,6 @@
 """Whatever happens to a file of the newest generation is found before the file is used."""
 
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from twinset_server.domain import Neighbour
 
 
 @pytest.fixture(scope="module")
-def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two generations of a few segments, and changes since the newest."""
     folder = tmp_path_factory.mktemp("catalogue")
     database = Database(folder / "catalog.sqlite")
@@ -37,7 +36,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     database.delete("00003", "00610")
     # The database is a file on its own then, which can be copied.
     database.close()
-    yield folder
+    return folder
 
 
 def answers(folder: Path) -> tuple[int, list[list[Neighbour]]]:
