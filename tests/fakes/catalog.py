@@ -80,7 +80,7 @@ class FakeCatalog:
         made = [(change.kind if isinstance(change, Refused) else type(change), change.id) for change in changes]
         before, answered = self._requests.get(request_id, (made, [None] * len(changes)))
         if before != made:
-            raise RequestIdReused("request_id", "was used for other changes within 24 hours")
+            raise RequestIdReused("request_id", f"{request_id!r} was used for other changes within 24 hours")
         outcomes = [receipt or self._apply(change) for receipt, change in zip(answered, changes, strict=True)]
         if request_id:
             receipts = [outcome if isinstance(outcome, Receipt) else None for outcome in outcomes]
