@@ -19,6 +19,9 @@ _log = logging.getLogger(__name__)
 
 _DETAILS_KEY = "grpc-status-details-bin"
 
+# Health and reflection come with handlers and errors of their own.
+_OURS = ("/twinset.", "/google.longrunning.")
+
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -33,8 +36,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     ) -> _Handler | None:
         """Return the handler, wrapped by its shape."""
         handler = await continuation(handler_call_details)
-        # Health and reflection come with handlers and errors of their own.
-        if handler is None or not handler_call_details.method.startswith("/twinset."):
+        if handler is None or not handler_call_details.method.startswith(_OURS):
             return handler
         method = handler_call_details.method
         if handler.unary_unary:
