@@ -24,6 +24,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 import twinset
 from twinset_server.catalog.folder import sync
@@ -47,14 +48,20 @@ _UNFINISHED = ".twinset-unfinished-"
 _LOCK = ".lock"
 
 
-class _List:
-    """Writes `SHA256SUMS` line by line."""
+class _Sums:
+    """Writes `SHA256SUMS` line by line; closes the file at the end of its context."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("x", encoding="utf-8")
         self._digest = hashlib.sha256()
         self.files = 0
         self.size_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     def add(self, sha256: str, name: str, size: int) -> None:
         line = f"{sha256}  {name}\n"
@@ -63,11 +70,10 @@ class _List:
         self.files += 1
         self.size_bytes += size
 
-    def close(self) -> str:
+    def finished(self) -> str:
         """Make the list durable, and return its SHA-256."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._file.close()
         return self._digest.hexdigest()
 
 
@@ -81,8 +87,7 @@ def backup(layout: Layout, into: Path, name: str, generations: Generations, work
     """
     target = into / name
     _prepare(layout, into, target)
-    with _unfinished(into, name) as unfinished:
-        listed = _List(unfinished / manifest.SUMS)
+    with _unfinished(into, name) as unfinished, _Sums(unfinished / manifest.SUMS) as listed:
         copied = Layout(unfinished)
         # Contents stay from before the snapshot is taken until the last that it names is copied.
         with layout.keeping_pictures(), snapshot(layout.database, work) as state:
@@ -107,7 +112,7 @@ def backup(layout: Layout, into: Path, name: str, generations: Generations, work
             size_bytes=listed.size_bytes,
             files=listed.files,
             lost_pictures=tuple(lost),
-            sums_sha256=listed.close(),
+            sums_sha256=listed.finished(),
         )
         (unfinished / _LOCK).unlink()
         write(unfinished / manifest.NAME, described.encode())
@@ -184,7 +189,7 @@ def _chosen(layout: Layout, generations: Generations, sequence: int) -> list[str
     return [file for generation in newest.values() for file in generation.files]
 
 
-def _copy_pictures(layout: Layout, copied: Layout, state: Snapshot, total: int, listed: _List, work: Work) -> list[str]:
+def _copy_pictures(layout: Layout, copied: Layout, state: Snapshot, total: int, listed: _Sums, work: Work) -> list[str]:
     """Copy what the snapshot names; return the SHA-256 of contents that are missing or damaged."""
     work.stage("copying pictures", "pictures", total)
     copied.pictures.mkdir()
@@ -216,7 +221,7 @@ def _copy_pictures(layout: Layout, copied: Layout, state: Snapshot, total: int, 
 
 
 def _copy_index(
-    layout: Layout, copied: Layout, generations: Generations, files: list[str], listed: _List, work: Work
+    layout: Layout, copied: Layout, generations: Generations, files: list[str], listed: _Sums, work: Work
 ) -> None:
     """Copy generations; without them, or with what they lack, a restored catalogue builds its own."""
     work.stage("copying the index", "files", len(files))
