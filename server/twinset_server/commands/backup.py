@@ -30,8 +30,8 @@ def backup(
     request = admin_pb2.BackupRequest(folder=str(path), name=name)
     made = run(lambda admin: admin.Backup(request), admin_pb2.BackupResponse, data, address, config)
     typer.echo(
-        f"{made.path}: {made.item_count:,} items and {made.picture_count:,} pictures in {made.size_bytes:,} bytes, up to "
-        f"change {made.sequence:,}"
+        f"{made.path}: {made.item_count:,} items and {made.picture_count:,} pictures in {made.size_bytes:,} bytes, up "
+        f"to change {made.sequence:,}"
     )
     for sha256 in made.lost_pictures:
         typer.echo(f"lost before: the picture with SHA-256 {sha256}; twinset-server check names its items", err=True)

@@ -29,8 +29,8 @@ def check(data: Data = None, address: Address = None, config: Config = None) -> 
     if more:
         typer.echo(f"and {more:,} more")
     typer.echo(
-        f"checked {found.vector_count:,} vectors, {found.picture_count:,} pictures and {found.generation_count:,} generations "
-        f"of the index, up to change {found.sequence:,}: {found.finding_count or 'no'} findings"
+        f"checked {found.vector_count:,} vectors, {found.picture_count:,} pictures and {found.generation_count:,} "
+        f"generations of the index, up to change {found.sequence:,}: {found.finding_count or 'no'} findings"
     )
     if any(finding.severity != admin_pb2.SEVERITY_INFO for finding in found.findings):
         raise typer.Exit(1)

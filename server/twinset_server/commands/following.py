@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable
@@ -46,6 +47,7 @@ def run(
         config: the settings file.
         make: whether a folder without a catalogue will do.
     """
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         folder = load({"store": {"path": data}}, config).store.path
         operation = asyncio.run(_followed(start, folder, address, make=make))
@@ -69,7 +71,7 @@ def run(
 async def _followed(start: Start, folder: Path, address: str | None, *, make: bool) -> operations_pb2.Operation:
     async with admin_of(folder, address, make=make) as channel:
         operations = operations_pb2_grpc.OperationsStub(channel)
-        operation = await start(admin_pb2_grpc.AdminServiceStub(channel))
+        operation = await start(admin_pb2_grpc.AdminServiceStub(channel))  # type: ignore[no-untyped-call]
         name = operation.name
 
         def cancel() -> None:

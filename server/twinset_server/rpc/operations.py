@@ -68,7 +68,7 @@ def to_message(operation: Operation) -> operations_pb2.Operation:
     return message
 
 
-class OperationsServicer(operations_pb2_grpc.OperationsServicer):
+class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]
     """Implements `google.longrunning.Operations`."""
 
     def __init__(self, operations: Operations) -> None:

@@ -18,6 +18,7 @@ import contextlib
 import datetime
 import fcntl
 import hashlib
+import importlib.metadata
 import itertools
 import logging
 import os
@@ -26,7 +27,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-import twinset
 from twinset_server.catalog.folder import sync
 from twinset_server.catalog.maintenance import manifest
 from twinset_server.catalog.maintenance.copying import copy, remove, sha256_of, sync_folders, write
@@ -81,7 +81,7 @@ def backup(layout: Layout, into: Path, name: str, generations: Generations, work
     """Copy the catalogue in `layout` to `into / name`.
 
     Raises:
-        BackupRefused: something of this name is there, or `into` lies in the catalogue or isn't a folder that can be written.
+        BackupRefused: something of this name is there, or `into` lies in the catalogue or can't be written.
         OSError, sqlite3.Error: it can't be read or written.
         OperationCancelled: it was cancelled; nothing is left of it.
     """
@@ -92,8 +92,8 @@ def backup(layout: Layout, into: Path, name: str, generations: Generations, work
         # Contents stay from before the snapshot is taken until the last that it names is copied.
         with layout.keeping_pictures(), snapshot(layout.database, work) as state:
             counts = state.counts()
-            # None newer than the database: keys that it knows would be given to other vectors after a restore. Read after
-            # the snapshot began, so that the changes since any of these are in it.
+            # None newer than the database: keys that it knows would be given to other vectors after a restore. Read
+            # after the snapshot began, so that the changes since any of these are in it.
             chosen = _chosen(layout, generations, counts.sequence)
             state.copy(copied.database, work)
             lost = _copy_pictures(layout, copied, state, counts.pictures, listed, work)
@@ -106,7 +106,7 @@ def backup(layout: Layout, into: Path, name: str, generations: Generations, work
         work.stage("finishing")
         described = manifest.Manifest(
             made=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            server_version=twinset.__version__,
+            server_version=importlib.metadata.version("twinset"),
             schema=VERSION,
             counts=counts,
             size_bytes=listed.size_bytes,

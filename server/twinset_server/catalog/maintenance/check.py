@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,8 @@ _THREADS = 4
 
 _UNIT_TOLERANCE = 1e-3
 """As at the put: see `store.entry`."""
+
+_NULL = re.compile(r"NULL value in (\w+)\.(\w+)")
 
 _RESTORE = "restore the folder from a backup"
 _PUT_AGAIN = "put the item again"
@@ -85,7 +88,7 @@ class _Check:
         self._work.stage("checking the database")
         name = self._layout.database.name
         for (problem,) in state.connection.execute("PRAGMA integrity_check").fetchall():
-            if problem != "ok":
+            if problem != "ok" and not _imagined(state, problem):
                 self.found(Severity.ERROR, name, problem.strip(), _RESTORE)
         for table, row, parent, _ in state.connection.execute("PRAGMA foreign_key_check").fetchall():
             where = f"{name}: {table} {row}" if row is not None else f"{name}: {table}"
@@ -182,7 +185,10 @@ class _Check:
     def _orphans(self, state: Snapshot) -> None:
         folders = self._layout.picture_folders()
         self._work.stage("looking for unused files", "folders", len(folders))
-        named = "SELECT 1 FROM pictures WHERE sha256 = ?1 AND stored UNION ALL SELECT 1 FROM staged_pictures WHERE sha256 = ?1"
+        named = (
+            "SELECT 1 FROM pictures WHERE sha256 = ?1 AND stored"
+            " UNION ALL SELECT 1 FROM staged_pictures WHERE sha256 = ?1"
+        )
         for folder in folders:
             for file in sorted(folder.iterdir()):
                 if not state.connection.execute(named, (folder.name + file.name,)).fetchone():
@@ -227,6 +233,18 @@ class _Check:
             if len(keys):
                 named = ", ".join(map(str, keys[:5].tolist())) + (", ..." if len(keys) > 5 else "")
                 self.found(Severity.WARNING, subject, f"{text}: {len(keys)} of them, keys {named}", _REBUILD)
+
+
+def _imagined(state: Snapshot, problem: str) -> bool:
+    """Return whether `problem` tells of a NULL that isn't there.
+
+    SQLite 3.40 takes one column for another in tables without rowid whose primary key isn't their first columns.
+    """
+    match = _NULL.fullmatch(problem)
+    if match is None:
+        return False
+    question = 'SELECT NOT EXISTS (SELECT 1 FROM "{}" WHERE "{}" IS NULL)'.format(*match.groups())  # noqa: S608
+    return bool(state.connection.execute(question).fetchone()[0])
 
 
 def _owners(state: Snapshot, sha256: str) -> Iterator[str]:

@@ -69,7 +69,8 @@ def drop_rows(layout: Layout, generations: Generations, work: Work, *, served: b
             bound = known.get(name, 0 if served else last)
             deletions.append(
                 (
-                    "DELETE FROM dead WHERE (seq, key) IN (SELECT seq, key FROM dead WHERE space = ? AND seq <= ? LIMIT ?)",
+                    "DELETE FROM dead WHERE (seq, key) IN"
+                    " (SELECT seq, key FROM dead WHERE space = ? AND seq <= ? LIMIT ?)",
                     (space, bound, _ROWS),
                 )
             )
@@ -151,8 +152,8 @@ def vacuum(layout: Layout, work: Work) -> None:
                 return
             if time.monotonic() > give_up:
                 raise StoreUnavailable(
-                    f"{layout.database} was read without a pause for {_CHECKPOINT_S:.0f} s, so its log could not be emptied "
-                    "and may hold deleted content: compact again when less is read"
+                    f"{layout.database} was read without a pause for {_CHECKPOINT_S:.0f} s, so its log could not be "
+                    "emptied and may hold deleted content: compact again when less is read"
                 )
             work.check()
             time.sleep(_TRY_EVERY_S)

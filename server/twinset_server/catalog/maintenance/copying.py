@@ -31,7 +31,7 @@ def sha256_of(path: Path, advance: Callable[[int], None] | None = None) -> str:
 def copy(source: Path, target: Path, advance: Callable[[int], None] | None = None) -> str:
     """Copy a file durably, its directory entry apart, and return the SHA-256 of what was written.
 
-    Bytes are read and written rather than linked or cloned: a copy that shares blocks with the original shares their fate.
+    Bytes are read and written, not linked or cloned: a copy that shares blocks with the original shares their fate.
 
     Raises:
         OSError: it can't be read or written; a part of the target may be left.

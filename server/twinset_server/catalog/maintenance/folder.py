@@ -1,4 +1,4 @@
-"""The works of maintenance on one folder, behind the port: threads for what blocks, errors in the words of the service."""
+"""The works of maintenance on one folder, behind the port: threads for what blocks, errors in the service's words."""
 
 from __future__ import annotations
 

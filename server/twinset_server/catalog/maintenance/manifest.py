@@ -1,7 +1,7 @@
 """`backup.json`, which says what a backup is, and `SHA256SUMS`, which lists its files as `sha256sum` does.
 
-`backup.json` is written last and carries a checksum of itself and one of the list, so a folder that has a sound one is a
-whole backup. The list can be checked without twinset: `sha256sum --check SHA256SUMS`.
+`backup.json` is written last and carries a checksum of itself and one of the list, so a folder that has a sound one is
+a whole backup. The list can be checked without twinset: `sha256sum --check SHA256SUMS`.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def read(folder: Path, *, schema: int) -> Manifest:
     if form != FORMAT or fields["schema"] != schema:
         raise BackupUnsound(
             str(path),
-            f"{path} is of format {form} and schema version {fields['schema']}, this twinset-server reads format {FORMAT} "
-            f"and version {schema}: restore with twinset-server {fields.get('server_version', 'of that version')}",
+            f"{path} is of format {form} and schema version {fields['schema']}, this twinset-server reads format "
+            f"{FORMAT} and version {schema}: restore with twinset-server {fields.get('server_version', 'of that version')}",
         )
     fields["counts"] = Counts(**fields["counts"])
     fields["lost_pictures"] = tuple(fields["lost_pictures"])

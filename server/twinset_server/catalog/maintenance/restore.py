@@ -1,8 +1,8 @@
 """Puts a backup in the place of a catalogue, so that a crash at any moment leaves the old one or the new one.
 
-Pictures have their SHA-256 for a name: those of the backup are added to those of the catalogue, where nothing names them
-yet. The index is derived: it is taken away first and put in last. So one rename, that of the database, decides. What was
-replaced lies beside it (`*.replaced`) until the new catalogue serves.
+Pictures have their SHA-256 for a name: those of the backup are added to those of the catalogue, where nothing names
+them yet. The index is derived: it is taken away first and put in last. So one rename, that of the database, decides.
+What was replaced lies beside it (`*.replaced`) until the new catalogue serves.
 """
 
 from __future__ import annotations

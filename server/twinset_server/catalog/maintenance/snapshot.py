@@ -73,7 +73,7 @@ class Snapshot:
             # The log is none of the copy's: with it, the file alone would not be the database.
             copied.execute("PRAGMA journal_mode = DELETE")
             copied.executescript(
-                "BEGIN; DELETE FROM staged_pictures; DELETE FROM staged; DELETE FROM feeds; DELETE FROM dropped; COMMIT;"
+                "BEGIN; DELETE FROM staged_pictures; DELETE FROM staged; DELETE FROM feeds; DELETE FROM dropped;COMMIT;"
             )
 
 
