@@ -78,7 +78,8 @@ def read(folder: Path, *, schema: int) -> Manifest:
         raise BackupUnsound(
             str(path),
             f"{path} is of format {form} and schema version {fields['schema']}, this twinset-server reads format "
-            f"{FORMAT} and version {schema}: restore with twinset-server {fields.get('server_version', 'of that version')}",
+            f"{FORMAT} and version {schema}: restore with twinset-server "
+            f"{fields.get('server_version', 'of that version')}",
         )
     fields["counts"] = Counts(**fields["counts"])
     fields["lost_pictures"] = tuple(fields["lost_pictures"])

@@ -43,6 +43,11 @@ async def test_a_restore_brings_the_old_state_back(
     assert not handle.paused_now
 
 
+def run_program(program: str, *arguments: object) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, check=False)
+
+
 def _flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -142,7 +147,8 @@ sys.path[:0] = {path!r}
 from twinset_server.catalog.maintenance import FolderMaintenance, IdleFolder
 from twinset_server.maintenance import Work
 
-folder, saved, step, before = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "before"
+folder, saved = map(pathlib.Path, sys.argv[1:3])
+step, before = int(sys.argv[3]), sys.argv[4] == "before"
 count = 0
 
 def counted(original):
@@ -174,11 +180,7 @@ async def test_a_restore_killed_at_any_step_leaves_the_old_or_the_new(
     old = contents(written.path)
     new = contents(saved)
     program = KILLED.format(path=sys.path)
-    ran = subprocess.run(
-        [sys.executable, "-c", program, str(written.path), str(saved), str(step), side],
-        capture_output=True,
-        check=False,
-    )
+    ran = run_program(program, written.path, saved, step, side)
     assert ran.returncode == -9, ran.stderr.decode()
     decided = step > 3 or (step == 3 and side == "after")
     assert contents(written.path) == (new if decided else old)
