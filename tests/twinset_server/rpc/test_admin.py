@@ -59,9 +59,7 @@ def metadata(operation: operations_pb2.Operation) -> admin_pb2.OperationMetadata
     return message
 
 
-async def test_an_operation_tells_its_progress_and_then_responds(
-    maintenance: FakeMaintenance, admin: Admin
-) -> None:
+async def test_an_operation_tells_its_progress_and_then_responds(maintenance: FakeMaintenance, admin: Admin) -> None:
     operation = await admin.service.Backup(admin_pb2.BackupRequest(folder="/b", name="one"))
     assert operation.name == "operations/backup-000001"
     under_way = await admin.wait(operation, 0.05)
