@@ -85,19 +85,22 @@ class WrittenFolder:
         contents = {"keys.i64": np.array(keys, "<i8").tobytes(), "items.utf8": text.encode()}
         for name, content in contents.items():
             (segment / name).write_bytes(content)
-        (home / f"dead-{number:06d}.i64").write_bytes(np.array(sorted(dead), "<i8").tobytes())
+        ended = np.array(sorted(dead), "<i8").tobytes()
+        (home / f"dead-{number:06d}.i64").write_bytes(ended)
         [(sequence,)] = self.connection.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchall()
         [(last,)] = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'vectors'").fetchall()
-        files = {
-            name: {"size": len(content), "xxh3_128": xxhash.xxh3_128(content).hexdigest()}
-            for name, content in contents.items()
-        }
+
+        def summed(content: bytes) -> dict[str, object]:
+            return {"size": len(content), "xxh3_128": xxhash.xxh3_128(content).hexdigest()}
+
+        files = {name: summed(content) for name, content in contents.items()}
         manifest = {
             "format": 1,
             "generation": number,
             "space": {"name": "visual", "dimension": DIMENSION, "metric": "cosine", "fingerprint": "ab" * 32},
             "sequence": sequence,
             "key": last,
+            "dead": summed(ended),
             "segments": [{"number": number, "rows": len(keys), "files": files}],
         }
         path = home / f"generation-{number:06d}.json"

@@ -30,7 +30,7 @@ class Generation:
         key: the last key of a vector that it covers.
         files: paths below the index's folder, the manifest first.
         segments: folders of its segments below the index's folder, in the order of their keys.
-        dead: the file of keys that were dead at `sequence`, below the index's folder; None where it has none.
+        dead: the file of keys that were dead at `sequence`, below the index's folder.
     """
 
     space: str
@@ -39,7 +39,7 @@ class Generation:
     key: int
     files: tuple[str, ...]
     segments: tuple[str, ...]
-    dead: str | None
+    dead: str
 
 
 class Generations(Protocol):
@@ -84,6 +84,7 @@ class ManifestGenerations:
                     for segment in content["segments"]
                     for file, facts in segment["files"].items()
                 ]
+                listed.append((path.parent / _dead(content), content["dead"]))
                 _generation(index, path)
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 findings.append(Finding(Severity.WARNING, name, "isn't a readable manifest", _ADVICE))
@@ -102,14 +103,15 @@ class ManifestGenerations:
 
     def keys(self, index: Path, generation: Generation) -> Int64Array:
         """Return the keys of its rows that lived at its sequence, rising."""
-        rows = self.rows(index, generation)
-        if generation.dead is None:
-            return rows
-        return np.setdiff1d(rows, np.fromfile(index / generation.dead, "<i8"))
+        return np.setdiff1d(self.rows(index, generation), np.fromfile(index / generation.dead, "<i8"))
 
 
 def _manifests(index: Path) -> list[Path]:
     return sorted(index.glob("*/generation-*.json"))
+
+
+def _dead(content: dict[str, int]) -> str:
+    return f"dead-{content['generation']:06d}.i64"
 
 
 def _folder(segment: dict[str, int]) -> str:
@@ -124,16 +126,15 @@ def _generation(index: Path, path: Path) -> Generation:
     files = [
         str(home / _folder(segment) / name) for segment in content["segments"] for name in sorted(segment["files"])
     ]
-    dead = home / f"dead-{number:06d}.i64"
-    has_dead = (index / dead).exists()
+    dead = str(home / _dead(content))
     return Generation(
         space=str(content["space"]["name"]),
         number=number,
         sequence=int(content["sequence"]),
         key=int(content["key"]),
-        files=(str(path.relative_to(index)), *([str(dead)] if has_dead else []), *files),
+        files=(str(path.relative_to(index)), dead, *files),
         segments=segments,
-        dead=str(dead) if has_dead else None,
+        dead=dead,
     )
 
 

@@ -107,6 +107,12 @@ DAMAGES: dict[str, tuple[Callable[[WrittenFolder], object], Severity, str, str]]
         "index/1/segment-000002/keys.i64",
         "No such file",
     ),
+    "dead keys": (
+        lambda w: overwrite(w, "index/1/dead-000002.i64", b"12345678"),
+        WARNING,
+        "index/1/dead-000002.i64",
+        "another checksum",
+    ),
     "manifest": (
         lambda w: overwrite(w, "index/1/generation-000002.json", b"{}"),
         WARNING,
