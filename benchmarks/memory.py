@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
+_ANONYMOUS = re.compile(r"^Anonymous:\s+(\d+) kB", re.MULTILINE)
 _PERIOD_S = 0.25
 
 
@@ -38,6 +39,17 @@ def peak(pid: int) -> Iterator[Peak]:
     finally:
         ended.set()
         thread.join()
+
+
+def anonymous_mb(pid: int) -> float:
+    """Return the memory that is this process's own, in MB of 10^6 bytes: what it mapped from files is not in it."""
+    found = _ANONYMOUS.search(Path(f"/proc/{pid}/smaps_rollup").read_text())
+    return int(found[1]) * 1024 / 1e6 if found else 0.0
+
+
+def workers(pid: int) -> list[int]:
+    """Return the processes below `pid` that were started as workers."""
+    return [process for process in _family(pid) if b"\0worker\0" in Path(f"/proc/{process}/cmdline").read_bytes()]
 
 
 def _family(pid: int) -> Iterator[int]:

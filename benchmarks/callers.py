@@ -1,0 +1,74 @@
+"""Starts what `benchmarks.load` does as processes, and watches the index meanwhile."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from twinset import Client
+
+_LOOK_S = 0.1
+
+
+@dataclass
+class Watch:
+    """The index of a space during a run: when its generation rose, and how many vectors it did not hold yet."""
+
+    switches: list[float] = field(default_factory=list)
+    backlog: list[tuple[float, int]] = field(default_factory=list)
+
+    def backlog_at(self, moment: float) -> int:
+        """Return the backlog that was seen nearest to `moment`, seconds since 1970."""
+        return min(self.backlog, key=lambda seen: abs(seen[0] - moment))[1]
+
+
+@contextmanager
+def watching(address: str, space: str) -> Iterator[Watch]:
+    """Watch the index of `space` ten times a second while the context is open."""
+    watch, ended = Watch(), threading.Event()
+
+    def look() -> None:
+        generation = None
+        with Client(address) as client:
+            while not ended.wait(_LOOK_S):
+                status = next(one for one in client.catalog().spaces if one.name == space)
+                watch.backlog.append((time.time(), status.delta_count))
+                if generation is not None and status.index_generation != generation:
+                    watch.switches.append(time.time())
+                generation = status.index_generation
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        ended.set()
+        thread.join()
+
+
+class Caller:
+    """A running `benchmarks.load`."""
+
+    def __init__(self, kind: str, address: str, **options: object) -> None:
+        given = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+        command = [sys.executable, "-m", "benchmarks.load", kind, address, *given]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def report(self) -> dict[str, Any]:
+        """Wait for its end, and return what it says.
+
+        Raises:
+            RuntimeError: it failed; its message has been printed.
+        """
+        text, _ = self._process.communicate()
+        if self._process.returncode:
+            raise RuntimeError(f"{self._process.args} ended with status {self._process.returncode}")
+        report: dict[str, Any] = json.loads(text)
+        return report
