@@ -42,7 +42,7 @@ class WrittenFolder:
         ).fetchall()
         if picture:
             sha256 = hashlib.sha256(picture).hexdigest()
-            row = (item, 0, "0", "image/png", 1, 1, sha256, len(picture), 1)
+            row = (item, 0, "0", "image/png", 1, 1, sha256, len(picture), sha256)
             execute("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         [(key,)] = execute(
             "INSERT INTO vectors (item, space, picture, value) VALUES (?, 1, '0', ?) RETURNING key",
@@ -59,7 +59,7 @@ class WrittenFolder:
         [(item,)] = execute("SELECT key FROM items WHERE id = ?", (item_id,)).fetchall()
         for (key,) in execute("DELETE FROM vectors WHERE item = ? RETURNING key", (item,)).fetchall():
             execute("INSERT INTO dead VALUES (?, 1, ?)", (sequence, key))
-        for (sha256,) in execute("DELETE FROM pictures WHERE item = ? RETURNING sha256", (item,)).fetchall():
+        for (sha256,) in execute("DELETE FROM pictures WHERE item = ? RETURNING content", (item,)).fetchall():
             execute("INSERT OR IGNORE INTO dropped VALUES (?)", (sha256,))
         execute("DELETE FROM items WHERE key = ?", (item,))
         execute("INSERT INTO tombstones VALUES (?, ?)", (sequence, item))
@@ -162,7 +162,12 @@ def contents(path: Path) -> dict[str, object]:
         rows: dict[str, object] = {
             table: connection.execute(f"SELECT * FROM {table} ORDER BY 1, 2").fetchall() for table in tables
         }
-        named = [sha for (sha,) in connection.execute("SELECT DISTINCT sha256 FROM pictures WHERE stored ORDER BY 1")]
+        named = [
+            sha
+            for (sha,) in connection.execute(
+                "SELECT DISTINCT content FROM pictures WHERE content IS NOT NULL ORDER BY 1"
+            )
+        ]
     files = {sha: (path / "pictures" / sha[:2] / sha[2:]).read_bytes() for sha in named}
     assert all(hashlib.sha256(content).hexdigest() == sha for sha, content in files.items())
     return {**rows, "files": files}

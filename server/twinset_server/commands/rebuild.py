@@ -19,8 +19,6 @@ def rebuild(
 ) -> None:
     """Build the index anew from the stored vectors alone, while the old one serves.
 
-    Where nobody serves the folder, the old index is taken away, and the next start builds the new one.
-
     Example: twinset-server rebuild --space visual
     """
     request = admin_pb2.RebuildRequest(space=space)

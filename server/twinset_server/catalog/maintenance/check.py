@@ -185,10 +185,7 @@ class _Check:
     def _orphans(self, state: Snapshot) -> None:
         folders = self._layout.picture_folders()
         self._work.stage("looking for unused files", "folders", len(folders))
-        named = (
-            "SELECT 1 FROM pictures WHERE sha256 = ?1 AND stored"
-            " UNION ALL SELECT 1 FROM staged_pictures WHERE sha256 = ?1"
-        )
+        named = "SELECT 1 FROM pictures WHERE content = ? LIMIT 1"
         for folder in folders:
             for file in sorted(folder.iterdir()):
                 if not state.connection.execute(named, (folder.name + file.name,)).fetchone():
@@ -249,7 +246,7 @@ def _imagined(state: Snapshot, problem: str) -> bool:
 
 def _owners(state: Snapshot, sha256: str) -> Iterator[str]:
     rows = state.connection.execute(
-        "SELECT DISTINCT items.id FROM pictures JOIN items ON items.key = item WHERE sha256 = ? AND stored"
+        "SELECT DISTINCT items.id FROM pictures JOIN items ON items.key = item WHERE content = ?"
         " ORDER BY items.id LIMIT 5",
         (sha256,),
     )

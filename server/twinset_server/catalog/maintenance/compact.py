@@ -25,8 +25,7 @@ _CHECKPOINT_TRY_MS = 200
 _TRY_EVERY_S = 0.05
 
 _UNUSED = """
-SELECT value FROM json_each(?1)
-WHERE value NOT IN (SELECT sha256 FROM pictures WHERE stored) AND value NOT IN (SELECT sha256 FROM staged_pictures)
+SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM pictures WHERE content = value)
 """
 
 
@@ -98,7 +97,7 @@ def drop_rows(layout: Layout, generations: Generations, work: Work, *, served: b
 
 
 def drop_pictures(layout: Layout, work: Work) -> int:
-    """Remove contents that no item shows and no feed has staged; return how many.
+    """Remove contents that no item shows; return how many.
 
     Raises:
         OSError, sqlite3.Error: a file can't be removed, or the database not be read.
@@ -116,7 +115,7 @@ def drop_pictures(layout: Layout, work: Work) -> int:
                     layout.picture(sha256).unlink()
                 # Locked in the order of the writers: pictures, then the database.
                 with layout.writing():
-                    connection.executemany("DELETE FROM dropped WHERE sha256 = ?", unused)
+                    connection.executemany("DELETE FROM dropped WHERE content = ?", unused)
             removed += len(unused)
             work.advance()
         if (layout.pictures / INCOMING).is_dir():

@@ -40,18 +40,19 @@ class Snapshot:
         """Return how much there is. `pictures` are stored contents, each once."""
         [counts] = self.connection.execute(
             "SELECT (SELECT value FROM meta WHERE name = 'sequence'), (SELECT count(*) FROM items),"
-            " (SELECT count(DISTINCT sha256) FROM pictures WHERE stored), (SELECT count(*) FROM vectors),"
+            " (SELECT count(DISTINCT content) FROM pictures), (SELECT count(*) FROM vectors),"
             " (SELECT count(*) FROM users), (SELECT count(*) FROM interactions)"
         )
         return Counts(*counts)
 
     def pictures(self) -> Iterator[str]:
         """Yield the SHA-256 of every stored content, in their order."""
-        for (sha256,) in self.connection.execute("SELECT DISTINCT sha256 FROM pictures WHERE stored ORDER BY sha256"):
+        question = "SELECT DISTINCT content FROM pictures WHERE content IS NOT NULL ORDER BY content"
+        for (sha256,) in self.connection.execute(question):
             yield sha256
 
     def copy(self, target: Path, work: Work) -> None:
-        """Write the database to a new file, without what feeds under way have staged.
+        """Write the database to a new file.
 
         SQLite starts a copy again when another process writes, unless the copy reads within a transaction that is
         open already: so each page is copied once, however many are written meanwhile.
@@ -72,9 +73,7 @@ class Snapshot:
             self.connection.backup(copied, pages=_PAGES, progress=progress, sleep=0)
             # The log is none of the copy's: with it, the file alone would not be the database.
             copied.execute("PRAGMA journal_mode = DELETE")
-            copied.executescript(
-                "BEGIN; DELETE FROM staged_pictures; DELETE FROM staged; DELETE FROM feeds; DELETE FROM dropped;COMMIT;"
-            )
+            copied.execute("DELETE FROM dropped")
 
 
 @contextlib.contextmanager

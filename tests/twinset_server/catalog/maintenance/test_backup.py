@@ -1,10 +1,8 @@
 """A backup is one moment of the catalogue, whole or not there."""
 
-import contextlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -177,16 +175,6 @@ async def test_a_backup_isn_t_written_over_another_nor_into_the_catalogue(
         await maintenance.backup(written.path / "pictures", "one", Work())
     with pytest.raises(BackupRefused, match="can't be made a folder"):
         await maintenance.backup(tmp_path / "one" / "backup.json", "two", Work())
-
-
-async def test_a_feed_under_way_is_in_no_backup(
-    written: WrittenFolder, maintenance: FolderMaintenance, tmp_path: Path, work: Work
-) -> None:
-    written.connection.execute("INSERT INTO feeds VALUES (1, 1, 0)")
-    written.connection.execute("INSERT INTO staged VALUES (1, 'x', x'00')")
-    report = await maintenance.backup(tmp_path, "one", work)
-    with contextlib.closing(sqlite3.connect(report.path / "catalog.sqlite")) as copied:
-        assert copied.execute("SELECT (SELECT count(*) FROM feeds), (SELECT count(*) FROM staged)").fetchone() == (0, 0)
 
 
 async def test_progress_counts_pictures(maintenance: FolderMaintenance, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from fakes.folder import FakeHandle, WrittenFolder, contents
-from twinset_server.catalog.maintenance import FolderMaintenance, IdleFolder
+from twinset_server.catalog.folder import Folder
+from twinset_server.catalog.maintenance import FolderMaintenance, IdleFolder, layout
 from twinset_server.catalog.maintenance import compact as compaction
 from twinset_server.catalog.store.schema import open_reader
 from twinset_server.errors import OperationCancelled, StoreUnavailable
@@ -98,12 +99,18 @@ async def test_old_answers_go_and_recent_ones_stay(
     assert [row[0] for row in contents(written.path)["requests"]] == ["recent"]
 
 
-async def test_pictures_of_a_feed_stay(written: WrittenFolder, maintenance: FolderMaintenance, work: Work) -> None:
+async def test_pictures_of_a_feed_stay(
+    written: WrittenFolder, maintenance: FolderMaintenance, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layout, "_FEED_ENDS_S", 0.1)
     staged = written.write_picture(b"of a feed")
-    sha256 = staged.parent.name + staged.name
-    written.connection.execute("INSERT INTO staged_pictures VALUES (1, ?)", (sha256,))
-    await maintenance.compact(work)
+    feed = Folder(written.path).feeds_lock()
+    with feed.shared(), pytest.raises(StoreUnavailable, match="ReplaceCatalog"):
+        await maintenance.compact(work)
+    feed.close()
     assert staged.exists()
+    await maintenance.compact(Work())
+    assert not staged.exists()
 
 
 async def test_a_log_that_stays_in_use_is_told(
