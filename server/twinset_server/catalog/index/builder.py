@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 _PAUSE_S = 0.05
 _PAUSE_AFTER_FAILURE_S = 5.0
 
-_FOLD_NICE = 5
+_FOLD_NICE = 10
 _MERGE_NICE = 15
 """On Linux a priority belongs to a thread, and the threads that USearch starts inherit it."""
 
@@ -149,7 +149,9 @@ class Builder:
             return list(self._shelves.values())
 
     def _lane(self, work: Callable[[ChangeLog], bool], nice: int) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+        thread = threading.get_native_id()
+        # Never higher than the process was given: that takes a privilege.
+        os.setpriority(os.PRIO_PROCESS, thread, max(nice, os.getpriority(os.PRIO_PROCESS, thread)))
         with contextlib.closing(ChangeLog(self._database)) as log:
             while not self._stop.is_set():
                 try:
