@@ -19,7 +19,7 @@ from twinset_server.catalog.index.plan import Limits
 from twinset_server.catalog.index.shelf import Progress, Shelf
 from twinset_server.catalog.store.log import ChangeLog
 from twinset_server.config import StoreSettings
-from twinset_server.errors import SpaceNotFound
+from twinset_server.errors import SpaceNotFound, StoreUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ class Builder:
                     pause = 0.0 if work(log) else _PAUSE_S
                 except Stopped:
                     return
-                except (OSError, sqlite3.Error):
+                except (OSError, sqlite3.Error, StoreUnavailable):
                     # Nothing is lost: the rows are in SQLite, and searched exactly until they are folded.
                     _log.exception(
                         "the index could not be written; it is tried again in %.0f s", _PAUSE_AFTER_FAILURE_S

@@ -88,7 +88,7 @@ class Follower:
         try:
             self._await_builder()
             self._absorb()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreUnavailable) as error:
             raise StartupError(
                 f"{self._database} can't be read ({error}): check its disk, or restore the folder from a backup"
             ) from error

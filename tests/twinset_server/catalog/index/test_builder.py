@@ -224,6 +224,20 @@ def test_many_changes_of_no_vector_still_let_the_log_be_cut(database: Database, 
     assert_holds(found, database)
 
 
+def test_a_space_that_stays_small_does_not_keep_the_log_from_being_cut(
+    database: Database, index: Path, space: Space
+) -> None:
+    builder = builder_of(database, index)
+    database.put("own", some(range(10)))
+    database.delete("00001")
+    database.skip(60_000)
+    assert builder.fold_once()
+    found = newest(index, space)
+    assert (found.generation.segments, found.generation.key) == ((), 0)
+    assert builder.log_floors() == {"own": 60_011}
+    assert not builder.fold_once()
+
+
 def test_a_damaged_generation_is_replaced_by_the_one_before(database: Database, index: Path, space: Space) -> None:
     builder = builder_of(database, index)
     for start in (0, 1000):

@@ -92,6 +92,16 @@ def test_a_start_reads_the_generation_and_what_came_after(database: Database, in
         assert_sees(view, database)
 
 
+def test_a_generation_without_segments_leaves_all_to_the_log(database: Database, index: Path) -> None:
+    database.put("own", some(range(10)))
+    database.skip(60_000)
+    builder_of(database, index).fold_once()
+    database.delete("00001")
+    with following(database, index) as follower:
+        assert (own(follower).generation, own(follower).delta.length) == (1, 9)
+        assert_sees(own(follower), database)
+
+
 async def test_a_commit_is_known_at_once_and_seen_after_catching_up(database: Database, index: Path) -> None:
     with following(database, index) as follower:
         for step in range(50):
