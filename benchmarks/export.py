@@ -24,6 +24,7 @@ import onnxruntime
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.data import DataOption
 from benchmarks.figures import Figure, machine, write
 from twinset.contract import INPUT
 from twinset.images import PicturePipeline
@@ -66,19 +67,15 @@ class Row:
 def main() -> None:
     """Export and measure every backbone, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=os.environ.get("TWINSET_DATA"),
-        help="folder that holds products/images (default: TWINSET_DATA; without either, the samples)",
-    )
+    data = DataOption(parser, "products/images", otherwise="the samples")
     parser.add_argument("--repository", type=Path, default=Path("build/export_benchmark"), help="where models go")
     parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds (default: 15)")
     parser.add_argument(
         "--backbone", choices=list(BACKBONES), help=f"measure this one alone (default: {' and '.join(MEASURED)})"
     )
     arguments = parser.parse_args()
-    folder = Path(arguments.data) / "products" / "images" if arguments.data else SAMPLES
+    given = data.given(arguments)
+    folder = SAMPLES if given is None else given / "products" / "images"
     figures: list[Figure] = []
     for name in MEASURED if arguments.backbone is None else (arguments.backbone,):
         figures += measure(BACKBONES[name], Repository(arguments.repository), folder, arguments.rounds)
