@@ -18,6 +18,7 @@ def render(content: Mapping[str, Any]) -> str:
         ("Spaces", _spaces(content["spaces"])),
         ("Pictures", _pairs(content["pipeline"])),
         ("Parity", _parity(content.get("parity"))),
+        ("Triton", _triton(content["model"], content.get("triton"))),
         ("Reduction", _pairs(content.get("reduction", {}))),
         ("Gate", _pairs(content.get("gate", {}))),
         ("Speed", _speed(content.get("speed"))),
@@ -64,10 +65,24 @@ def _parity(parity: Mapping[str, Any] | None) -> Iterator[str]:
     if parity is None:
         return
     yield f"Between {' and '.join(parity['between'])}; pictures: {parity['pictures']}."
+    yield from _batches(parity["batches"])
+
+
+def _triton(model: str, triton: Mapping[str, Any] | None) -> Iterator[str]:
+    if triton is None:
+        return
+    if not triton["proved"]:
+        yield f"Not proved through Triton: {triton['reason']}. `twinset-exporter prove {model} --record` adds it."
+        return
+    yield f"Between {triton['against']} and Triton {triton['version']}; pictures: {triton['pictures']}."
+    yield from _batches(triton["batches"])
+
+
+def _batches(batches: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield ""
     yield "| batch | pictures | output | largest difference | of the scale | smallest cosine |"
     yield "|---|---|---|---|---|---|"
-    for batch, measured in parity["batches"].items():
+    for batch, measured in batches.items():
         for name, output in measured["outputs"].items():
             yield (
                 f"| {batch} | {measured['pictures']} | {name} | {output['largest_difference']:.2g} "

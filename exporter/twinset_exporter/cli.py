@@ -140,6 +140,10 @@ def export(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Publish a lower precision though it loses too many neighbours.")
     ] = False,
+    triton: Annotated[
+        bool,
+        typer.Option("--triton/--no-triton", help="Prove it through Triton too, where one can be started here."),
+    ] = True,
 ) -> None:
     """Export a backbone; see `_EXPORT_HELP`."""
     if backbone not in BACKBONES and own_model.is_path(backbone):
@@ -167,7 +171,7 @@ def export(
     from twinset_exporter.repository import Repository
     from twinset_exporter.steps import ConsoleSteps
 
-    lower = publication.parse(precision, calibration, accept_loss=accept_loss)
+    lower = publication.parse(precision, calibration, accept_loss=accept_loss, triton=triton)
     request = Request(
         backbone=chosen,
         weights=source,
@@ -175,6 +179,7 @@ def export(
         parity_pictures=pictures,
         target=target,
         reduction=None if reduce is None or reduce_on is None else ReductionRequest.of(reduce, reduce_on),
+        triton=triton,
     )
     console, models = Console(), Repository(repository)
     result = run(request, models, ConsoleSteps(console))

@@ -4,6 +4,9 @@
     NAME-FINGERPRINT8/1/model.onnx
     NAME-FINGERPRINT8/card.json, card.md
 
+Nothing in a model's folder changes any more, but for one thing: `prove --record` adds to its cards what Triton
+answered, where they say that none was asked.
+
 A model is written to a temporary folder beside its place, synced, and renamed. Publishers of one repository take turns
 by a lock on the repository's folder, which the kernel frees when its holder dies; so every temporary folder that the
 holder finds was left by a dead one.
@@ -121,6 +124,23 @@ class Repository:
                 raise
             _sync(self.root)
         return True
+
+    def record(self, model: PublishedModel, cards: Mapping[str, bytes]) -> None:
+        """Put `cards` in place of the model's, each by one rename: a reader finds the old one or the new one, whole.
+
+        What serves stays untouched, and so does its name: a card has no digest of its own. The one for machines comes
+        last, so where it tells of a proof the one for people does too.
+
+        Raises:
+            ExportError: the disk fails, is full, or doesn't allow it.
+        """
+        with self._readable_errors("write to"), self._locked():
+            for name in sorted(cards, key=lambda name: name == card.CARD):
+                hidden = model.path / f".{name}"
+                hidden.unlink(missing_ok=True)  # a killed run's
+                _write(model.path, {hidden.name: cards[name]})
+                hidden.replace(model.path / name)
+            _sync(model.path)
 
     def remove(self, model: PublishedModel) -> None:
         """Remove a model: out of sight by one rename, then its files. What a killed run leaves, the next one removes.

@@ -17,8 +17,8 @@ from twinset.vectors.manifest import Format, Manifest, OutputVectors
 from twinset_exporter.embedding.files import write_files
 from twinset_exporter.embedding.parts import OutputFolder, Part
 from twinset_exporter.embedding.pictures import BadPicture, Listing
-from twinset_exporter.embedding.triton_model import TritonModel
 from twinset_exporter.errors import UsageError
+from twinset_exporter.triton_model import TritonModel
 
 SMALLEST_CHUNK = 4
 _BATCH = 16
