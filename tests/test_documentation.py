@@ -21,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-TIMEOUT_S = 120
+TIMEOUT_S = 300
 
 _BLOCK = re.compile(r"^```(?P<kind>console|python)(?: (?P<file>\S+))?\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
 _HASH = re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{8,64}\b")
