@@ -190,3 +190,5 @@ def test_bad_pictures_are_left_out_and_told(
     request = ReductionRequest.of(2, tmp_path / "photos")
     export(Request(tiny, RandomWeights(0), pipeline, reduction=request), repository, steps)
     assert "1 pictures left out, such as notes.jpg: not a JPEG, PNG or WebP picture" in steps.notes
+    # 16 at a time, the bad one too.
+    assert steps.counts == [*range(16, COUNT_OF_PICTURES + 1, 16), COUNT_OF_PICTURES + 1]
