@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 OPSET = 17
+_IR_VERSION = 8  # that of the opset
+
+COPIED = "given"
+"""Name of the input of a copy, which can't have that of its output."""
+
 _BATCH = "N"
 
 
@@ -73,6 +78,21 @@ def head_to_onnx(model: keras.Model, outputs: Sequence[Output]) -> bytes:
 
     converted = _convert(serve, signature, model.name)
     return _finish(converted, model.name, {head_contract.INPUT, *(output.name for output in outputs)})
+
+
+def copy_to_onnx(given: str, copied: str, dimension: int) -> bytes:
+    """Return the serialised ONNX model that copies its input `given`, `[N, D]` float32, to its output `copied`."""
+    tensors = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [_BATCH, dimension])
+        for name in (given, copied)
+    ]
+    node = onnx.helper.make_node("Identity", [given], [copied])
+    graph = onnx.helper.make_graph([node], "twinset", tensors[:1], tensors[1:])
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION, producer_name="twinset"
+    )
+    copy: bytes = model.SerializeToString(deterministic=True)
+    return copy
 
 
 def _convert(serve: Callable[..., dict[str, tf.Tensor]], signature: list[tf.TensorSpec], name: str) -> onnx.ModelProto:

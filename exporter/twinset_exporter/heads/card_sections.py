@@ -20,7 +20,7 @@ from twinset_exporter.proof import BatchParity
 class Part:
     """A component of an ensemble, as it is published."""
 
-    kind: Literal["backbone", "head"]
+    kind: Literal["backbone", "head", "copy"]
     contract: ModelContract | HeadContract
     card: Card
 
@@ -52,6 +52,20 @@ def of_head(
         },
         "parity": _parity(batches, pictures),
         "gate": _gate(),
+    }
+
+
+def of_copy(contract: HeadContract, backbone: Card, dimension: int) -> dict[str, Any]:
+    """Return what the card of the copy of the features tells: it has nothing to prove."""
+    outputs = {
+        name: {"dimension": dimension, "classes": [], "fingerprint": fingerprint}
+        for name, fingerprint in contract.outputs.items()
+    }
+    return {
+        "target": backbone.content["target"],
+        "precision": FP32,
+        "source": {"backbone": backbone.model},
+        "outputs": outputs,
     }
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from twinset import head_contract
 from twinset_exporter.errors import ExportError
-from twinset_exporter.repository import MODEL, PublishedModel
+from twinset_exporter.repository import MODEL, BrokenModel, PublishedHead, PublishedModel, Repository
 from twinset_exporter.runtime import BATCH, Runtime
 
 
@@ -40,12 +40,21 @@ def open_runtime(model: PublishedModel) -> Runtime | Chain:
     """
     if not model.contract.components:
         return Runtime((model.path / MODEL).read_bytes())
-    backbone, *heads = (_read(model.path.parent / name / MODEL) for name in model.contract.components)
-    return Chain(Runtime(backbone), [Runtime(head, head_contract.INPUT) for head in heads])
+    repository = Repository(model.path.parent)
+    backbone, *others = (repository.model(name) for name in model.contract.components)
+    heads = [head.path for head in others if not _copies(head)]
+    return Chain(Runtime(_read(backbone.path)), [Runtime(_read(path), head_contract.INPUT) for path in heads])
 
 
-def _read(path: Path) -> bytes:
+def _copies(head: PublishedModel | PublishedHead | BrokenModel) -> bool:
+    """Return whether a component only gives the features out, which are in the chain anyway."""
+    return isinstance(head, PublishedHead) and head_contract.INPUT in head.contract.outputs
+
+
+def _read(folder: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return (folder / MODEL).read_bytes()
     except OSError as error:
-        raise ExportError(f"{path}: {error.strerror}: it is a part of the ensemble; export that again") from error
+        raise ExportError(
+            f"{folder / MODEL}: {error.strerror}; it is a part of the ensemble: export that again"
+        ) from error
