@@ -152,15 +152,16 @@ def _of_table(name: str, table: Any, folder: Path) -> Head:
     only = _use(where, name, table)
     if outputs and only != PLAIN:
         raise UsageError(f"{where} has outputs: say what each is for in there, and not of the head")
-    uses = {output: _use(f"{where}.outputs.{output}", output, use) for output, use in outputs.items()}
+    uses = {}
+    for output, use in outputs.items():
+        if not isinstance(use, dict):
+            raise UsageError(f"{where}.outputs.{output} must be a table with {', '.join(sorted(_OUTPUT_KEYS))}")
+        _check_keys(f"{where}.outputs.{output}", use, _OUTPUT_KEYS)
+        uses[output] = _use(f"{where}.outputs.{output}", output, use)
     return Head(name, folder / table["file"], only, uses)
 
 
-def _use(where: str, name: str, table: Any) -> Use:
-    if not isinstance(table, dict):
-        raise UsageError(f"{where} must be a table with {', '.join(sorted(_OUTPUT_KEYS))}")
-    if "outputs" not in table and "file" not in table:
-        _check_keys(where, table, _OUTPUT_KEYS)
+def _use(where: str, name: str, table: Mapping[str, Any]) -> Use:
     classes = table.get("classes", [])
     if not isinstance(classes, list) or not all(isinstance(label, str) and label for label in classes):
         raise UsageError(f"{where}.classes must be a list of names")
