@@ -41,6 +41,7 @@ def test_a_second_run_puts_only_what_changed(twinset: Twinset, server: FakeServe
     twinset("put", photos)
     server.puts.clear()
     assert twinset("put", photos).out.startswith("3 pictures: 0 put, 3 unchanged")
+    assert twinset("put", photos, "--again").out.startswith("3 pictures: 3 put, 0 unchanged")
     assert server.puts == []
     (photos / "blue.webp").write_bytes(picture(0, 9, 250, "WEBP"))
     assert twinset("put", photos).out.startswith("3 pictures: 1 put, 2 unchanged")

@@ -36,6 +36,7 @@ class FolderPut:
         *,
         progress: Callable[[Account], None],
         sleep: Callable[[float], None] = time.sleep,
+        again: bool = False,
     ) -> None:
         """Prepare to put.
 
@@ -45,6 +46,7 @@ class FolderPut:
             facts: what is known of the items, by id.
             progress: called whenever `account` changes.
             sleep: waits some seconds.
+            again: put what is unchanged too, so that it gets vectors in spaces that are new.
         """
         self.account = Account(len(pictures))
         self._client = client
@@ -52,6 +54,7 @@ class FolderPut:
         self._facts = facts
         self._progress = progress
         self._sleep = sleep
+        self._again = again
         self._losing_facts: set[str] = set()
 
     def run(self) -> None:
@@ -99,7 +102,7 @@ class FolderPut:
                     self.account.failed[path] = str(error)
                 else:
                     item = item_of(item_id, content, self._facts.get(item_id, Facts()))
-                    if item_id not in stored or differs(item, stored[item_id]):
+                    if self._again or item_id not in stored or differs(item, stored[item_id]):
                         if item_id in stored and has_facts(stored[item_id]) and not has_facts(item):
                             self._losing_facts.add(item_id)
                         yield item

@@ -34,11 +34,11 @@ def check_facts(folder: Path, found: Folder, facts: Mapping[str, Facts], attribu
         )
 
 
-def put_pictures(client: Client, found: Folder, facts: Mapping[str, Facts]) -> bool:
-    """Put pictures and print what became of them; return whether some failed."""
+def put_pictures(client: Client, found: Folder, facts: Mapping[str, Facts], *, again: bool = False) -> bool:
+    """Put pictures, with `again` unchanged ones too, and print what became of them; return whether some failed."""
     start = time.monotonic()
     with counting("putting", len(found.pictures)) as show:
-        run = FolderPut(client, found.pictures, facts, progress=lambda account: show(account.done))
+        run = FolderPut(client, found.pictures, facts, progress=lambda account: show(account.done), again=again)
         stopped = _go(run.run, run.account, "picture")
     print_account(run.account, found, facts, time.monotonic() - start)
     _exit_where(stopped)
