@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from twinset.contract import Gate, ModelContract
 from twinset.head_contract import INPUT
-from twinset_exporter.errors import ExportError
+from twinset_exporter.errors import ExportError, UsageError
 from twinset_exporter.heads.network import HeadNetwork
 from twinset_exporter.precision import gate
 from twinset_exporter.repository import MODEL, BrokenModel, Repository
 from twinset_exporter.runtime import Runtime
+
+_LEAST = 32
 
 
 def fp32_features(repository: Repository, backbone: ModelContract, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -41,13 +43,16 @@ def judge(
 
     Args:
         networks: the heads.
-        given: `[N, D]`, features at the lower precision, N above `gate.K`.
+        given: `[N, D]`, features at the lower precision.
         reference: `[N, D]`, those of the same pictures at fp32.
         record: the backbone's own gate.
 
     Raises:
+        UsageError: there are too few pictures to judge on.
         ExportError: queries in a space keep too few neighbours.
     """
+    if len(given) < _LEAST:
+        raise UsageError(f"--pictures: heads on a lower precision are judged on {_LEAST} pictures or more")
     for one in networks:
         fp32, lower = one.run(reference), one.run(given)
         for output in one.outputs:
