@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from twinset import card
-from twinset.card import FileDigest
+from twinset.card import FileDigest, Identity
 from twinset.contract import ModelContract
 from twinset_exporter import card_text, parity, pictures
 from twinset_exporter.backbones.backbone import Backbone
@@ -36,18 +36,29 @@ def with_card(
         details: sections of the card besides those that follow from the two; see `details_of`.
     """
     parameters = contract.to_parameters()
+    spaces = json.loads(parameters["twinset.spaces"])
+    promised = {
+        "random_weights": contract.random_weights,
+        "spaces": [
+            {**space, "fingerprint": contract.fingerprint_of(space["output"])} if contract.components else space
+            for space in spaces
+        ],
+        "pipeline": json.loads(parameters["twinset.pipeline"]),
+    }
+    return with_identity(contract, files, {**promised, **(details or {})})
+
+
+def with_identity(contract: Identity, files: Mapping[str, bytes], sections: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return `files`, of a model of any kind, together with two cards that tell what it is and the `sections`."""
     content: dict[str, Any] = {
         "card": card.VERSION,
         "model": contract.model,
         "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "fingerprint": contract.fingerprint,
         "artifact": contract.artifact,
-        "random_weights": contract.random_weights,
-        "spaces": json.loads(parameters["twinset.spaces"]),
-        "pipeline": json.loads(parameters["twinset.pipeline"]),
-        **(details or {}),
+        **sections,
         "versions": _versions(),
-        "files": {name: _entry(FileDigest.of(data)) for name, data in files.items()},
+        "files": entries({name: FileDigest.of(data) for name, data in files.items()}),
     }
     return {**files, **_rendered(content)}
 
@@ -115,8 +126,9 @@ def _weights(backbone: Backbone, weights: Weights) -> dict[str, Any]:
     return {"kind": "file", **({"file": path.name} if path is not None else {}), **identity}
 
 
-def _entry(digest: FileDigest) -> dict[str, Any]:
-    return {"sha256": digest.sha256, "bytes": digest.size_bytes}
+def entries(files: Mapping[str, FileDigest]) -> dict[str, Any]:
+    """Return the digests of files as a card holds them."""
+    return {name: {"sha256": digest.sha256, "bytes": digest.size_bytes} for name, digest in files.items()}
 
 
 def _versions() -> dict[str, str]:

@@ -33,7 +33,7 @@ from twinset_exporter.recipe import PARAMETER as RECIPE_PARAMETER
 from twinset_exporter.recipe import recipe
 from twinset_exporter.reducing import PARAMETER as REDUCTION_PARAMETER
 from twinset_exporter.reducing import ReductionRequest, reduce
-from twinset_exporter.repository import CONFIG, MODEL, BrokenModel, PublishedModel, Repository
+from twinset_exporter.repository import CONFIG, MODEL, PublishedHead, PublishedModel, Repository
 from twinset_exporter.runtime import Runtime
 from twinset_exporter.steps import Steps
 from twinset_exporter.targets import PARAMETER as TARGET_PARAMETER
@@ -161,13 +161,13 @@ def export(request: Request, repository: Repository, steps: Steps) -> Result:
     with steps.step("Publish"):
         new = repository.publish(contract, card.with_card(contract, files, details))
     there = repository.model(contract.model)
-    if isinstance(there, BrokenModel):
-        raise ExportError(f"{there.path} broke while it was published ({there.reason}): export again")
+    if not isinstance(there, PublishedModel):
+        raise ExportError(f"{there.path} broke while it was published: export again")
     check_target(there, request.target)
     return Result(there.contract, there.path, new, same_file=there.contract.artifact == contract.artifact)
 
 
-def check_target(published: PublishedModel, target: Target) -> None:
+def check_target(published: PublishedModel | PublishedHead, target: Target) -> None:
     """Let a model through that is published for `target`: one folder has one config, and that never changes.
 
     Raises:

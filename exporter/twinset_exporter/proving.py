@@ -14,9 +14,10 @@ from twinset.card import Card, CardError, read_card
 from twinset.contract import KnownAnswer, known_input
 from twinset_exporter import pictures, proof
 from twinset_exporter.errors import ExportError
+from twinset_exporter.heads.chain import Chain, open_runtime
 from twinset_exporter.parity import Parity
-from twinset_exporter.repository import MODEL, PublishedModel
-from twinset_exporter.runtime import Runtime
+from twinset_exporter.repository import PublishedModel
+from twinset_exporter.runtime import Runtime, check_batch_axis
 from twinset_exporter.triton_model import TritonModel
 from twinset_exporter.triton_proof import TritonProof, by
 
@@ -53,13 +54,15 @@ def prove(
     if card is None or problems:
         yield Check("files are those of the card", False, "; ".join(problems))
         return
-    size = sum(digest.size_bytes for digest in card.files.values())
-    yield Check("files are those of the card", True, f"{len(card.files)} files, {size / 1e6:.1f} MB")
+    files = [digest for part in (card.files, *card.components.values()) for digest in part.values()]
+    parts = f" of it and its {len(card.components)} components" if card.components else ""
+    size = sum(digest.size_bytes for digest in files)
+    yield Check("files are those of the card", True, f"{len(files)} files{parts}, {size / 1e6:.1f} MB")
     real = pictures.load(parity_pictures or pictures.PACKAGED, model.contract.pipeline)
     known = model.contract.known_answer
     try:
-        runtime = Runtime((model.path / MODEL).read_bytes())
-        runtime.check_batch_axis(real[0])
+        runtime = open_runtime(model)
+        check_batch_axis(runtime, real[0])
         answer = runtime.run(_noise(model))
     except ExportError as error:
         yield Check("ONNX Runtime: known answer", False, str(error))
@@ -75,7 +78,7 @@ def prove(
 
 
 def _through_triton(
-    served: TritonModel, model: PublishedModel, runtime: Runtime, real: NDArray[np.uint8], source: str
+    served: TritonModel, model: PublishedModel, runtime: Runtime | Chain, real: NDArray[np.uint8], source: str
 ) -> Iterator[Check]:
     theirs, ours = served.contract, model.contract
     same = (theirs.fingerprint, theirs.artifact) == (ours.fingerprint, ours.artifact)

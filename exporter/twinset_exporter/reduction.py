@@ -139,7 +139,7 @@ def _weights(values: NDArray[np.float64], total: float) -> Float32:
     A picture that lost more of its length is stretched more when its vector is brought back to unit length, and so
     comes nearer to all others. Where the directions kept hold a part of the energy lost, lengths differ less. The first
     one of uncentred features is what all pictures have in common: it steadies the length without changing neighbours.
-    `docs/decisions/0009-energy-lost.md` has the figures.
+    `docs/decisions/0011-energy-lost.md` has the figures.
 
     Args:
         values: energy along the directions kept, falling.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -79,11 +79,19 @@ def why_not(target: Target) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A whole model that isn't published yet: its contract, its files but for the cards, and the machine it is for."""
+    """A whole model that isn't published yet.
+
+    Attributes:
+        contract: what it promises.
+        files: contents by path within its folder, but for the cards.
+        target: the machine that it is for.
+        components: of an ensemble, the folders of the published models that it is made of.
+    """
 
     contract: ModelContract
     files: Mapping[str, bytes]
     target: Target
+    components: Sequence[Path] = ()
 
     def prove(
         self, against: Against, expected: Rows, pictures: NDArray[np.uint8], source: str, steps: Steps
@@ -110,7 +118,7 @@ class Staged:
             if not one.close:
                 raise ExportError(
                     f"refused: Triton doesn't answer what {_NAMES[against]} does ({one}; allowed: "
-                    f"{parity.LARGEST_SHARE:g} of the scale, cosine {parity.SMALLEST_COSINE}). Nothing was written. "
+                    f"{parity.LARGEST_SHARE:g} of the scale, cosine {parity.SMALLEST_COSINE}). It was not published. "
                     "Install its runtime anew (make setup), or publish the model unproved with --no-triton"
                 )
         return found.to_json()
@@ -119,6 +127,8 @@ class Staged:
         with tempfile.TemporaryDirectory(prefix="twinset-staged-") as folder:
             repository = Repository(Path(folder))
             repository.publish(self.contract, card.with_card(self.contract, self.files))
+            for component in self.components:
+                (repository.root / component.name).symlink_to(component.resolve(), target_is_directory=True)
             with (
                 own_triton(repository.root, self.contract.model) as (address, name),
                 TritonModel(address, name) as served,

@@ -31,16 +31,18 @@ async def running(settings: Settings) -> AsyncIterator[int]:
     async with AsyncExitStack() as stack:
         catalog = await stack.enter_async_context(open_catalog(settings.store, settings.spaces))
         visual = catalog.spaces().get(VISUAL)
+        # Another model may stand in where it fills `visual` alike, and may fill more spaces than the one before.
+        changes = visual is None or settings.triton.model not in (None, visual.model)
         embedder = await stack.enter_async_context(
             open_embedder(
                 settings.triton,
                 expected_model=visual.model if visual else None,
                 expected_fingerprint=visual.fingerprint if visual else None,
-                # Without a model's contract an empty catalogue has no space; a filled one can serve without Triton.
-                wait=visual is None,
+                # Without a new model's contract its spaces aren't known; a filled catalogue can serve without Triton.
+                wait=changes,
             )
         )
-        if visual is None:
+        if changes:
             await _add_spaces(catalog, embedder.contract)
         pictures = PictureEmbedder(
             embedder,
@@ -92,10 +94,16 @@ async def serve(settings: Settings, ready: Callable[[int], None]) -> None:
 
 
 async def _add_spaces(catalog: SqliteCatalog, contract: ModelContract) -> None:
-    """Give an empty catalogue the spaces that the model fills."""
+    """Give the catalogue the spaces that the model fills, and find those that it has held by another model."""
     if contract.space(VISUAL) is None:
         raise StartupError(f"the model {contract.model} fills no space {VISUAL!r}: choose another with --model")
     for filled in contract.spaces:
         await catalog.add_space(
-            Space(filled.name, filled.dimension, filled.metric, contract.fingerprint, contract.model)
+            Space(
+                filled.name,
+                filled.dimension,
+                filled.metric,
+                contract.fingerprint_of(filled.output),
+                contract.model,
+            )
         )

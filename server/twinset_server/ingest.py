@@ -97,8 +97,8 @@ class Ingest:
         spaces = {s.output: s.name for s in contract.spaces if s.name not in taken}
         if not spaces:
             return []
-        for name in spaces.values():
-            _check_same_model(self._catalog.spaces().get(name), contract.fingerprint, name)
+        for output, name in spaces.items():
+            _check_same_model(self._catalog.spaces().get(name), contract.fingerprint_of(output), name)
         results = await self._pictures.embed(
             [p.content for p in pictures], tuple(spaces), timeout_s=timeout_s, urgent=False
         )
@@ -123,7 +123,7 @@ def _check_same_model(space: Space | None, fingerprint: str, name: str) -> None:
         held = f"vectors of {space.fingerprint}" if space else "no vectors of any model"
         raise SpaceMismatch(
             f"spaces[{name!r}]",
-            f"the serving model's fingerprint is {fingerprint}, but the space {name!r} holds {held}",
+            f"the serving model's fingerprint of {name!r} is {fingerprint}, but the space holds {held}",
         )
 
 

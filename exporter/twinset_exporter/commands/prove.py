@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from twinset_exporter.commands.console import DEFAULT_REPOSITORY, RepositoryOption, find, open_console
-from twinset_exporter.errors import ExportError
+from twinset_exporter.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
     from twinset_exporter.proving import Check
@@ -44,8 +44,11 @@ def prove(
     Example: `twinset-exporter prove efficientnet_lite0-0459a696 --triton-url localhost:8001`
     """
     from twinset_exporter.proving import prove as run
+    from twinset_exporter.repository import PublishedHead
 
     found = find(repository, model)
+    if isinstance(found, PublishedHead):
+        raise UsageError(f"{model} is a head, which answers no pictures by itself: prove an ensemble that has it")
     triton, missing = _triton(found, triton_url)
     checks = list(run(found, triton, pictures))
     table = Table("check", "", Column("told", overflow="fold"), box=None, pad_edge=False)

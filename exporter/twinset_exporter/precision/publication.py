@@ -28,7 +28,7 @@ from twinset_exporter.outputs import EMBEDDING
 from twinset_exporter.precision import calibration, fp16, gate, int8, sensitivity
 from twinset_exporter.recipe import PARAMETER as RECIPE_PARAMETER
 from twinset_exporter.reducing import PARAMETER as REDUCTION_PARAMETER
-from twinset_exporter.repository import CONFIG, MODEL, BrokenModel, PublishedModel, Repository
+from twinset_exporter.repository import CONFIG, MODEL, PublishedModel, Repository
 from twinset_exporter.runtime import Runtime
 from twinset_exporter.steps import Steps
 from twinset_exporter.targets import Target
@@ -147,8 +147,8 @@ def reduce(reduction: Reduction, repository: Repository, published: Result, step
         details = _details(told, reduced, record, triton, measured)
         new = repository.publish(reduced, card.with_card(reduced, files, details))
     there = repository.model(reduced.model)
-    if isinstance(there, BrokenModel):
-        raise ExportError(f"{there.path} broke while it was published ({there.reason}): export again")
+    if not isinstance(there, PublishedModel):
+        raise ExportError(f"{there.path} broke while it was published: export again")
     check_target(there, target)
     return Result(there.contract, there.path, new, same_file=there.contract.artifact == reduced.artifact)
 

@@ -69,10 +69,12 @@ class EmbeddedTriton:
         self._port = 0
         try:
             self._installation.write_backends(self._folder.path / "backends")
-            # Triton sees this one model alone, under a path without spaces wherever the repository lies.
+            # Triton sees this one model alone, an ensemble's components with it, and loads those by itself. The path
+            # holds no spaces wherever the repository lies.
             models = self._folder.path / "models"
             models.mkdir()
-            (models / model.name).symlink_to((repository / model.name).resolve(), target_is_directory=True)
+            for name in (model.name, *model.contract.components):
+                (models / name).symlink_to((repository / name).resolve(), target_is_directory=True)
         except OSError as error:
             self._folder.remove()
             raise StartupError(f"can't prepare {self._folder.path} for Triton: {error}") from error

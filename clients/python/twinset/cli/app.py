@@ -107,6 +107,9 @@ def put(
     fingerprint: Annotated[
         str | None, typer.Option(metavar="HEX", help="Of the model that made the vectors, where DIR doesn't tell.")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Put unchanged pictures too: for vectors in a space that is new.")
+    ] = False,
     server: _Server = None,
 ) -> None:
     """Put the pictures of a folder, one item each; what is in the catalogue already is left alone.
@@ -127,10 +130,12 @@ def put(
     table = Table(attributes, {} if attributes is None else read_attributes(attributes))
     with _session(context).connect(server) as client:
         if vectors is not None:
+            if again:
+                raise Problem("--again is for pictures: with --vectors nothing is embedded")
             failed = put_vectors(client, vectors, space, fingerprint, folder, id_rule, table)
         else:
             assert folder is not None  # noqa: S101 - seen above
-            failed = put_pictures(client, folder, id_rule or "path", table)
+            failed = put_pictures(client, folder, id_rule or "path", table, again=again)
     if failed:
         raise SomeFailed
 

@@ -88,7 +88,7 @@ class Delivery:
         Args:
             item: as it is here.
             stored: as the catalogue has it, None where it doesn't.
-            same_vectors: whether the vectors in `stored` are those that `item` brings.
+            same_vectors: whether `stored` has the vectors that the item is to have.
         """
         if stored is not None and same_vectors and not _differs(item, stored):
             self.account.unchanged += 1

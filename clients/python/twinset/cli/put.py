@@ -29,6 +29,7 @@ class FolderPut:
         *,
         progress: Callable[[Account], None],
         sleep: Callable[[float], None] = time.sleep,
+        again: bool = False,
     ) -> None:
         """Prepare to put.
 
@@ -38,11 +39,13 @@ class FolderPut:
             facts: what is known of the items, by id.
             progress: called whenever `account` changes.
             sleep: waits some seconds.
+            again: put what is unchanged too, so that it gets vectors in spaces that are new.
         """
         self.account = Account(len(pictures))
         self._client = client
         self._pictures = pictures
         self._facts = facts
+        self._again = again
         self._delivery = Delivery(client, self.account, progress=progress, sleep=sleep)
 
     def run(self) -> None:
@@ -73,7 +76,7 @@ class FolderPut:
                     self._delivery.fail(path, str(error))
                     continue
                 item = item_of(item_id, content, self._facts.get(item_id, Facts()))
-                if self._delivery.is_news(item, stored.get(item_id)):
+                if self._delivery.is_news(item, stored.get(item_id), same_vectors=not self._again):
                     yield item
 
 

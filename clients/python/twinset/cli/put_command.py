@@ -51,17 +51,20 @@ class Table:
             )
 
 
-def put_pictures(client: Client, folder: Path, id_rule: IdRule, table: Table) -> bool:
-    """Put the pictures of a folder and print what became of them; return whether some failed."""
+def put_pictures(client: Client, folder: Path, id_rule: IdRule, table: Table, *, again: bool = False) -> bool:
+    """Put the pictures of a folder and print what became of them; return whether some failed.
+
+    With `again`, those that are in the catalogue as they are here are put too.
+    """
     found = read_folder(folder, id_rule)
     table.check(folder, found.pictures)
-    return _put(client, found, table.facts)
+    return _put(client, found, table.facts, again=again)
 
 
-def _put(client: Client, found: Folder, facts: Mapping[str, Facts]) -> bool:
+def _put(client: Client, found: Folder, facts: Mapping[str, Facts], *, again: bool = False) -> bool:
     start = time.monotonic()
     with counting("putting", len(found.pictures)) as show:
-        run = FolderPut(client, found.pictures, facts, progress=lambda account: show(account.done))
+        run = FolderPut(client, found.pictures, facts, progress=lambda account: show(account.done), again=again)
         stopped = _go(run.run, run.account, "picture")
     print_account(run.account, found, facts, time.monotonic() - start)
     _exit_where(stopped)

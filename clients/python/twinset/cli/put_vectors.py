@@ -38,7 +38,7 @@ def space_for(client: Client, vectors: VectorFolder, name: str, fingerprint: str
     space = spaces.get(name)
     if space is None:
         raise Problem(f"the server has no space {name!r}: choose --space among {', '.join(sorted(spaces)) or 'none'}")
-    known = vectors.manifest.fingerprint if vectors.manifest else None
+    known = vectors.fingerprint
     if known and fingerprint and known != fingerprint:
         raise Problem(f"the vectors in {vectors.path} are of {known}, not of {fingerprint}: leave --fingerprint away")
     if not space.model:
