@@ -103,7 +103,9 @@ def items(draw: st.DrawFn) -> WritableItem:
 @st.composite
 def updates(draw: st.DrawFn) -> ItemUpdate:
     optional = st.none() | TEXTS
-    inner = draw(st.one_of(st.just({}), parts(), st.builds(lambda n: {"vectors": [ItemVector("shape", "", n)]}, SHAPES)))
+    inner = draw(
+        st.one_of(st.just({}), parts(), st.builds(lambda n: {"vectors": [ItemVector("shape", "", n)]}, SHAPES))
+    )
     return ItemUpdate(
         draw(IDS),
         title=draw(optional),
@@ -232,7 +234,9 @@ class CatalogMachine(RuleBasedStateMachine):
         async with self.catalog.feed() as feed:
             same = await feed.unchanged({item.id: item.digest for item in staged})
             expected = {
-                item.id for item in staged if item.id in self.model.items and self.model.items[item.id].digest == item.digest
+                item.id
+                for item in staged
+                if item.id in self.model.items and self.model.items[item.id].digest == item.digest
             }
             assert same == expected
             anew = [item for item in staged if item.id not in same]

@@ -67,9 +67,7 @@ class Model:
             case Interaction():
                 self.interactions.append((receipt.sequence, change))
 
-    def search(
-        self, space: str, query: Float32Array, k: int, exclude: frozenset[str]
-    ) -> list[tuple[str, float]]:
+    def search(self, space: str, query: Float32Array, k: int, exclude: frozenset[str]) -> list[tuple[str, float]]:
         """Return the nearest items with their distances, each by its best vector."""
         found = []
         for item in self.items.values():

@@ -167,7 +167,7 @@ static void record(char kind, struct text *text) {
     uint64_t length = text->length;
     REAL("open64", int, const char *, int, ...);
     snprintf(path, sizeof path, "%s/journal", state);
-    int fd = real(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    int fd = real(path, O_RDWR | O_CLOEXEC);
     if (fd < 0) abort();
     if (pread(fd, &end, 8, 0) != 8) end = 8;
     char head[9] = {kind};
@@ -244,6 +244,16 @@ static void record_name(const char *path) {
     record('L', &text);
 }
 
+/* Without a journal nothing is recorded, and strikes alone are of use. */
+static int recording(void) {
+    char path[PATH_MAX + 16];
+    int kept = errno;
+    snprintf(path, sizeof path, "%s/journal", state);
+    int found = !access(path, F_OK);
+    errno = kept;
+    return found;
+}
+
 /* Returns 1 where the call is to fail, with errno set; -1 where its process is to die after it. */
 static int strike(enum operation operation) {
     if (!control || !(control->operations & operation)) return 0;
@@ -269,7 +279,10 @@ static int sync_of(int fd, const char *name) {
     }
     int struck = strike(SYNC), held;
     if (struck > 0) return -1;
-    if (!identify(fd, "", id, &directory)) return 0;
+    if (!recording() || !identify(fd, "", id, &directory)) {
+        fall(struck);
+        return 0;
+    }
     held = lock();
     if (directory) record_directory(path, id);
     else record_file(fd, id);
@@ -285,10 +298,10 @@ int fdatasync(int fd) { return sync_of(fd, "fdatasync"); }
 #define NAMING(operation, path, refusal, call, after)                                                                  \
     int struck = strike(operation);                                                                                    \
     if (struck > 0) return refusal;                                                                                    \
-    int held = lock();                                                                                                 \
+    int held = recording() ? lock() : -1;                                                                              \
     __typeof__(call) result = call;                                                                                    \
-    if (result != (refusal)) after;                                                                                    \
-    unlock(held);                                                                                                      \
+    if (held >= 0 && result != (refusal)) after;                                                                       \
+    if (held >= 0) unlock(held);                                                                                       \
     fall(struck);                                                                                                      \
     return result
 

@@ -133,9 +133,7 @@ class Disk:
                 # A name may be durable before the content: then the file is there, and empty.
                 path.write_bytes(contents.get(identity, self.contents.get(identity, b"")))
 
-    def _walk(
-        self, path: Path, identity: str, chance: random.Random, early: float
-    ) -> Iterator[tuple[Path, bool, str]]:
+    def _walk(self, path: Path, identity: str, chance: random.Random, early: float) -> Iterator[tuple[Path, bool, str]]:
         yield path, True, identity
         names = self.early if chance.random() < early else self.synced
         for name, (kind, inner) in names.get(identity, {}).items():

@@ -82,10 +82,16 @@ class PoweredFolder:
 
     def begin(self) -> None:
         """Start a journal whose disk holds `root` as it is now."""
-        (self.state / "durable").mkdir(parents=True)
+        self.arm()
+        (self.state / "durable").mkdir()
+        self.journal.touch()
+        self.run(["-S", "-c", _SYNC_ALL, str(self.root)])
+
+    def arm(self) -> None:
+        """Prepare for strikes alone: nothing is recorded."""
+        self.state.mkdir(parents=True)
         self.root.mkdir(exist_ok=True)
         self.calm()
-        self.run(["-S", "-c", _SYNC_ALL, str(self.root)])
 
     @property
     def environment(self) -> dict[str, str]:

@@ -41,7 +41,10 @@ def folder(library: Path, tmp_path: Path) -> PoweredFolder:
 def run(folder: PoweredFolder, program: str) -> int:
     """Run a program in the root under the watch, and return its status."""
     return subprocess.run(
-        [sys.executable, "-c", "import os, errno\n" + SYNC + program], cwd=folder.root, env=folder.environment, check=False
+        [sys.executable, "-c", "import os, errno\n" + SYNC + program],
+        cwd=folder.root,
+        env=folder.environment,
+        check=False,
     ).returncode
 
 
