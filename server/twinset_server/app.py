@@ -1,101 +1,78 @@
-"""The composition root: the one place that knows every part, starts them in order and stops them in reverse."""
+"""The composition root of a process that answers: knows every part, starts them in order, stops them in reverse."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from twinset.contract import ModelContract
-from twinset_server.catalog import SqliteCatalog, open_catalog
+from twinset_server.catalog import Folder, open_catalog
 from twinset_server.config import Settings
-from twinset_server.domain import VISUAL, Space
+from twinset_server.domain import VISUAL
 from twinset_server.embedding import PictureEmbedder
-from twinset_server.errors import StartupError
+from twinset_server.errors import EmbedderUnavailable
+from twinset_server.ports import Catalog, Embedder
+from twinset_server.rpc.interceptor import Place
 from twinset_server.rpc.server import RpcServer
 from twinset_server.triton import open_embedder
 
-_log = logging.getLogger(__name__)
+_LONGEST_PROOF_S = 5.0
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[int]:
-    """Serve while the context is open; its value is the port.
+async def answering_worker(settings: Settings, place: Place, *, model_is_ready: bool) -> AsyncIterator[int]:
+    """Answer as one of several workers while the context is open; its value is the port.
 
+    Args:
+        settings: this worker's share of the server's; `triton.url` says where the model is.
+        place: which worker this is.
+        model_is_ready: the model was well a moment ago, so wait a little until it is proven here too. Without it what
+            needs no model is answered.
     Raises:
         StartupError: a part can't start; the message says what to do.
     """
-    RpcServer.check_address(settings.server)
-    async with AsyncExitStack() as stack:
-        catalog = await stack.enter_async_context(open_catalog(settings.store, settings.spaces))
+    async with open_catalog(Folder(settings.store.path), settings.store) as catalog:
         visual = catalog.spaces().get(VISUAL)
-        embedder = await stack.enter_async_context(
-            open_embedder(
-                settings.triton,
-                expected_model=visual.model if visual else None,
-                expected_fingerprint=visual.fingerprint if visual else None,
-                # Without a model's contract an empty catalogue has no space; a filled one can serve without Triton.
-                wait=visual is None,
-            )
+        embedder_opened = open_embedder(
+            settings.triton,
+            expected_model=visual.model if visual else None,
+            expected_fingerprint=visual.fingerprint if visual else None,
+            wait=False,
+            sharers=place.workers + 1,
         )
-        if visual is None:
-            await _add_spaces(catalog, embedder.contract)
-        pictures = PictureEmbedder(
-            embedder,
-            max_batch=settings.triton.max_batch,
-            max_in_flight=settings.triton.max_in_flight,
-            max_pictures=settings.server.max_pictures_in_flight,
-            max_waiting_bytes=settings.server.max_waiting_bytes,
-            decode_threads=settings.server.decode_threads,
-        )
-        stack.callback(pictures.close)
-        server = RpcServer(catalog, pictures)
-        port = await server.start(settings.server)
-        stack.push_async_callback(server.stop, settings.server.drain_s)
-        yield port
+        async with embedder_opened as embedder:
+            if model_is_ready:
+                with contextlib.suppress(EmbedderUnavailable):
+                    await embedder.ready(timeout_s=_LONGEST_PROOF_S)
+            async with answering(catalog, embedder, settings, place) as port:
+                yield port
 
 
-async def serve(settings: Settings, ready: Callable[[int], None]) -> None:
-    """Serve until SIGTERM or SIGINT, which may come during the start already; `ready` is told the port after it.
+@asynccontextmanager
+async def answering(
+    catalog: Catalog, embedder: Embedder, settings: Settings, place: Place | None = None
+) -> AsyncIterator[int]:
+    """Answer over `catalog` and `embedder` while the context is open; its value is the port.
+
+    At the end calls in flight get `server.drain_s` seconds.
 
     Raises:
-        StartupError: a part can't start; the message says what to do.
+        StartupError: the port is taken, or the address is none of this machine's.
     """
-    stopped = asyncio.Event()
-    serving = False
-
-    async def run() -> None:
-        nonlocal serving
-        async with running(settings) as port:
-            serving = True
-            ready(port)
-            await stopped.wait()
-            _log.info("stopping: calls in flight get %.0f s", settings.server.drain_s)
-
-    task = asyncio.create_task(run())
-
-    def stop() -> None:
-        # A signal during the start ends it, and a second one while calls end hurries them.
-        if not serving or stopped.is_set():
-            task.cancel()
-        stopped.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+    pictures = PictureEmbedder(
+        embedder,
+        max_batch=settings.triton.max_batch,
+        max_in_flight=settings.triton.max_in_flight,
+        max_pictures=settings.server.max_pictures_in_flight,
+        max_waiting_bytes=settings.server.max_waiting_bytes,
+        decode_threads=settings.server.decode_threads,
+    )
     try:
-        await task
-    except asyncio.CancelledError:
-        _log.info("stopped in a hurry" if serving else "stopped while starting")
-
-
-async def _add_spaces(catalog: SqliteCatalog, contract: ModelContract) -> None:
-    """Give an empty catalogue the spaces that the model fills."""
-    if contract.space(VISUAL) is None:
-        raise StartupError(f"the model {contract.model} fills no space {VISUAL!r}: choose another with --model")
-    for filled in contract.spaces:
-        await catalog.add_space(
-            Space(filled.name, filled.dimension, filled.metric, contract.fingerprint, contract.model)
-        )
+        server = RpcServer(catalog, pictures, settings.server, place)
+        port = await server.start()
+        try:
+            yield port
+        finally:
+            await server.stop()
+    finally:
+        pictures.close()

@@ -19,9 +19,14 @@ import uvloop
 from pydantic import ValidationError
 
 import twinset
-from twinset_server.app import serve as serve_until_stopped
 from twinset_server.config import Settings, load, setting_names
 from twinset_server.errors import StartupError
+from twinset_server.processes.builder import build
+from twinset_server.processes.indexing import indexing
+from twinset_server.processes.serving import serving
+from twinset_server.processes.signals import until_stopped
+from twinset_server.processes.supervisor import Supervisor
+from twinset_server.processes.worker import work
 from twinset_server.triton import stand_alone
 
 app = typer.Typer(
@@ -51,6 +56,9 @@ def _options(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 50051]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that answer; 0 takes one a core. [default: 0]")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder of the catalogue, made if need be. [default: twinset-data]")
     ] = None,
@@ -65,16 +73,16 @@ def serve(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file. [default: twinset.toml, if it is there]")] = None,
 ) -> None:
-    """Start the server, and with it Triton, until SIGTERM or Ctrl-C.
+    """Start the server, and with it Triton, until SIGTERM or Ctrl-C. A second signal hurries the end.
 
     Every setting can also come from twinset.toml or from a variable such as TWINSET_STORE__PATH; what is given here
     wins.
 
     Example: twinset-server serve --model-repository model_repository --data twinset-data
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    _log_to_stderr("twinset")
     given: dict[str, dict[str, Any]] = {
-        "server": {"host": host, "port": port},
+        "server": {"host": host, "port": port, "workers": workers},
         "store": {"path": data},
         "triton": {"model_repository": model_repository, "model": model, "url": triton_url},
     }
@@ -88,10 +96,25 @@ def serve(
 
 
 async def _serve(settings: Settings) -> None:
-    def ready(port: int) -> None:
-        typer.echo(f"twinset serves on {settings.server.host}:{port} (process {os.getpid()}); stop it with Ctrl-C")
+    def ready(supervisor: Supervisor) -> None:
+        address = f"{settings.server.host}:{supervisor.port}"
+        typer.echo(f"twinset serves on {address} (process {os.getpid()}); stop it with Ctrl-C")
 
-    await serve_until_stopped(settings, ready)
+    await until_stopped(serving(settings), ready, drain_s=settings.server.drain_s)
+
+
+@app.command(hidden=True)
+def worker() -> None:
+    """Answer calls for the server that started this process; its orders come over standard input."""
+    _log_to_stderr(f"worker {os.getpid()}")
+    work()
+
+
+@app.command(hidden=True)
+def builder() -> None:
+    """Keep the index for the server that started this process; its orders come over standard input."""
+    _log_to_stderr(f"builder {os.getpid()}")
+    build(indexing)
 
 
 @app.command()
@@ -118,6 +141,11 @@ def triton(
         _fail("\n".join(_describe(problem) for problem in error.errors()))
     except StartupError as error:
         _fail(str(error))
+
+
+def _log_to_stderr(process: str) -> None:
+    form = f"%(asctime)s %(levelname)s {process} %(name)s: %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr)
 
 
 def _say_ready(model: str, address: str) -> None:

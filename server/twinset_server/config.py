@@ -138,6 +138,29 @@ def load(given: Mapping[str, Mapping[str, Any]], file: Path | None = None) -> Se
         raise StartupError(f"{file or 'twinset.toml'} is no TOML: {error}") from error
 
 
+class _Received(Settings):
+    """Settings that another process has read: no variable and no file of this one adds to them."""
+
+    model_config = SettingsConfigDict(toml_file=None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return what was received, and nothing else."""
+        return (init_settings,)
+
+
+def received(sections: Mapping[str, Any]) -> Settings:
+    """Return the settings that another process gave by `Settings.model_dump`."""
+    return _Received(**sections)
+
+
 def setting_names() -> list[str]:
     """Return the names of all settings, such as `store.path`."""
     sections: dict[str, type[BaseModel]] = {

@@ -141,8 +141,8 @@ class WritableItem:
 
     Attributes:
         etag: where it is not empty, the stored item must have it.
-        digest: SHA-256 of all that the item was made from, the models' fingerprints included; empty where it is unknown. Two
-            items of one id and one digest are the same.
+        digest: SHA-256 of all that the item was made from, the models' fingerprints included; empty where it is
+            unknown. Two items of one id and one digest are the same.
     """
 
     id: str
@@ -282,7 +282,10 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class StoredPicture:
-    """A picture together with its content as it was put."""
+    """A picture together with what is kept of its content, which may be a smaller copy.
+
+    All of `picture` but its `sha256`, which is that of the content as it was put, describes the content at hand.
+    """
 
     picture: Picture
     content: bytes

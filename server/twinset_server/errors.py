@@ -158,8 +158,9 @@ class StaleEtag(Aborted):
     reason = "STALE_ETAG"
 
     def __init__(self, kind: str, name: str, *, given: str, stored: str) -> None:
+        found = f"has etag {stored!r}" if stored else "is not there"
         super().__init__(
-            f"{kind} {name!r} has etag {stored!r}, the change was made for {given!r}: read it again, then change it again"
+            f"{kind} {name!r} {found}, the change was made for {given!r}: read it again, then change it again"
         )
         self.given = given
         self.stored = stored

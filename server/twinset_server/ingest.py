@@ -53,7 +53,8 @@ class Ingest:
 
     async def commit(self, items: Sequence[WritableItem | TwinsetError]) -> list[Receipt | TwinsetError]:
         """Return per item the receipt of its durable write, or why there is none."""
-        receipts = iter(await self._catalog.put([item for item in items if isinstance(item, WritableItem)]))
+        written = await self._catalog.write([item for item in items if isinstance(item, WritableItem)])
+        receipts = iter(written.outcomes)
         return [next(receipts) if isinstance(item, WritableItem) else item for item in items]
 
     async def _prepare_or_error(self, draft: ItemDraft | TwinsetError, timeout_s: float) -> WritableItem | TwinsetError:

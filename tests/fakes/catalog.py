@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,15 +12,27 @@ import numpy as np
 from twinset.contract import Metric
 from twinset_server.domain import (
     CatalogStatus,
+    Change,
+    FeedSummary,
     Float32Array,
+    Interaction,
     Item,
+    ItemDeletion,
+    ItemUpdate,
+    ItemVector,
     Neighbour,
+    NewPicture,
+    Picture,
     Receipt,
     SearchResult,
     Space,
     SpaceStatus,
+    StoredInteraction,
     StoredPicture,
+    User,
     WritableItem,
+    WritableUser,
+    Written,
 )
 from twinset_server.errors import (
     BadVector,
@@ -27,9 +40,11 @@ from twinset_server.errors import (
     NoVector,
     PictureNotFound,
     PictureNotStored,
+    RequestIdReused,
     SpaceNotFound,
-    StartupError,
+    StaleEtag,
     TwinsetError,
+    UserNotFound,
 )
 
 
@@ -40,28 +55,40 @@ class FakeCatalog:
         self._spaces = {space.name: space for space in spaces}
         self._keep_pictures = keep_pictures
         self._items: dict[str, Item] = {}
+        self._digests: dict[str, bytes] = {}
         self._contents: dict[str, bytes] = {}
+        self._users: dict[str, User] = {}
+        self._interactions: list[StoredInteraction] = []
+        self._answers: dict[str, tuple[list[object], list[Receipt | TwinsetError]]] = {}
         self._sequence = 0
-
-    async def add_space(self, space: Space) -> None:
-        present = self._spaces.get(space.name, space)
-        if replace(present, model=space.model) != space:
-            raise StartupError(
-                f"space {space.name!r} has fingerprint {present.fingerprint}, the server {space.fingerprint}"
-            )
-        self._spaces[space.name] = space
 
     def spaces(self) -> Mapping[str, Space]:
         return dict(sorted(self._spaces.items()))
 
-    async def put(self, items: Sequence[WritableItem]) -> list[Receipt | TwinsetError]:
-        return [self._put(item) for item in items]
+    async def write(self, changes: Sequence[Change], *, request_id: str = "") -> Written:
+        names: list[object] = [_name(change) for change in changes]
+        known, before = self._answers.get(request_id, (names, [])) if request_id else (names, [])
+        if known != names:
+            raise RequestIdReused("request_id", f"{request_id!r} was used for other changes")
+        outcomes: list[Receipt | TwinsetError] = []
+        for place, change in enumerate(changes):
+            given = before[place] if before else None
+            outcomes.append(given if isinstance(given, Receipt) else self._outcome(change))
+        if request_id:
+            self._answers[request_id] = names, outcomes
+        return Written(outcomes)
 
-    async def delete(self, item_id: str) -> int:
-        self._item(item_id)
-        del self._items[item_id]
-        self._sequence += 1
-        return self._sequence
+    @contextlib.asynccontextmanager
+    async def feed(self) -> AsyncIterator[FakeFeed]:
+        yield FakeFeed(self)
+
+    async def user(self, user_id: str) -> User:
+        if user_id not in self._users:
+            raise UserNotFound(user_id)
+        return self._users[user_id]
+
+    async def interactions(self, *, after: int, limit: int) -> list[StoredInteraction]:
+        return [one for one in self._interactions if one.sequence > after][:limit]
 
     async def get(self, item_ids: Sequence[str], *, vectors: bool) -> list[Item | None]:
         found = [self._items.get(item_id) for item_id in item_ids]
@@ -119,32 +146,122 @@ class FakeCatalog:
                 SpaceStatus(space, vectors.count(name), 0, vectors.count(name)) for name, space in self.spaces().items()
             ),
             sequence=self._sequence,
+            users=len(self._users),
+            interactions=len(self._interactions),
         )
 
-    def _put(self, item: WritableItem) -> Receipt | TwinsetError:
+    def check_item(self, item: WritableItem) -> TwinsetError | None:
+        """Return why `item` can't be stored."""
         try:
-            for place, vector in enumerate(item.vectors):
-                _check(vector.values, self._space(vector.space), f"vectors[{place}]")
+            self._check_vectors(item.vectors)
         except TwinsetError as error:
             return error
-        self._sequence += 1
+        return None
+
+    def has(self, item_id: str, digest: bytes) -> bool:
+        """Return whether the stored item was made from just this."""
+        return bool(digest) and self._digests.get(item_id) == digest
+
+    def replace_all(self, noted: set[str], staged: Mapping[str, WritableItem]) -> FeedSummary:
+        """Make a feed the catalogue."""
+        lacking = [item_id for item_id in self._items if item_id not in noted]
+        changed = [item for item in staged.values() if not self.has(item.id, item.digest)]
+        created = sum(item.id not in self._items for item in changed)
+        for change in [*changed, *(ItemDeletion(item_id) for item_id in lacking)]:
+            self._apply(change)
+        unchanged = len(self._items) - len(changed)
+        return FeedSummary(created, len(changed) - created, unchanged, len(lacking), self._sequence)
+
+    def _outcome(self, change: Change) -> Receipt | TwinsetError:
+        try:
+            return self._apply(change)
+        except TwinsetError as error:
+            return error
+
+    def _apply(self, change: Change) -> Receipt:
         now = datetime.datetime.now(datetime.UTC)
+        sequence = self._sequence + 1
+        etag = f"{sequence:x}"
+        match change:
+            case WritableItem():
+                self._put(change, etag, sequence, now)
+            case ItemUpdate():
+                self._update(change, etag, sequence, now)
+            case ItemDeletion():
+                _check_etag("item", change.id, change.etag, self._item(change.id).etag)
+                del self._items[change.id]
+                self._digests.pop(change.id, None)
+                etag = ""
+            case WritableUser():
+                self._put_user(change, etag, sequence, now)
+            case Interaction():
+                self._interactions.append(StoredInteraction(change, sequence))
+                etag = ""
+        self._sequence = sequence
+        return Receipt(etag, sequence)
+
+    def _put(self, item: WritableItem, etag: str, sequence: int, now: datetime.datetime) -> None:
+        self._check_vectors(item.vectors)
         before = self._items.get(item.id)
-        self._contents |= {new.picture.sha256: new.content for new in item.pictures if self._keep_pictures}
+        _check_etag("item", item.id, item.etag, before.etag if before else "")
+        self._digests[item.id] = item.digest
         self._items[item.id] = Item(
             id=item.id,
             title=item.title,
             uri=item.uri,
             category=item.category,
             attributes=dict(item.attributes),
-            pictures=tuple(replace(new.picture, stored=self._keep_pictures) for new in item.pictures),
-            vectors=tuple(replace(vector, values=vector.values.copy()) for vector in item.vectors),
-            etag=f"{self._sequence:x}",
-            sequence=self._sequence,
+            pictures=self._kept(item.pictures),
+            vectors=_copied(item.vectors),
+            etag=etag,
+            sequence=sequence,
             created=before.created if before else now,
             updated=now,
         )
-        return Receipt(f"{self._sequence:x}", self._sequence)
+
+    def _update(self, update: ItemUpdate, etag: str, sequence: int, now: datetime.datetime) -> None:
+        self._check_vectors(update.vectors or ())
+        item = self._item(update.id)
+        _check_etag("item", update.id, update.etag, item.etag)
+        attributes = dict(item.attributes if update.attributes is None else update.attributes)
+        for name, value in update.changed_attributes.items():
+            attributes.pop(name, None)
+            if value is not None:
+                attributes[name] = value
+        new_vectors = _copied(update.vectors or ())
+        spaces = {vector.space for vector in new_vectors}
+        vectors = [vector for vector in item.vectors or () if vector.space not in spaces]
+        if update.pictures is not None:
+            vectors = [vector for vector in vectors if not vector.picture_id]
+        self._digests.pop(update.id, None)
+        self._items[update.id] = replace(
+            item,
+            title=item.title if update.title is None else update.title,
+            uri=item.uri if update.uri is None else update.uri,
+            category=item.category if update.category is None else update.category,
+            attributes=attributes,
+            pictures=item.pictures if update.pictures is None else self._kept(update.pictures),
+            vectors=(*vectors, *new_vectors),
+            etag=etag,
+            sequence=sequence,
+            updated=now,
+        )
+
+    def _put_user(self, user: WritableUser, etag: str, sequence: int, now: datetime.datetime) -> None:
+        self._check_vectors(user.vectors)
+        before = self._users.get(user.id)
+        _check_etag("user", user.id, user.etag, before.etag if before else "")
+        created = before.created if before else now
+        vectors = tuple(sorted(_copied(user.vectors), key=lambda vector: vector.space))
+        self._users[user.id] = User(user.id, dict(user.attributes), vectors, etag, sequence, created, now)
+
+    def _kept(self, pictures: Sequence[NewPicture]) -> tuple[Picture, ...]:
+        self._contents |= {new.picture.sha256: new.content for new in pictures if self._keep_pictures}
+        return tuple(replace(new.picture, stored=self._keep_pictures) for new in pictures)
+
+    def _check_vectors(self, vectors: Sequence[ItemVector]) -> None:
+        for place, vector in enumerate(vectors):
+            _check(vector.values, self._space(vector.space), f"vectors[{place}]")
 
     def _item(self, item_id: str) -> Item:
         if item_id not in self._items:
@@ -155,6 +272,28 @@ class FakeCatalog:
         if name not in self._spaces:
             raise SpaceNotFound(name)
         return self._spaces[name]
+
+
+class FakeFeed:
+    """Implements the port `Feed`."""
+
+    def __init__(self, catalog: FakeCatalog) -> None:
+        self._catalog = catalog
+        self._noted: set[str] = set()
+        self._staged: dict[str, WritableItem] = {}
+
+    async def unchanged(self, digests: Mapping[str, bytes]) -> set[str]:
+        self._noted |= set(digests)
+        return {item_id for item_id, digest in digests.items() if self._catalog.has(item_id, digest)}
+
+    async def stage(self, items: Sequence[WritableItem]) -> list[TwinsetError | None]:
+        errors = [self._catalog.check_item(item) for item in items]
+        self._noted |= {item.id for item in items}
+        self._staged |= {item.id: item for item, error in zip(items, errors, strict=True) if error is None}
+        return errors
+
+    async def commit(self) -> FeedSummary:
+        return self._catalog.replace_all(self._noted, self._staged)
 
 
 def distance(query: Float32Array, vector: Float32Array, metric: Metric) -> float:
@@ -169,6 +308,15 @@ def distance(query: Float32Array, vector: Float32Array, metric: Metric) -> float
             return -float(a @ b)
 
 
+def _name(change: Change) -> object:
+    return change if isinstance(change, Interaction) else (type(change), change.id)
+
+
+def _check_etag(kind: str, name: str, given: str, stored: str) -> None:
+    if given and given != stored:
+        raise StaleEtag(kind, name, given=given, stored=stored)
+
+
 def _check(values: Float32Array, space: Space, field: str) -> None:
     if values.shape != (space.dimension,):
         raise BadVector(field, f"space {space.name!r} has dimension {space.dimension}")
@@ -176,6 +324,10 @@ def _check(values: Float32Array, space: Space, field: str) -> None:
         raise BadVector(field, "has a component that is not finite")
     if space.metric is Metric.COSINE and abs(float(np.linalg.norm(values)) - 1) > 1e-3:
         raise BadVector(field, "is not of unit length")
+
+
+def _copied(vectors: Sequence[ItemVector]) -> tuple[ItemVector, ...]:
+    return tuple(replace(vector, values=vector.values.copy()) for vector in vectors)
 
 
 def _seen(item: Item, vectors: bool) -> Item:

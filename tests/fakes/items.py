@@ -7,7 +7,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from twinset_server.domain import Attribute, Float32Array, ItemVector, NewPicture, Picture, WritableItem
+from twinset_server.domain import (
+    Attribute,
+    Float32Array,
+    ItemDeletion,
+    ItemVector,
+    NewPicture,
+    Picture,
+    Receipt,
+    WritableItem,
+)
+from twinset_server.errors import TwinsetError
+from twinset_server.ports import Catalog
 
 
 def unit(*components: float) -> Float32Array:
@@ -22,6 +33,19 @@ def new_picture(picture_id: str, content: bytes) -> NewPicture:
     return NewPicture(Picture(picture_id, "image/png", 4, 3, sha256, len(content)), content)
 
 
+async def put(catalog: Catalog, items: Sequence[WritableItem]) -> Sequence[Receipt | TwinsetError]:
+    """Put items, and return what became of each."""
+    return (await catalog.write(items)).outcomes
+
+
+async def delete(catalog: Catalog, item_id: str) -> int:
+    """Delete an item, and return the change's sequence."""
+    [outcome] = (await catalog.write([ItemDeletion(item_id)])).outcomes
+    if isinstance(outcome, TwinsetError):
+        raise outcome
+    return outcome.sequence
+
+
 def writable(
     item_id: str,
     vectors: Sequence[ItemVector] = (),
@@ -29,9 +53,13 @@ def writable(
     *,
     title: str = "",
     attributes: Mapping[str, Attribute] | None = None,
+    etag: str = "",
+    digest: bytes = b"",
 ) -> WritableItem:
     """Return an item ready to commit."""
-    return WritableItem(item_id, title, "", "", attributes or {}, tuple(pictures), tuple(vectors))
+    return WritableItem(
+        item_id, title, "", "", attributes or {}, tuple(pictures), tuple(vectors), etag=etag, digest=digest
+    )
 
 
 def vectored(item_id: str, values: Float32Array, *, space: str = "visual", picture_id: str = "") -> WritableItem:

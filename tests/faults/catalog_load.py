@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from twinset_server.catalog import SqliteCatalog, open_catalog
-from twinset_server.catalog.store.requests import Put
-from twinset_server.catalog.store.writer import Write, Writer
+from fakes.items import delete, put
+from twinset_server.catalog import SqliteCatalog, open_alone
+from twinset_server.catalog.store.requests import Write
+from twinset_server.catalog.store.writer import Writer
 from twinset_server.config import ExternalSpace, StoreSettings
 from twinset_server.domain import Float32Array, ItemVector, NewPicture, Picture, Receipt, WritableItem
 
@@ -55,30 +56,30 @@ async def call(catalog: SqliteCatalog, caller: int, first: int) -> None:
     for turn in itertools.count(first):
         for version in (1, 2):
             names = [f"{turn}-{caller}-{place}" for place in range(ITEMS_PER_PUT)]
-            results = await catalog.put([item(name, version) for name in names])
+            results = await put(catalog, [item(name, version) for name in names])
             for name, result in zip(names, results, strict=True):
                 assert isinstance(result, Receipt), result
                 print("put", name, version, flush=True)
-        await catalog.delete(names[0])
+        await delete(catalog, names[0])
         print("deleted", names[0], flush=True)
 
 
 async def main(folder: Path, first: int) -> None:
-    async with open_catalog(store(folder), SPACES) as catalog, asyncio.TaskGroup() as callers:
+    async with open_alone(store(folder), SPACES) as catalog, asyncio.TaskGroup() as callers:
         for caller in range(CALLERS):
             callers.create_task(call(catalog, caller, first))
 
 
 def plant_early_acknowledgement() -> None:
     """Make the writer tell its callers before it commits."""
-    commit = Writer._commit
+    commit = Writer._write
 
     def eager(self: Writer, writes: Sequence[Write]) -> None:
         for write in writes:
-            write.reply.give([Receipt("0", 0)] * len(write.entries) if isinstance(write, Put) else 0)
+            write.reply.give([Receipt("0", 0)] * len(write.changes))
         commit(self, writes)
 
-    Writer._commit = eager  # type: ignore[method-assign]
+    Writer._write = eager  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

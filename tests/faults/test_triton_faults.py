@@ -8,7 +8,6 @@ import dataclasses
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -31,7 +30,7 @@ from fakes.models import (
 )
 from twinset_server.config import TritonSettings
 from twinset_server.errors import EmbedderUnavailable, StartupError
-from twinset_server.triton import TritonEmbedder, embedded, open_embedder
+from twinset_server.triton import TritonEmbedder, open_embedder
 from twinset_server.triton.embedded import EmbeddedTriton
 from twinset_server.triton.installation import find_installation
 from twinset_server.triton.private_folder import SHARED_MEMORY
@@ -250,16 +249,13 @@ async def test_another_tritons_model_is_used_over_its_url(
 
 
 @pytest.mark.parametrize("transport", ["unary"], indirect=True)
-async def test_a_port_taken_by_another_process_is_given_up_for_a_free_one(
-    settings: TritonSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        ports = iter([other.getsockname()[1]])
-        free_port = embedded.free_port
-        monkeypatch.setattr(embedded, "free_port", lambda: next(ports, None) or free_port())
-        async with running(settings) as (embedder, host):
-            assert host.address != f"127.0.0.1:{other.getsockname()[1]}"
-            await embedder.embed(some_pictures(1), ["features"], timeout_s=10)
+async def test_a_new_start_keeps_the_address(settings: TritonSettings) -> None:
+    async with running(settings) as (embedder, host):
+        address, victim = embedder.address, host.processes[0].pid
+        os.kill(victim, signal.SIGKILL)
+        await wait_until(is_back(embedder, host, victim))
+        assert embedder.address == address
+        await embedder.embed(some_pictures(1), ["features"], timeout_s=10)
 
 
 @pytest.mark.parametrize("transport", ["unary"], indirect=True)

@@ -1,4 +1,4 @@
-"""The connection to a server: limits, retries, and how long it may take to come about."""
+"""The connections to a server: limits, retries, and how long they may take to come about."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import grpc
 
 from twinset.batches import MAX_MESSAGE_BYTES
+from twinset.connections import Connections
 
 DEFAULT_SERVER = "localhost:50051"
 
@@ -35,8 +36,8 @@ _SERVICE_CONFIG = {
 }
 
 
-def open_channel(server: str) -> grpc.Channel:
-    """Return a channel to `host:port`; it connects with the first call.
+def open_channel(server: str) -> Connections:
+    """Return a channel to `host:port`; it connects with the first call, and evens its calls out over the workers there.
 
     Raises:
         ValueError: `server` isn't of that form.
@@ -54,7 +55,9 @@ def open_channel(server: str) -> grpc.Channel:
         ("grpc.min_reconnect_backoff_ms", 3000),
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 3000),
+        # Else all channels to one address are one connection, and so lead to one worker.
+        ("grpc.use_local_subchannel_pool", 1),
     ]
     if host in ("localhost", "127.0.0.1", "[::1]"):
         options.append(("grpc.enable_http_proxy", 0))
-    return grpc.insecure_channel(server, options=options)
+    return Connections(lambda: grpc.insecure_channel(server, options=options))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
@@ -74,6 +75,11 @@ class Client:
     def close(self) -> None:
         """Close the connection; calls under way fail."""
         self._channel.close()
+
+    @property
+    def connections(self) -> Counter[str]:
+        """How many connections are open to each worker of the server, by its name; see `twinset.connections`."""
+        return self._channel.leads
 
     def embed(self, pictures: Sequence[bytes], outputs: Sequence[str] = ()) -> list[Embedding]:
         """Return what the model makes of each picture, in order; one that can't be decoded carries its error.

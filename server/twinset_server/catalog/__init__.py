@@ -1,11 +1,22 @@
-"""The catalogue of one process: items, pictures and vectors on disk, neighbours from memory.
+"""The catalogue on disk, shared by the processes of one server: items, users, interactions, pictures and vectors.
 
-SQLite is the truth (`schema`, `changes`, `records`), written by one thread in group commits (`writer`) and read by a
-few (`readers`). Pictures lie beside it in files (`pictures`). What finds neighbours is derived from it and disposable:
-per space one immutable `segment` and the `rows` since (`index`), folded together in the background (`fold`) and read by
-`search`. `store` puts all this behind the port.
+SQLite is the truth and the log of changes (`store`). Each process writes to it in turn with the others and reads it by
+itself. What finds neighbours (`index`) is derived from it and disposable. `sqlite_catalog` puts both behind the port,
+and `opening` says who opens what.
 """
 
-from twinset_server.catalog.sqlite_catalog import SqliteCatalog, open_catalog
+from twinset_server.catalog.external import external_space
+from twinset_server.catalog.folder import Folder, hold, join
+from twinset_server.catalog.opening import declare_spaces, open_alone, open_catalog
+from twinset_server.catalog.sqlite_catalog import SqliteCatalog
 
-__all__ = ["SqliteCatalog", "open_catalog"]
+__all__ = [
+    "Folder",
+    "SqliteCatalog",
+    "declare_spaces",
+    "external_space",
+    "hold",
+    "join",
+    "open_alone",
+    "open_catalog",
+]

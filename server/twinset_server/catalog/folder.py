@@ -1,10 +1,11 @@
-"""The folder of a catalogue, held by one process at a time.
+"""The folder of a catalogue, held by one supervisor, or one process alone, at a time.
 
 ```
 catalog.sqlite    the truth, with its write-ahead log beside it
-lock              held for as long as a server uses the folder
+*.lock, lock      see `locks`
 pictures/         contents of pictures
-index/            scratch of the index; empty after a clean end
+feeds/            where feeds grow, in files without a name
+index/            what is derived
 ```
 """
 
@@ -13,19 +14,26 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from twinset_server.catalog.filesystem import is_network, kind_of
+from twinset_server.catalog.locks import FileLock, WriteLock
 from twinset_server.errors import StartupError
+
+_MOUNTS = Path("/proc/self/mountinfo")
+
+_MEMBERS_LEAVE_S = 10.0
+_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """Paths within the folder. `was_killed` is True where the server before didn't end cleanly."""
+    """Paths within the folder."""
 
     path: Path
-    was_killed: bool
 
     @property
     def database(self) -> Path:
@@ -38,20 +46,40 @@ class Folder:
         return self.path / "pictures"
 
     @property
+    def feeds(self) -> Path:
+        """The folder where feeds grow."""
+        return self.path / "feeds"
+
+    @property
     def index(self) -> Path:
-        """The folder of the index's scratch files."""
+        """The folder of the index."""
         return self.path / "index"
+
+    def write_lock(self) -> WriteLock:
+        """Return a lock of one's own around transactions that write."""
+        return WriteLock(self.path / "write.lock", self.path / "turn.lock")
+
+    def pictures_lock(self) -> FileLock:
+        """Return a lock of one's own around changes of picture files."""
+        return FileLock(self.path / "pictures.lock")
+
+    def feeds_lock(self) -> FileLock:
+        """Return a lock of one's own around the life of a feed."""
+        return FileLock(self.path / "feeds.lock")
 
 
 @contextlib.contextmanager
 def hold(path: Path) -> Iterator[Folder]:
-    """Make the folder where needed, and keep every other process out of it meanwhile.
+    """Make the folder where needed, and keep every other server out of it meanwhile.
+
+    Members of a server that was killed, which may still write, have `_MEMBERS_LEAVE_S` to end.
 
     Raises:
-        StartupError: another server uses the folder, or it can't be written.
+        StartupError: another server uses the folder, it can't be written, or it lies on a network file system.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
+        _check_local(path)
         descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise _unwritable(path, error) from error
@@ -67,9 +95,9 @@ def hold(path: Path) -> Iterator[Folder]:
         try:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-            # SQLite removes its write-ahead log at a clean end, and only then.
-            folder = Folder(path, was_killed=(path / "catalog.sqlite-wal").exists())
-            for inner in (folder.pictures, folder.index):
+            folder = Folder(path)
+            _await_members(path)
+            for inner in (folder.pictures, folder.feeds, folder.index):
                 inner.mkdir(exist_ok=True)
             sync(path)
         except OSError as error:
@@ -80,6 +108,17 @@ def hold(path: Path) -> Iterator[Folder]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def join(folder: Folder) -> Iterator[None]:
+    """Be a member of the server that holds the folder: the next server waits until every member has left."""
+    members = FileLock(folder.path / "members.lock")
+    try:
+        with members.shared():
+            yield
+    finally:
+        members.close()
+
+
 def sync(path: Path) -> None:
     """Make the entries of the directory at `path` durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -87,6 +126,33 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _check_local(path: Path) -> None:
+    kind = kind_of(path.resolve(), _MOUNTS.read_text() if _MOUNTS.exists() else "")
+    if is_network(kind):
+        raise StartupError(
+            f"{path} lies on a network file system ({kind}), where SQLite's write-ahead log doesn't work: choose a "
+            "folder on a local disk with --data"
+        )
+
+
+def _await_members(path: Path) -> None:
+    members = FileLock(path / "members.lock")
+    try:
+        give_up = time.monotonic() + _MEMBERS_LEAVE_S
+        while True:
+            with members.exclusive_or_not() as alone:
+                if alone:
+                    return
+            if time.monotonic() > give_up:
+                raise StartupError(
+                    f"processes of a server that is gone still use the catalogue in {path}: end those that "
+                    f"`fuser {path}/members.lock` names, and start again"
+                )
+            time.sleep(_POLL_S)
+    finally:
+        members.close()
 
 
 def _unwritable(path: Path, error: OSError) -> StartupError:

@@ -12,7 +12,7 @@ import grpc.aio
 import twinset
 from twinset.v1 import catalog_pb2, catalog_pb2_grpc
 from twinset_server import limits
-from twinset_server.domain import Item, WritableItem
+from twinset_server.domain import Item, ItemDeletion, WritableItem
 from twinset_server.errors import InvalidRequest, ItemNotFound, TwinsetError
 from twinset_server.ingest import Ingest
 from twinset_server.ports import Catalog
@@ -121,7 +121,10 @@ class CatalogServicer(catalog_pb2_grpc.CatalogServiceServicer):
     ) -> catalog_pb2.DeleteItemResponse:
         """See the proto."""
         limits.check_id("id", request.id)
-        return catalog_pb2.DeleteItemResponse(sequence=await self._catalog.delete(request.id))
+        [outcome] = (await self._catalog.write([ItemDeletion(request.id)])).outcomes
+        if isinstance(outcome, TwinsetError):
+            raise outcome
+        return catalog_pb2.DeleteItemResponse(sequence=outcome.sequence)
 
     async def GetPicture(  # noqa: N802
         self, request: catalog_pb2.GetPictureRequest, context: _Context

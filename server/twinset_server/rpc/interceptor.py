@@ -1,10 +1,15 @@
-"""Every call passes here: what handlers raise becomes a status, and what they didn't foresee becomes INTERNAL."""
+"""Every call passes here: what handlers raise becomes a status, and what they didn't foresee becomes INTERNAL.
+
+Where several workers share a port, each answer tells in its metadata which of them gave it: `twinset-worker` of
+`twinset-workers`. A client evens its calls out by that.
+"""
 
 from __future__ import annotations
 
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -18,13 +23,33 @@ from twinset_server.rpc.status import CODE_BY_NUMBER, internal, to_status
 _log = logging.getLogger(__name__)
 
 _DETAILS_KEY = "grpc-status-details-bin"
+_HEALTH_CHECK = "/grpc.health.v1.Health/Check"
+
+_Metadata = tuple[tuple[str, str], ...]
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which worker this process is, from 0, and how many share the port."""
+
+    worker: int
+    workers: int
+
+    @property
+    def metadata(self) -> _Metadata:
+        """What an answer says of it."""
+        return (("twinset-worker", str(self.worker)), ("twinset-workers", str(self.workers)))
+
+
 class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Ends a failed call with the status of its error."""
+    """Ends a failed call with the status of its error, and says with each answer which worker gave it."""
+
+    def __init__(self, place: Place | None = None) -> None:
+        """`place` is None for a server that shares its port with none."""
+        self._metadata: _Metadata = place.metadata if place else ()
 
     async def intercept_service(
         self,
@@ -33,16 +58,19 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
     ) -> _Handler | None:
         """Return the handler, wrapped by its shape."""
         handler = await continuation(handler_call_details)
-        # Health and reflection come with handlers and errors of their own.
-        if handler is None or not handler_call_details.method.startswith("/twinset."):
-            return handler
         method = handler_call_details.method
+        # Health and reflection come with handlers and errors of their own.
+        if handler is None or not method.startswith(("/twinset.", _HEALTH_CHECK)):
+            return handler
+        said = self._metadata
         if handler.unary_unary:
-            return _rebuild(grpc.unary_unary_rpc_method_handler, handler, _unary(handler.unary_unary, method))
+            return _rebuild(grpc.unary_unary_rpc_method_handler, handler, _unary(handler.unary_unary, method, said))
         if handler.unary_stream:
-            return _rebuild(grpc.unary_stream_rpc_method_handler, handler, _stream(handler.unary_stream, method))
+            return _rebuild(grpc.unary_stream_rpc_method_handler, handler, _stream(handler.unary_stream, method, said))
         if handler.stream_stream:
-            return _rebuild(grpc.stream_stream_rpc_method_handler, handler, _stream(handler.stream_stream, method))
+            return _rebuild(
+                grpc.stream_stream_rpc_method_handler, handler, _stream(handler.stream_stream, method, said)
+            )
         raise TypeError(f"{method}: no RPC of twinset is client-streaming")
 
 
@@ -73,34 +101,42 @@ async def _all_readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield _readable(request)
 
 
-def _unary(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+def _unary(behaviour: Callable[..., Any], method: str, named: _Metadata) -> Callable[..., Any]:
     async def call(request: Any, context: _Context) -> Any:
         try:
-            return await behaviour(_readable(request), context)
+            response = await behaviour(_readable(request), context)
         except Exception as error:
-            await _abort(context, method, error)
+            await _abort(context, method, error, named)
+        # Not sooner: once a client has the metadata, gRPC doesn't try the call again for it.
+        if named:
+            await context.send_initial_metadata(named)
+        return response
 
     return call
 
 
-def _stream(behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+def _stream(behaviour: Callable[..., Any], method: str, named: _Metadata) -> Callable[..., Any]:
     async def call(request: Any, context: _Context) -> AsyncIterator[Any]:
+        unsaid = named
         try:
             readable = _all_readable(request) if isinstance(request, AsyncIterator) else _readable(request)
             async for response in behaviour(readable, context):
+                if unsaid:
+                    await context.send_initial_metadata(unsaid)
+                    unsaid = ()
                 yield response
         except Exception as error:
-            await _abort(context, method, error)
+            await _abort(context, method, error, named)
 
     return call
 
 
-async def _abort(context: _Context, method: str, error: Exception) -> NoReturn:
+async def _abort(context: _Context, method: str, error: Exception, named: _Metadata) -> NoReturn:
     if isinstance(error, grpc.aio.AbortError):
         raise error
     status = _status(method, error)
     details = (_DETAILS_KEY, status.SerializeToString())
-    await context.abort(CODE_BY_NUMBER[status.code], status.message, trailing_metadata=(details,))
+    await context.abort(CODE_BY_NUMBER[status.code], status.message, trailing_metadata=(details, *named))
 
 
 def _status(method: str, error: Exception) -> status_pb2.Status:

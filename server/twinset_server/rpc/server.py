@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -26,7 +25,7 @@ from twinset_server.ports import Catalog
 from twinset_server.recommend import Recommender
 from twinset_server.rpc.catalog import CatalogServicer
 from twinset_server.rpc.embedding import EmbeddingServicer
-from twinset_server.rpc.interceptor import ErrorInterceptor
+from twinset_server.rpc.interceptor import ErrorInterceptor, Place
 from twinset_server.rpc.recommender import RecommenderServicer
 
 SERVICES = (
@@ -35,19 +34,21 @@ SERVICES = (
     recommender_pb2.DESCRIPTOR.services_by_name["RecommenderService"].full_name,
 )
 
-_OPTIONS = (
+_LIMITS = (
     ("grpc.max_receive_message_length", limits.MAX_REQUEST_BYTES),
     ("grpc.max_send_message_length", limits.MAX_RESPONSE_BYTES),
-    # One process owns the port: a second one is told so, instead of sharing calls with the first.
-    ("grpc.so_reuseport", 0),
 )
 
 
 class RpcServer:
-    """Serves a catalogue on one port."""
+    """Serves a catalogue on one port, alone or as one of several workers."""
 
-    def __init__(self, catalog: Catalog, pictures: PictureEmbedder) -> None:
-        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=_OPTIONS)
+    def __init__(
+        self, catalog: Catalog, pictures: PictureEmbedder, settings: ServerSettings, place: Place | None = None
+    ) -> None:
+        """Prepare to listen where `settings` say; `place` is None where no other process shares the port."""
+        self._settings = settings
+        self._server = grpc.aio.server(interceptors=[ErrorInterceptor(place)], options=_options(settings, place))
         self._health = health.aio.HealthServicer()
         self._stopping = asyncio.Event()
         embedding = EmbeddingServicer(pictures, self._stopping)
@@ -60,42 +61,25 @@ class RpcServer:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
-    @staticmethod
-    def check_address(settings: ServerSettings) -> None:
-        """Find out early, and without gRPC's own log lines, whether `start` could listen.
-
-        Raises:
-            StartupError: the port is taken, or the address is none of this machine's.
-        """
-        try:
-            family, kind, protocol, _, address = socket.getaddrinfo(
-                settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-        except OSError as error:
-            raise _cannot_listen(settings, error.strerror or str(error)) from error
-
-    async def start(self, settings: ServerSettings) -> int:
+    async def start(self) -> int:
         """Listen, and return the port.
 
         Raises:
             StartupError: the port is taken, or the address is none of this machine's.
         """
         try:
-            port = self._server.add_insecure_port(f"{settings.host}:{settings.port}")
+            port = self._server.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
         except RuntimeError as error:
-            raise _cannot_listen(settings, str(error)) from error
+            raise cannot_listen(self._settings, str(error)) from error
         await self._server.start()
         await self._set_health(serving=True)
         return port
 
-    async def stop(self, grace_s: float) -> None:
-        """Turn new calls away, let streams end after what they have read, give all `grace_s` seconds, and close."""
+    async def stop(self) -> None:
+        """Turn new calls away, let streams end after what they have read, give all `drain_s` seconds, and close."""
         self._stopping.set()
         await self._set_health(serving=False)
-        await self._server.stop(grace_s)
+        await self._server.stop(self._settings.drain_s)
 
     async def _set_health(self, *, serving: bool) -> None:
         statuses = health_pb2.HealthCheckResponse
@@ -103,7 +87,16 @@ class RpcServer:
             await self._health.set(service, statuses.SERVING if serving else statuses.NOT_SERVING)
 
 
-def _cannot_listen(settings: ServerSettings, reason: str) -> StartupError:
+def _options(settings: ServerSettings, place: Place | None) -> list[tuple[str, int]]:
+    options = [*_LIMITS, ("grpc.so_reuseport", int(place is not None))]
+    if settings.max_connection_age_s:
+        # Streams go on until they end by themselves: only new calls need a new connection.
+        options.append(("grpc.max_connection_age_ms", round(settings.max_connection_age_s * 1000)))
+    return options
+
+
+def cannot_listen(settings: ServerSettings, reason: str) -> StartupError:
+    """Return what to raise where the address can't be had."""
     return StartupError(
         f"can't listen on {settings.host}:{settings.port} ({reason}): stop the process that does, or choose another "
         "address with --port or --host"

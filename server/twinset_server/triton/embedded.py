@@ -23,7 +23,6 @@ from twinset_server.triton.served_model import ServedModel, refuse_changed
 
 _HOST = "127.0.0.1"
 _POLL_S = 0.02
-_PORT_ATTEMPTS = 3
 _LAST_LINES = 12
 _LARGEST_LOG = 8 * 2**20
 
@@ -36,7 +35,7 @@ _UNREMARKABLE = re.compile(r"I\d{4} |[+|]|[EW]\d{4} .*(CudaDriverHelper|pinned (
 
 
 class EmbeddedTriton:
-    """One tritonserver. It can be started again after it was stopped, on another port.
+    """One tritonserver. It can be started again after it was stopped, at the same address.
 
     Call `start` in a thread that lives as long as the server does: the kernel ends the child with that thread.
     """
@@ -66,20 +65,25 @@ class EmbeddedTriton:
         self._guard: subprocess.Popen[bytes] | None = None
         self._scratch: set[Path] = set()
         self._processes: list[Process] = []
-        self._port = 0
+        # Held for as long as this lives, so that nobody else gets the port while a new child starts: whoever knows the
+        # address may keep it.
+        self._port_holder = socket.socket()
+        self._port_holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
+            self._port_holder.bind((_HOST, 0))
+            self._port = int(self._port_holder.getsockname()[1])
             self._installation.write_backends(self._folder.path / "backends")
             # Triton sees this one model alone, under a path without spaces wherever the repository lies.
             models = self._folder.path / "models"
             models.mkdir()
             (models / model.name).symlink_to((repository / model.name).resolve(), target_is_directory=True)
         except OSError as error:
-            self._folder.remove()
+            self.close()
             raise StartupError(f"can't prepare {self._folder.path} for Triton: {error}") from error
 
     @property
     def address(self) -> str:
-        """Where the child listens, or will: `host:port`."""
+        """Where the child listens, or will: `host:port`, the same after every start."""
         return f"{_HOST}:{self._port}"
 
     @property
@@ -98,26 +102,17 @@ class EmbeddedTriton:
         Raises:
             StartupError: the child ended or took too long; the message has its last lines.
         """
-        for attempt in range(1, _PORT_ATTEMPTS + 1):
-            self._port = free_port()
-            self._spawn()
-            try:
-                async with asyncio.timeout(self._startup_timeout_s):
-                    await self._until_listening()
-            except TimeoutError:
-                raise StartupError(
-                    f"tritonserver was not ready within triton.startup_timeout_s = {self._startup_timeout_s:g} s"
-                    f"{self.last_words()}"
-                ) from None
-            except StartupError:
-                # Between our choice of a port and Triton's use of it, somebody else may have taken it.
-                if attempt == _PORT_ATTEMPTS or not self._port_was_taken():
-                    raise
-                await self.stop()
-                continue
-            self._processes += [p for p in session_processes(self._processes[0].pid) if p != self._processes[0]]
-            self._scratch = _scratch_folders() - self._scratch
-            break
+        self._spawn()
+        try:
+            async with asyncio.timeout(self._startup_timeout_s):
+                await self._until_listening()
+        except TimeoutError:
+            raise StartupError(
+                f"tritonserver was not ready within triton.startup_timeout_s = {self._startup_timeout_s:g} s"
+                f"{self.last_words()}"
+            ) from None
+        self._processes += [p for p in session_processes(self._processes[0].pid) if p != self._processes[0]]
+        self._scratch = _scratch_folders() - self._scratch
         return self.address
 
     async def describe(self, connection: Connection, *, timeout_s: float) -> ServedModel:
@@ -172,7 +167,8 @@ class EmbeddedTriton:
                 folder.rmdir()
 
     def close(self) -> None:
-        """Remove what the child has left behind; it must have been stopped."""
+        """Remove what the child has left behind, and give its port up; it must have been stopped."""
+        self._port_holder.close()
         self._folder.remove()
 
     def _spawn(self) -> None:
@@ -188,6 +184,7 @@ class EmbeddedTriton:
             "--allow-metrics=false",
             f"--grpc-address={_HOST}",
             f"--grpc-port={self._port}",
+            "--reuse-grpc-port=1",
             "--pinned-memory-pool-byte-size=0",
             "--exit-timeout-secs=3",
             f"--backend-config=python,shm-region-prefix-name={self._folder.shared_memory_prefix}",
@@ -233,16 +230,6 @@ class EmbeddedTriton:
             if self._log.stat().st_size > _LARGEST_LOG:
                 os.truncate(self._log, 0)
 
-    def _port_was_taken(self) -> bool:
-        return "already in use" in self.last_words().lower()
-
 
 def _scratch_folders() -> set[Path]:
     return set(_SCRATCH.glob(_SCRATCH_NAMES))
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        return int(probe.getsockname()[1])

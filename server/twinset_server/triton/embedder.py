@@ -51,9 +51,22 @@ class TritonEmbedder:
         return self._supervisor.model.outputs
 
     @property
+    def address(self) -> str:
+        """Where Triton listens, or will: `host:port`, the same for as long as this is open."""
+        return self._supervisor.address
+
+    @property
     def state(self) -> State:
         """How the model is now."""
         return self._supervisor.state
+
+    async def ready(self, *, timeout_s: float) -> None:
+        """Return when the model has given its known answer, waiting up to `timeout_s` for that.
+
+        Raises:
+            EmbedderUnavailable: it hasn't by then.
+        """
+        await self._supervisor.ready(timeout_s=timeout_s)
 
     async def embed(
         self, pictures: UInt8Array, outputs: Sequence[str], *, timeout_s: float
@@ -149,6 +162,7 @@ async def open_embedder(
     expected_fingerprint: str | None = None,
     expected_model: str | None = None,
     wait: bool = True,
+    sharers: int = 1,
 ) -> AsyncIterator[TritonEmbedder]:
     """Yield an embedder; start the embedded Triton where `settings.url` is unset, and end it afterwards.
 
@@ -158,6 +172,7 @@ async def open_embedder(
         expected_model: the model to use where the settings name none.
         wait: return when the model is ready. Otherwise return at once, and `embed` raises EmbedderUnavailable
             until it is.
+        sharers: how many processes of this server watch the same Triton, this one included.
     Raises:
         StartupError: no model can be chosen, Triton isn't installed, or it can't be made ready.
     """
@@ -170,7 +185,7 @@ async def open_embedder(
         host = EmbeddedTriton(model, settings.model_repository, startup_timeout_s=settings.startup_timeout_s)
     else:
         host = RemoteTriton(settings.url, name)
-    supervisor = Supervisor(host, settings, model=model, expected_fingerprint=expected_fingerprint)
+    supervisor = Supervisor(host, settings, model=model, expected_fingerprint=expected_fingerprint, sharers=sharers)
     try:
         await supervisor.open(wait=wait)
         yield TritonEmbedder(supervisor, settings)

@@ -11,6 +11,10 @@ from twinset_server.triton.served_model import ServedModel
 class Host(Protocol):
     """Where Triton runs: a child process, or elsewhere."""
 
+    @property
+    def address(self) -> str:
+        """Where Triton listens, or will: `host:port`, the same after every start."""
+
     async def start(self) -> str:
         """Return the address to connect to. Raises StartupError."""
 

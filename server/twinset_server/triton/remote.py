@@ -16,6 +16,11 @@ class RemoteTriton:
         self._address = address
         self._model = model
 
+    @property
+    def address(self) -> str:
+        """Where that Triton listens: `host:port`."""
+        return self._address
+
     async def start(self) -> str:
         """Return the address."""
         return self._address

@@ -30,6 +30,8 @@ _ASLEEP_SHARE = 0.75
 _STOP_GRACE_S = 0.5
 """Enough for requests under way. After them Triton unloads the model, which takes seconds, and nothing needs that."""
 _LONGEST_PAUSE_S = 5.0
+_NEAR_PAUSE_S = 0.5
+"""The longest pause before a Triton that another process of this server may start anew is tried again."""
 _REPORT_PERIOD_S = 60.0
 
 _log = logging.getLogger(__name__)
@@ -63,8 +65,23 @@ class Supervisor:
         *,
         model: ServedModel | None = None,
         expected_fingerprint: str | None = None,
+        sharers: int = 1,
     ) -> None:
+        """Prepare to watch `host`.
+
+        Args:
+            host: where Triton runs.
+            settings: how long to wait for it.
+            model: the model, where it is known before Triton is reached.
+            expected_fingerprint: a model with another one is refused.
+            sharers: how many processes of this server watch the same Triton: each probes it less often, and those that
+                don't start it themselves try soon again to reach it.
+        """
         self._host = host
+        self._probe_period_s = sharers * _PROBE_PERIOD_S
+        self._probe_share = _PROBE_SHARE / sharers
+        shared_and_elsewhere = sharers > 1 and settings.url is not None
+        self._longest_pause_s = _NEAR_PAUSE_S if shared_and_elsewhere else _LONGEST_PAUSE_S
         self._settings = settings
         self._expected_fingerprint = expected_fingerprint
         self._model = model
@@ -83,6 +100,11 @@ class Supervisor:
     def state(self) -> State:
         """How the model is now."""
         return self._state
+
+    @property
+    def address(self) -> str:
+        """Where Triton listens, or will: `host:port`."""
+        return self._host.address
 
     @property
     def model(self) -> ServedModel:
@@ -171,7 +193,7 @@ class Supervisor:
                     return
                 self._report(reason)
                 await asyncio.sleep(pause_s)
-                pause_s = min(max(2 * pause_s, _TICK_S), _LONGEST_PAUSE_S)
+                pause_s = min(max(2 * pause_s, _TICK_S), self._longest_pause_s)
 
     async def _start(self) -> Connection:
         """Start the host and return a connection over which the model was proven."""
@@ -198,7 +220,7 @@ class Supervisor:
     async def _watch(self, connection: Connection) -> None:
         """Return never: raise what makes a new start necessary."""
         loop = asyncio.get_running_loop()
-        next_probe_s = loop.time() + _PROBE_PERIOD_S
+        next_probe_s = loop.time() + self._probe_period_s
         lost = asyncio.create_task(connection.disconnected())
         try:
             while True:
@@ -216,8 +238,8 @@ class Supervisor:
                     # Also while requests go well: a Triton elsewhere may have been given another model of this name.
                     begun_s = loop.time()
                     await self._guard(self._probe(connection))
-                    period_s = (loop.time() - begun_s) / _PROBE_SHARE
-                    next_probe_s = loop.time() + min(max(period_s, _PROBE_PERIOD_S), _LONGEST_PROBE_PERIOD_S)
+                    period_s = max((loop.time() - begun_s) / self._probe_share, self._probe_period_s)
+                    next_probe_s = loop.time() + min(period_s, _LONGEST_PROBE_PERIOD_S)
         finally:
             lost.cancel()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from twinset_server.catalog import open_catalog
+from twinset_server.catalog import open_alone
 from twinset_server.catalog.store.schema import open_writer
 from twinset_server.config import ExternalSpace, StoreSettings
 from twinset_server.errors import StartupError
@@ -16,17 +16,17 @@ from twinset_server.errors import StartupError
 
 async def refusal(path: Path, external: dict[str, ExternalSpace] | None = None) -> str:
     with pytest.raises(StartupError) as caught:
-        async with open_catalog(StoreSettings(path=path), external or {}):
+        async with open_alone(StoreSettings(path=path), external or {}):
             pass
     return str(caught.value)
 
 
 async def test_a_second_server_on_the_folder_is_refused_at_once(tmp_path: Path) -> None:
-    async with open_catalog(StoreSettings(path=tmp_path), {}):
+    async with open_alone(StoreSettings(path=tmp_path), {}):
         message = await refusal(tmp_path)
     assert str(tmp_path) in message
     assert f"process {os.getpid()}" in message
-    async with open_catalog(StoreSettings(path=tmp_path), {}) as again:
+    async with open_alone(StoreSettings(path=tmp_path), {}) as again:
         assert (await again.status()).items == 0
 
 
@@ -39,12 +39,12 @@ async def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
 def test_a_folder_without_write_permission_is_refused() -> None:
     program = (
         "import asyncio, os, pathlib, sys\n"
-        "from twinset_server.catalog import open_catalog\n"
+        "from twinset_server.catalog import open_alone\n"
         "from twinset_server.config import StoreSettings\n"
         "from twinset_server.errors import StartupError\n"
         "async def main():\n"
         "    try:\n"
-        "        async with open_catalog(StoreSettings(path=pathlib.Path(sys.argv[1])), {}): print('opened')\n"
+        "        async with open_alone(StoreSettings(path=pathlib.Path(sys.argv[1])), {}): print('opened')\n"
         "    except StartupError as error: print(error)\n"
         # Root may write anywhere, so as root another user tries.
         "if os.geteuid() == 0: os.setuid(65534)\n"
@@ -72,30 +72,30 @@ async def test_the_database_of_another_program_is_refused(tmp_path: Path) -> Non
 
 
 async def test_a_catalogue_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    async with open_catalog(StoreSettings(path=tmp_path), {}):
+    async with open_alone(StoreSettings(path=tmp_path), {}):
         pass
     connection = open_writer(tmp_path / "catalog.sqlite")
-    connection.execute("UPDATE meta SET value = 2 WHERE name = 'version'")
+    connection.execute("UPDATE meta SET value = 3 WHERE name = 'version'")
     connection.close()
     message = await refusal(tmp_path)
-    assert "schema version 2" in message
-    assert "version 1" in message
+    assert "schema version 3" in message
+    assert "version 2" in message
 
 
 async def test_an_external_space_of_another_dimension_is_refused_by_both_fingerprints(tmp_path: Path) -> None:
-    async with open_catalog(StoreSettings(path=tmp_path), {"own": ExternalSpace(dimension=3)}) as catalog:
+    async with open_alone(StoreSettings(path=tmp_path), {"own": ExternalSpace(dimension=3)}) as catalog:
         fingerprint = catalog.spaces()["own"].fingerprint
         assert fingerprint == hashlib.sha256(b"external space own 3 cosine").hexdigest()
     message = await refusal(tmp_path, {"own": ExternalSpace(dimension=4)})
     assert fingerprint in message
     assert "dimension 3" in message
     assert "dimension 4" in message
-    async with open_catalog(StoreSettings(path=tmp_path), {"own": ExternalSpace(dimension=3)}) as catalog:
+    async with open_alone(StoreSettings(path=tmp_path), {"own": ExternalSpace(dimension=3)}) as catalog:
         assert catalog.spaces()["own"].dimension == 3
 
 
 async def test_a_clean_end_leaves_no_log(tmp_path: Path) -> None:
-    async with open_catalog(StoreSettings(path=tmp_path), {}):
+    async with open_alone(StoreSettings(path=tmp_path), {}):
         assert (tmp_path / "catalog.sqlite-wal").exists()
     assert not (tmp_path / "catalog.sqlite-wal").exists()
     assert list((tmp_path / "index").iterdir()) == []

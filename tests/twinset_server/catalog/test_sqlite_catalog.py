@@ -1,4 +1,5 @@
 import asyncio
+import datetime
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -6,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes.items import new_picture, unit, vectored, writable
+from fakes.items import delete, new_picture, put, unit, vectored, writable
 from twinset.contract import Metric
-from twinset_server.catalog import SqliteCatalog, open_catalog
+from twinset_server.catalog import Folder, SqliteCatalog, open_alone
+from twinset_server.catalog.store.changes import Changes
+from twinset_server.catalog.store.collector import Collector
 from twinset_server.config import ExternalSpace, StoreSettings
-from twinset_server.domain import Receipt, Space
+from twinset_server.domain import Interaction, Receipt, Space, WritableUser
 from twinset_server.errors import DiskFull, PictureNotStored, StoreUnavailable
 
 VISUAL = Space("visual", 3, Metric.COSINE, "a" * 64)
@@ -18,8 +21,7 @@ VISUAL = Space("visual", 3, Metric.COSINE, "a" * 64)
 
 @pytest.fixture
 async def catalog(tmp_path: Path) -> AsyncIterator[SqliteCatalog]:
-    async with open_catalog(StoreSettings(path=tmp_path), {}) as opened:
-        await opened.add_space(VISUAL)
+    async with open_alone(StoreSettings(path=tmp_path), {}, [VISUAL]) as opened:
         yield opened
 
 
@@ -27,18 +29,34 @@ def contents_in(folder: Path) -> list[Path]:
     return [path for path in (folder / "pictures").rglob("*") if path.is_file()]
 
 
+def collect(folder: Path) -> None:
+    """Collect all that is due."""
+    collector = Collector(Folder(folder))
+    while collector.collect():
+        pass
+    collector.close()
+
+
 async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     settings = StoreSettings(path=tmp_path)
     spaces = {"own": ExternalSpace(dimension=2, metric=Metric.EUCLIDEAN)}
-    async with open_catalog(settings, spaces) as catalog:
-        await catalog.put([vectored(str(x), np.array([x, 1], np.float32), space="own") for x in range(9)])
-        await catalog.put([writable("bag", pictures=[new_picture("0", b"bag")], attributes={"n": 1.0})])
-        sequence = await catalog.delete("3")
+    async with open_alone(settings, spaces) as catalog:
+        await put(catalog, [vectored(str(x), np.array([x, 1], np.float32), space="own") for x in range(9)])
+        await put(catalog, [writable("bag", pictures=[new_picture("0", b"bag")], attributes={"n": 1.0})])
+        await delete(catalog, "3")
+        time = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
+        written = await catalog.write([WritableUser("u", {"n": 1}), Interaction("u", "bag", "buy", 1.0, time)])
+        [_, bought] = written.outcomes
+        assert isinstance(bought, Receipt)
+        sequence = bought.sequence
         before = await catalog.page(after="", limit=100, vectors=False)
-    async with open_catalog(settings, spaces) as catalog:
+    async with open_alone(settings, spaces) as catalog:
         assert await catalog.page(after="", limit=100, vectors=False) == before
         assert (await catalog.status()).sequence == sequence
         assert (await catalog.picture("bag", "0")).content == b"bag"
+        assert (await catalog.user("u")).attributes == {"n": 1}
+        [stored] = await catalog.interactions(after=0, limit=9)
+        assert stored.interaction == Interaction("u", "bag", "buy", 1.0, time)
         result = await catalog.search("own", np.array([3, 1], np.float32), 3)
         assert [one.item_id for one in result.neighbours] == ["2", "4", "1"]
         assert result.sequence == sequence
@@ -47,17 +65,17 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
 async def test_no_sequence_is_given_twice_even_when_the_last_change_was_a_deletion(tmp_path: Path) -> None:
     given = []
     for _ in range(3):
-        async with open_catalog(StoreSettings(path=tmp_path), {}) as catalog:
-            [receipt] = await catalog.put([writable("a")])
+        async with open_alone(StoreSettings(path=tmp_path), {}) as catalog:
+            [receipt] = await put(catalog, [writable("a")])
             assert isinstance(receipt, Receipt)
-            given += [receipt.sequence, await catalog.delete("a")]
+            given += [receipt.sequence, await delete(catalog, "a")]
     assert given == sorted(set(given))
 
 
 async def test_the_tables_tell_all_changes_after_a_sequence(catalog: SqliteCatalog, tmp_path: Path) -> None:
-    await catalog.put([writable("a"), writable("b"), writable("c")])
-    deleted = await catalog.delete("b")
-    [again] = await catalog.put([writable("a")])
+    await put(catalog, [writable("a"), writable("b"), writable("c")])
+    deleted = await delete(catalog, "b")
+    [again] = await put(catalog, [writable("a")])
     assert isinstance(again, Receipt)
     with sqlite3.connect(tmp_path / "catalog.sqlite") as reader:
         puts = reader.execute("SELECT seq, id FROM items WHERE seq > 2 ORDER BY seq").fetchall()
@@ -69,28 +87,30 @@ async def test_the_tables_tell_all_changes_after_a_sequence(catalog: SqliteCatal
 
 async def test_a_content_is_kept_once_and_until_nothing_shows_it(catalog: SqliteCatalog, tmp_path: Path) -> None:
     shared = new_picture("0", b"shared")
-    await catalog.put([writable("a", pictures=[shared, new_picture("1", b"own")]), writable("b", pictures=[shared])])
+    await put(catalog, [writable("a", pictures=[shared, new_picture("1", b"own")]), writable("b", pictures=[shared])])
     assert len(contents_in(tmp_path)) == 2
-    await catalog.put([writable("a")])
-    await catalog.put([])  # contents go after the answer: the next commit comes after them
+    collect(tmp_path)
+    assert len(contents_in(tmp_path)) == 2
+    await put(catalog, [writable("a")])
+    collect(tmp_path)
     assert [path.read_bytes() for path in contents_in(tmp_path)] == [b"shared"]
-    await catalog.delete("b")
-    await catalog.put([])
+    await delete(catalog, "b")
+    collect(tmp_path)
     assert contents_in(tmp_path) == []
 
 
-async def test_a_content_that_goes_and_comes_in_one_commit_stays(catalog: SqliteCatalog, tmp_path: Path) -> None:
+async def test_a_content_that_goes_and_comes_back_stays(catalog: SqliteCatalog, tmp_path: Path) -> None:
     picture = new_picture("0", b"moving")
-    await catalog.put([writable("a", pictures=[picture])])
-    await asyncio.gather(catalog.delete("a"), catalog.put([writable("b", pictures=[picture])]))
-    await catalog.put([])
+    await put(catalog, [writable("a", pictures=[picture])])
+    await asyncio.gather(delete(catalog, "a"), put(catalog, [writable("b", pictures=[picture])]))
+    collect(tmp_path)
     assert (await catalog.picture("b", "")).content == b"moving"
 
 
 async def test_a_content_that_is_gone_from_the_disk_is_an_error(
     catalog: SqliteCatalog, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await catalog.put([writable("a", pictures=[new_picture("0", b"one")])])
+    await put(catalog, [writable("a", pictures=[new_picture("0", b"one")])])
     [path] = contents_in(tmp_path)
     path.unlink()
     with pytest.raises(StoreUnavailable, match="put the item again"):
@@ -99,10 +119,10 @@ async def test_a_content_that_is_gone_from_the_disk_is_an_error(
 
 
 async def test_what_was_kept_stays_when_contents_are_no_longer_kept(tmp_path: Path) -> None:
-    async with open_catalog(StoreSettings(path=tmp_path), {}) as catalog:
-        await catalog.put([writable("early", pictures=[new_picture("0", b"early")])])
-    async with open_catalog(StoreSettings(path=tmp_path, pictures="none"), {}) as catalog:
-        await catalog.put([writable("late", pictures=[new_picture("0", b"late")])])
+    async with open_alone(StoreSettings(path=tmp_path), {}) as catalog:
+        await put(catalog, [writable("early", pictures=[new_picture("0", b"early")])])
+    async with open_alone(StoreSettings(path=tmp_path, pictures="none"), {}) as catalog:
+        await put(catalog, [writable("late", pictures=[new_picture("0", b"late")])])
         assert (await catalog.picture("early", "")).content == b"early"
         with pytest.raises(PictureNotStored, match="none"):
             await catalog.picture("late", "")
@@ -111,110 +131,123 @@ async def test_what_was_kept_stays_when_contents_are_no_longer_kept(tmp_path: Pa
 async def test_an_item_that_sqlite_refuses_fails_alone_and_leaves_no_trace(
     catalog: SqliteCatalog, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await catalog.put([vectored("odd", unit(1, 0, 0))])
+    await put(catalog, [vectored("odd", unit(1, 0, 0))])
     picture = new_picture("0", b"odd")
     object.__setattr__(picture.picture, "width", 2**70)  # no column holds that
-    results = await catalog.put(
+    results = await put(
+        catalog,
         [
             writable("first"),
             writable("odd", vectored("", unit(0, 1, 0)).vectors, [picture]),
             vectored("last", unit(0, 0, 1)),
-        ]
+        ],
     )
     assert [type(result) for result in results] == [Receipt, StoreUnavailable, Receipt]
-    assert "item 'odd' could not be written" in caplog.text
+    assert "Entry of 'odd' could not be written" in caplog.text
     [neighbour] = (await catalog.search("visual", unit(1, 0, 0), 1)).neighbours
     assert (neighbour.item_id, neighbour.distance) == ("odd", 0)
     [item] = await catalog.get(["odd"], vectors=False)
     assert item is not None
     assert item.pictures == ()
-    await catalog.put([])
+    collect(tmp_path)
     assert contents_in(tmp_path) == []
 
 
 async def test_a_full_disk_fails_the_write_and_the_next_succeeds_once_there_is_room(
     catalog: SqliteCatalog, tmp_path: Path
 ) -> None:
-    await catalog.put([vectored("before", unit(1, 0, 0))])
+    await put(catalog, [vectored("before", unit(1, 0, 0))])
     # The one place that can make SQLite find its disk full at will is the writer's own connection.
-    connection = catalog._connection
+    connection = catalog._connection.sqlite
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")
     large = [writable(f"large {n}", pictures=[new_picture("0", b"%d" % n)], title="x" * 8000) for n in range(20)]
-    results = await catalog.put(large)
+    results = await put(catalog, large)
     assert {type(result) for result in results} == {DiskFull}
     assert [item.id for item in await catalog.page(after="", limit=9, vectors=False)] == ["before"]
-    await catalog.put([])
-    assert contents_in(tmp_path) == []
     connection.execute("PRAGMA max_page_count = 1000000")
-    assert {type(result) for result in await catalog.put(large)} == {Receipt}
+    assert {type(result) for result in await put(catalog, large)} == {Receipt}
     assert (await catalog.status()).items == 21
 
 
+async def test_contents_of_a_commit_that_failed_are_collected_after_the_next(
+    catalog: SqliteCatalog, tmp_path: Path
+) -> None:
+    connection = catalog._connection.sqlite
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    [result] = await put(catalog, [writable("a", pictures=[new_picture("0", b"a")], title="x" * 200_000)])
+    assert isinstance(result, DiskFull)
+    connection.execute("PRAGMA max_page_count = 1000000")
+    await put(catalog, [writable("b")])
+    collect(tmp_path)
+    assert contents_in(tmp_path) == []
+
+
 async def test_a_cancelled_caller_does_not_disturb_the_others(catalog: SqliteCatalog) -> None:
-    puts = [asyncio.create_task(catalog.put([writable(str(number))])) for number in range(10)]
+    puts = [asyncio.create_task(put(catalog, [writable(str(number))])) for number in range(10)]
     await asyncio.sleep(0)
     puts[4].cancel()
     results = await asyncio.gather(*puts, return_exceptions=True)
     assert isinstance(results[4], asyncio.CancelledError)
     assert sum(isinstance(result, list) for result in results) == 9
-    [late] = await catalog.put([writable("late")])
+    [late] = await put(catalog, [writable("late")])
     assert isinstance(late, Receipt)
 
 
 async def test_what_was_called_before_the_end_is_committed(tmp_path: Path) -> None:
-    async with open_catalog(StoreSettings(path=tmp_path), {}) as catalog:
-        puts = [asyncio.create_task(catalog.put([writable(str(number))])) for number in range(50)]
+    async with open_alone(StoreSettings(path=tmp_path), {}) as catalog:
+        puts = [asyncio.create_task(put(catalog, [writable(str(number))])) for number in range(50)]
         await asyncio.sleep(0)
     results = await asyncio.gather(*puts)
     assert all(isinstance(result, Receipt) for [result] in results)
-    async with open_catalog(StoreSettings(path=tmp_path), {}) as again:
+    async with open_alone(StoreSettings(path=tmp_path), {}) as again:
         assert (await again.status()).items == 50
 
 
 async def test_a_closed_catalogue_says_so(tmp_path: Path) -> None:
-    async with open_catalog(StoreSettings(path=tmp_path), {}) as catalog:
+    async with open_alone(StoreSettings(path=tmp_path), {}) as catalog:
         pass
     with pytest.raises(StoreUnavailable, match="closed"):
-        await catalog.put([writable("a")])
+        await put(catalog, [writable("a")])
     with pytest.raises(StoreUnavailable, match="closed"):
         await catalog.status()
 
 
 async def test_a_caller_may_reuse_its_array_after_the_call(catalog: SqliteCatalog) -> None:
     values = unit(1, 0, 0)
-    put = asyncio.create_task(catalog.put([vectored("a", values)]))
+    writing = asyncio.create_task(put(catalog, [vectored("a", values)]))
     await asyncio.sleep(0)
     values[:] = 0
-    await put
+    await writing
     np.testing.assert_array_equal(await catalog.vector_of("a", "visual"), unit(1, 0, 0))
 
 
-async def test_a_defect_in_the_writer_refuses_writes_and_leaves_reading(
+async def test_a_defect_in_the_writer_fails_the_writes_at_hand_and_no_more(
     catalog: SqliteCatalog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await catalog.put([vectored("a", unit(1, 0, 0))])
+    await put(catalog, [vectored("a", unit(1, 0, 0))])
 
     def fail(*args: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(catalog._index, "apply", fail)
-    for _ in range(2):
-        [result] = await catalog.put([vectored("b", unit(0, 1, 0))])
-        assert isinstance(result, StoreUnavailable)
-        assert "restart the server" in result.message
-    with pytest.raises(StoreUnavailable):
-        await catalog.delete("a")
-    assert "no more writes" in caplog.text
+    with monkeypatch.context() as patched:
+        patched.setattr(Changes, "finish", fail)
+        [result] = await put(catalog, [vectored("b", unit(0, 1, 0))])
+    assert isinstance(result, StoreUnavailable)
+    assert "nothing was written" in result.message
+    assert "MemoryError" in caplog.text
     assert [one.item_id for one in (await catalog.search("visual", unit(1, 0, 0), 2)).neighbours] == ["a"]
+    [result] = await put(catalog, [vectored("b", unit(0, 1, 0))])
+    assert isinstance(result, Receipt)
 
 
 async def test_an_end_that_is_cancelled_twice_still_commits_and_frees_the_folder(tmp_path: Path) -> None:
     ready = asyncio.Event()
 
     async def serve() -> None:
-        async with open_catalog(StoreSettings(path=tmp_path), {}) as catalog:
-            await catalog.put([writable("a")])
+        async with open_alone(StoreSettings(path=tmp_path), {}) as catalog:
+            await put(catalog, [writable("a")])
             ready.set()
             await asyncio.Event().wait()
 
@@ -225,5 +258,5 @@ async def test_an_end_that_is_cancelled_twice_still_commits_and_frees_the_folder
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving
-    async with open_catalog(StoreSettings(path=tmp_path), {}) as again:
+    async with open_alone(StoreSettings(path=tmp_path), {}) as again:
         assert (await again.status()).items == 1

@@ -13,9 +13,9 @@ from twinset_server.rpc.server import RpcServer
 
 @pytest.fixture
 async def channel(catalog: FakeCatalog, pictures: PictureEmbedder) -> AsyncIterator[grpc.aio.Channel]:
-    server = RpcServer(catalog, pictures)
-    port = await server.start(ServerSettings(port=0))
+    server = RpcServer(catalog, pictures, ServerSettings(port=0, drain_s=0))
+    port = await server.start()
     options = [("grpc.max_send_message_length", 64 << 20)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) as opened:
         yield opened
-    await server.stop(0)
+    await server.stop()

@@ -26,6 +26,10 @@ class ScriptedHost:
         self.start_error: str | None = None
         self._triton = triton
 
+    @property
+    def address(self) -> str:
+        return self._triton.address
+
     async def start(self) -> str:
         self.starts += 1
         if self.start_error:

@@ -1,70 +1,169 @@
-"""The thread that folds, one space at a time, at a lower priority than what answers."""
+"""The builder: folds what was committed into generations, in two lanes at a lower priority than what answers.
+
+One lane folds the delta, which takes a second or two; the other merges segments, which may take many minutes. Nothing
+else writes into the folder of the index.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sqlite3
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from twinset_server.catalog.index.fold import Fold, fold
-from twinset_server.catalog.index.search import View
-from twinset_server.catalog.index.segment import SegmentUnsound, Stopped
+from twinset_server.catalog.index.checksums import Stopped
+from twinset_server.catalog.index.plan import Limits
+from twinset_server.catalog.index.shelf import Progress, Shelf
+from twinset_server.catalog.store.log import ChangeLog
+from twinset_server.config import StoreSettings
+from twinset_server.errors import SpaceNotFound
 
 _log = logging.getLogger(__name__)
 
-_NICE = 10
+_PAUSE_S = 0.05
+_PAUSE_AFTER_FAILURE_S = 5.0
+
+_FOLD_NICE = 5
+_MERGE_NICE = 15
+"""On Linux a priority belongs to a thread, and the threads that USearch starts inherit it."""
 
 
 class Builder:
-    """Folds views in the background and hands each result to `done`: the fold, or None where it failed."""
+    """Keeps the index of a catalogue; one at a time for each folder."""
 
-    def __init__(self, folder: Path, fold_at: int, done: Callable[[str, Fold | None], None]) -> None:
-        self._folder = folder
-        # Half, not all: a delta with as many rows as may stay would be compacted again after the next write.
-        self._at_least = fold_at // 2
-        self._done = done
-        self._under_way: set[str] = set()
+    def __init__(self, database: Path, index: Path, settings: StoreSettings) -> None:
+        """Make the builder of the index in the folder `index`, which is derived from `database`."""
+        self._database = database
+        self._index = index
+        self._limits = Limits.of(settings.fold_at, settings.slow_at)
         self._stop = threading.Event()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="catalog-builder", initializer=_lower_priority)
+        self._shelves: dict[str, Shelf] = {}
+        self._lock = threading.Lock()
+        self._failure: Exception | None = None
+        # Half of the cores at the most: the other half answers.
+        self._threads = max(1, min(4, len(os.sched_getaffinity(0)) // 2))
 
-    def start(self, view: View) -> None:
-        """Fold `view` unless its space is being folded. Called by the writer's thread, as is `finished`."""
-        if view.space.name not in self._under_way and not self._stop.is_set():
-            self._under_way.add(view.space.name)
-            self._pool.submit(self._fold, view)
+    def run(self, stop: threading.Event) -> None:
+        """Fold and merge until `stop` is set; what is under way then is given up.
 
-    def finished(self, space: str) -> None:
-        """Allow the next fold of a space."""
-        self._under_way.discard(space)
-
-    def stop(self) -> None:
-        """Give up what is under way, and start nothing more."""
-        self._stop.set()
+        Raises:
+            Exception: whatever a lane could not foresee; the process should end, and be started again.
+        """
+        lanes = [
+            threading.Thread(target=self._lane, args=(self._fold_all, _FOLD_NICE), name="builder-fold"),
+            threading.Thread(target=self._lane, args=(self._merge_all, _MERGE_NICE), name="builder-merge"),
+        ]
+        for lane in lanes:
+            lane.start()
+        while not stop.wait(_PAUSE_S) and not self._stop.is_set():
+            pass
+        self.close()
+        for lane in lanes:
+            lane.join()
+        if self._failure is not None:
+            raise self._failure
 
     def close(self) -> None:
-        """End the thread; `start` must not be called any more."""
-        self.stop()
-        self._pool.shutdown(cancel_futures=True)
+        """Give up what is under way in any thread, and do nothing more."""
+        self._stop.set()
 
-    def _fold(self, view: View) -> None:
-        name = view.space.name
-        try:
-            folded = fold(view, self._folder, at_least=self._at_least, stop=self._stop)
-        except Stopped:
-            return
-        except SegmentUnsound as error:
-            _log.warning("space %s stays exact, and slower with every vector: %s", name, error)
-            folded = None
-        except Exception:
-            # The rows are safe in SQLite and searched exactly; only speed is lost.
-            _log.exception("the index of space %s could not be built; it stays exact", name)
-            folded = None
-        self._done(name, folded)
+    def fold_once(self) -> bool:
+        """Fold in every space where that is due; return whether a generation was published.
 
+        Raises:
+            OSError: the disk is full, or failed.
+            Stopped: `close` was called.
+        """
+        with contextlib.closing(ChangeLog(self._database)) as log:
+            return self._fold_all(log)
 
-def _lower_priority() -> None:
-    # On Linux a priority belongs to a thread, and the threads that USearch starts inherit it.
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+    def merge_once(self) -> bool:
+        """Do the most urgent work on the segments of every space; return whether a generation was published.
+
+        Raises:
+            OSError: the disk is full, or failed.
+            Stopped: `close` was called.
+        """
+        with contextlib.closing(ChangeLog(self._database)) as log:
+            return self._merge_all(log)
+
+    def build_now(self) -> None:
+        """Put all that was committed into segments, however little, and merge until nothing is due.
+
+        Raises:
+            OSError: the disk is full, or failed.
+            Stopped: `close` was called.
+        """
+        with contextlib.closing(ChangeLog(self._database)) as log:
+            for shelf in self._open_shelves(log):
+                shelf.fold(log, at_least=1)
+            while self._merge_all(log):
+                pass
+
+    def rebuild(self, space: str, progress: Progress) -> None:
+        """Build the index of a space anew from the database, while folds go on.
+
+        Args:
+            space: its name.
+            progress: told the share that is done, from the calling thread.
+        Raises:
+            SpaceNotFound: the catalogue has no space of this name.
+            OSError: the disk is full, or failed.
+            Stopped: the builder ends.
+        """
+        with contextlib.closing(ChangeLog(self._database)) as log:
+            self._open_shelves(log)
+            shelf = self._shelves.get(space)
+            if shelf is None:
+                raise SpaceNotFound(space)
+            shelf.rebuild(log, self._threads, progress)
+
+    def log_floors(self) -> dict[str, int]:
+        """Return by space the change up to which its rows of `dead` can be pruned; 0 where none can."""
+        with self._lock:
+            return {name: shelf.log_floor for name, shelf in self._shelves.items()}
+
+    def _fold_all(self, log: ChangeLog) -> bool:
+        done = False
+        for shelf in self._open_shelves(log):
+            done |= shelf.fold(log)
+        return done
+
+    def _merge_all(self, log: ChangeLog) -> bool:
+        done = False
+        for shelf in self._open_shelves(log):
+            done |= shelf.merge(self._threads)
+        return done
+
+    def _open_shelves(self, log: ChangeLog) -> list[Shelf]:
+        """Return the shelves of all spaces, those of new ones opened."""
+        with self._lock:
+            for name, (key, space) in log.spaces().items():
+                if name not in self._shelves:
+                    shelf = Shelf(self._index / str(key), space, self._limits, self._stop.is_set)
+                    shelf.open()
+                    self._shelves[name] = shelf
+            return list(self._shelves.values())
+
+    def _lane(self, work: Callable[[ChangeLog], bool], nice: int) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+        with contextlib.closing(ChangeLog(self._database)) as log:
+            while not self._stop.is_set():
+                try:
+                    pause = 0.0 if work(log) else _PAUSE_S
+                except Stopped:
+                    return
+                except (OSError, sqlite3.Error):
+                    # Nothing is lost: the rows are in SQLite, and searched exactly until they are folded.
+                    _log.exception(
+                        "the index could not be written; it is tried again in %.0f s", _PAUSE_AFTER_FAILURE_S
+                    )
+                    pause = _PAUSE_AFTER_FAILURE_S
+                except Exception as error:
+                    self._failure = error
+                    self.close()
+                    return
+                self._stop.wait(pause)

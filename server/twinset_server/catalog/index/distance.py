@@ -7,12 +7,14 @@ most the k-th's plus `slack`; `distances` then decides.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twinset.contract import Metric
+from twinset_server.catalog.index.checksums import Stopped
 from twinset_server.catalog.index.rows import Rows
 from twinset_server.domain import Float32Array
 
@@ -33,17 +35,45 @@ class Ranked:
 
 def ranks(rows: Rows, query: Float32Array, metric: Metric) -> Ranked:
     """Return the ranks of all rows to `query`, `[D]` float32."""
-    squares = rows.squares[: rows.length]
+    return ranks_of(rows.vectors[: rows.length], rows.squares[: rows.length], query, metric)
+
+
+def ranks_of(vectors: Float32Array, squares: Float32Array, query: Float32Array, metric: Metric) -> Ranked:
+    """Return the ranks of `vectors`, `[N, D]`, whose squared lengths are `squares`, to `query`, `[D]` float32."""
+    lengths: Ranks = squares
     with np.errstate(over="ignore", invalid="ignore"):
-        values: Ranks = _product(rows.vectors[: rows.length] @ query, squares, metric)
-        usable = bool(np.isfinite(values).all() and np.isfinite(squares).all())
+        values: Ranks = _product(vectors @ query, lengths, metric)
+        usable = bool(np.isfinite(values).all() and np.isfinite(lengths).all())
     if not usable:
         # Components beyond 1e19 are finite, but their squares are not in float32.
-        parts = [chunk.astype(np.float64) for chunk in _chunks(rows.vectors[: rows.length])]
-        squares = np.concatenate([np.einsum("nd,nd->n", part, part) for part in parts])
-        values = _product(np.concatenate([part @ query.astype(np.float64) for part in parts]), squares, metric)
-    reach = float(np.sqrt(squares.max(initial=0.0)))
-    return Ranked(values, _slack(values.dtype, query, reach, metric))
+        parts = [chunk.astype(np.float64) for chunk in _chunks(vectors)]
+        lengths = np.concatenate([np.einsum("nd,nd->n", part, part) for part in parts])
+        values = _product(np.concatenate([part @ query.astype(np.float64) for part in parts]), lengths, metric)
+    return Ranked(values, _slack(values.dtype, query, float(np.sqrt(lengths.max(initial=0.0))), metric))
+
+
+def nearest_ranks(
+    vectors: Float32Array,
+    squares: Float32Array,
+    queries: Float32Array,
+    metric: Metric,
+    k: int,
+    stopped: Callable[[], bool],
+) -> Float32Array:
+    """Return for each of `queries`, `[Q, D]`, the rank of its k-th nearest among all of `vectors`, finite in float32.
+
+    Raises:
+        Stopped: `stopped` returned True meanwhile.
+    """
+    best = np.full((len(queries), k), np.inf, np.float32)
+    for start in range(0, len(vectors), _CHUNK):
+        if stopped():
+            raise Stopped
+        span = slice(start, start + _CHUNK)
+        values = _product(queries @ vectors[span].T, squares[span], metric)
+        best = np.partition(np.concatenate([best, values.astype(np.float32)], axis=1), k - 1, axis=1)[:, :k]
+    farthest: Float32Array = best.max(axis=1)
+    return farthest
 
 
 def distances(vectors: Float32Array, query: Float32Array, metric: Metric) -> Float64Array:

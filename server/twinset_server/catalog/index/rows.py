@@ -9,27 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset_server.catalog.index.labels import Label, Labels, Places
 from twinset_server.domain import Float32Array
 
 ALIVE = np.iinfo(np.int64).max
 """`died` of a row that is neither overwritten nor deleted."""
 
 Int64Array = NDArray[np.int64]
-Label = tuple[str, str]
-"""The ids of a row's item and picture."""
-
-
-class Row(NamedTuple):
-    """One vector: its key, above all keys before it, and `values` of shape `[D]` float32."""
-
-    key: int
-    label: Label
-    values: Float32Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,70 +39,79 @@ class Rows:
     vectors: Float32Array
     squares: Float32Array
     died: Int64Array
-    labels: list[Label]
-
-    @classmethod
-    def empty(cls, dimension: int) -> Rows:
-        """Return no rows."""
-        return cls.of(np.empty(0, np.int64), np.empty((0, dimension), np.float32), [])
-
-    @classmethod
-    def of(cls, keys: Int64Array, vectors: Float32Array, labels: list[Label]) -> Rows:
-        """Return live rows of these columns, which it keeps."""
-        with np.errstate(over="ignore"):
-            squares = np.einsum("nd,nd->n", vectors, vectors)
-        return cls(len(keys), keys, vectors, squares, np.full(len(keys), ALIVE, np.int64), labels)
-
-    def plus(self, added: Sequence[Row]) -> Rows:
-        """Return these rows followed by `added`. Only the newest view may grow: the arrays are shared."""
-        if not added:
-            return self
-        keys = np.fromiter((row.key for row in added), np.int64, len(added))
-        return self.joined(Rows.of(keys, np.stack([row.values for row in added]), [row.label for row in added]))
-
-    def joined(self, later: Rows) -> Rows:
-        """Return these rows followed by those of `later`. Only the newest view may grow: the arrays are shared."""
-        length = self.length + later.length
-        grown = self if length <= len(self.keys) else self._with_room(length)
-        span = slice(self.length, length)
-        grown.keys[span] = later.keys[: later.length]
-        grown.vectors[span] = later.vectors[: later.length]
-        grown.squares[span] = later.squares[: later.length]
-        grown.died[span] = later.died[: later.length]
-        grown.labels.extend(later.labels[: later.length])
-        # The length comes last: no reader looks beyond the one it holds.
-        return replace(grown, length=length)
-
-    def tail(self, start: int) -> Rows:
-        """Return a copy of the rows from `start` on."""
-        span = slice(start, self.length)
-        return Rows(
-            self.length - start,
-            self.keys[span].copy(),
-            self.vectors[span].copy(),
-            self.squares[span].copy(),
-            self.died[span].copy(),
-            self.labels[span],
-        )
+    labels: Labels
 
     def bury(self, keys: Int64Array, sequence: int) -> int:
-        """Mark those rows of `keys` that are here as ended by change `sequence`; return how many are here."""
+        """Mark those rows of `keys` that live here as ended by change `sequence`; return how many they are.
+
+        A row that is dead already keeps its sequence: a later one would bring it back for older views.
+        """
         places = self.places(keys)
+        places = places[self.died[places] == ALIVE]
         self.died[places] = sequence
         return len(places)
 
-    def places(self, keys: Int64Array) -> NDArray[np.intp]:
+    def places(self, keys: Int64Array) -> Places:
         """Return where those of `keys` that are here stand."""
         places = np.searchsorted(self.keys[: self.length], keys)
-        inside = places < self.length
-        found: NDArray[np.intp] = places[inside][self.keys[places[inside]] == keys[inside]]
+        found: Places = places[self.holds(keys)]
+        return found
+
+    def holds(self, keys: Int64Array) -> NDArray[np.bool_]:
+        """Return for each of `keys` whether its row is here."""
+        if not self.length:
+            return np.zeros(len(keys), np.bool_)
+        places = np.minimum(np.searchsorted(self.keys[: self.length], keys), self.length - 1)
+        found: NDArray[np.bool_] = self.keys[places] == keys
         return found
 
     def alive(self, sequence: int) -> NDArray[np.bool_]:
         """Return `[length]` truths: whether each row lives at `sequence`."""
         return self.died[: self.length] > sequence
 
-    def _with_room(self, length: int) -> Rows:
+
+@dataclass(frozen=True, slots=True)
+class Delta(Rows):
+    """Rows that may be followed by more; its labels are a list."""
+
+    labels: list[Label]
+
+    @classmethod
+    def empty(cls, dimension: int) -> Delta:
+        """Return no rows."""
+        return cls.of(np.empty(0, np.int64), np.empty((0, dimension), np.float32), [])
+
+    @classmethod
+    def of(cls, keys: Int64Array, vectors: Float32Array, labels: Sequence[Label]) -> Delta:
+        """Return live rows of these columns."""
+        return cls(len(keys), keys, vectors, squares(vectors), np.full(len(keys), ALIVE, np.int64), list(labels))
+
+    def plus(self, keys: Int64Array, vectors: Float32Array, labels: Sequence[Label]) -> Delta:
+        """Return these rows followed by live rows of these columns. Only the newest may grow: the arrays are shared."""
+        length = self.length + len(keys)
+        grown = self if length <= len(self.keys) else self._with_room(length)
+        span = slice(self.length, length)
+        grown.keys[span] = keys
+        grown.vectors[span] = vectors
+        grown.squares[span] = squares(vectors)
+        grown.died[span] = ALIVE
+        grown.labels.extend(labels)
+        # The length comes last: no reader looks beyond the one it holds.
+        return replace(grown, length=length)
+
+    def alive_above(self, key: int, sequence: int) -> Delta:
+        """Return a copy of the rows with keys above `key` that live at `sequence`."""
+        places = np.flatnonzero(self.alive(sequence) & (self.keys[: self.length] > key))
+        return Delta(
+            len(places),
+            self.keys[places],
+            self.vectors[places],
+            self.squares[places],
+            self.died[places],
+            [self.labels[place] for place in places.tolist()],
+        )
+
+    def _with_room(self, length: int) -> Delta:
         capacity = max(64, 1 << (length - 1).bit_length())
 
         def roomy(column: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -120,7 +119,7 @@ class Rows:
             wide[: self.length] = column[: self.length]
             return wide
 
-        return Rows(
+        return Delta(
             self.length,
             roomy(self.keys),  # type: ignore[arg-type]
             roomy(self.vectors),  # type: ignore[arg-type]
@@ -128,3 +127,10 @@ class Rows:
             roomy(self.died),  # type: ignore[arg-type]
             self.labels[: self.length],
         )
+
+
+def squares(vectors: Float32Array) -> Float32Array:
+    """Return the squared L2 norm of each row."""
+    with np.errstate(over="ignore"):
+        found: Float32Array = np.einsum("nd,nd->n", vectors, vectors)
+    return found

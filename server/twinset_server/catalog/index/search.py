@@ -1,9 +1,10 @@
 """The nearest items of one space at one moment.
 
-`scan` compares every live vector. `walk` asks the segment's graph and scans only the rows since: it asks for a few
-more rows than k, since dead rows, excluded items and an item's further pictures take places, then for many more, and
-gives up where fewer than k items survive; `scan` answers then. Whichever chose the rows, their final distances are
-computed the same way, in float64 from the full vectors.
+`scan` compares every live vector. `walk` asks the segments' graphs, and scans only what has none: the rows since, and
+small segments. It asks each graph for a few more rows than k, since dead rows, excluded items and an item's further
+pictures take places, then for many more; a small segment that still gives too few is scanned, and for a large one
+`walk` gives up: `scan` answers then. Whichever chose the rows, their final distances are computed the same way, in
+float64 from the full vectors.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 
 from twinset.contract import Metric
 from twinset_server.catalog.index.distance import distances, ranks
+from twinset_server.catalog.index.labels import Places
 from twinset_server.catalog.index.rows import Rows
-from twinset_server.catalog.index.segment import Segment
-from twinset_server.domain import Float32Array, Neighbour, SearchResult, Space
+from twinset_server.catalog.index.segment_files import Segment
+from twinset_server.catalog.index.views import View
+from twinset_server.domain import Float32Array, Neighbour, SearchResult
 
 _SLACK = 16
 """Rows asked for beyond those needed."""
@@ -26,20 +29,6 @@ _SLACK = 16
 _BRIEF_PRODUCTS = 6_000_000
 _BRIEF_WIDTH = 256
 """What a search may cost to run on the event loop: about a millisecond, most of it waiting for memory."""
-
-Places = NDArray[np.intp]
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """One space as it was after change `sequence`; `live` vectors lived then."""
-
-    space: Space
-    sequence: int
-    generation: int
-    segment: Segment | None
-    delta: Rows
-    live: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,38 +49,56 @@ class _Chosen:
 
 
 def is_brief(view: View, query: Query) -> bool:
-    """Return whether a search takes about a millisecond: a walk that isn't wide, or a scan of few rows."""
-    return view.delta.length * view.space.dimension <= _BRIEF_PRODUCTS and query.k + len(query.exclude) <= _BRIEF_WIDTH
+    """Return whether `walk` takes about a millisecond: no walk is wide, and what it scans is small."""
+    scanned = view.delta.length + sum(segment.rows.length for segment in view.segments if segment.graph is None)
+    return scanned * view.space.dimension <= _BRIEF_PRODUCTS and query.k + len(query.exclude) <= _BRIEF_WIDTH
 
 
 def walk(view: View, query: Query) -> SearchResult | None:
-    """Return neighbours by the segment's graph; None where it can't give `k` items, or is no help."""
-    segment = view.segment
-    if segment is None:
-        return None
+    """Return neighbours by the segments' graphs; None where one of them can't give `k` items."""
+    walked: list[_Chosen] = []
+    scanned = [view.delta]
     compared = 0
-    needed = query.k * segment.spread
-    excluded = len(query.exclude) * segment.spread
-    # Up to a fifth of the segment is dead before it is built anew.
-    for width in (int(1.25 * (needed + min(excluded, _SLACK))) + _SLACK, int(2 * (needed + excluded)) + 4 * _SLACK):
-        if width > segment.rows.length // 4:
+    for segment in view.segments:
+        found = _walked(segment, view, query) if segment.graph is not None else None
+        if found is not None:
+            walked.append(found[0])
+            compared += found[1]
+        elif segment.graph is None or segment.rows.length * view.space.dimension <= _BRIEF_PRODUCTS:
+            scanned.append(segment.rows)
+        else:
             return None
-        found = segment.nearest(query.values, width)
-        compared += found.compared
-        places = found.places[segment.rows.died[found.places] > view.sequence]
-        items = {segment.rows.labels[place][0] for place in places} - query.exclude
-        if len(items) >= query.k:
-            chosen = [_Chosen(segment.rows, places), *_choose([view.delta], view, query)]
-            compared += int(np.count_nonzero(view.delta.alive(view.sequence)))
-            return SearchResult(_best(chosen, view, query), exact=False, examined=compared, sequence=view.sequence)
-    return None
+    neighbours = _best([*walked, *_choose(scanned, view, query)], view, query)
+    compared += sum(int(np.count_nonzero(rows.alive(view.sequence))) for rows in scanned)
+    return SearchResult(neighbours, exact=not walked, examined=compared, sequence=view.sequence)
 
 
 def scan(view: View, query: Query) -> SearchResult:
     """Return the neighbours among all live vectors."""
-    parts = [view.delta] if view.segment is None else [view.segment.rows, view.delta]
+    parts = [*(segment.rows for segment in view.segments), view.delta]
     neighbours = _best(_choose(parts, view, query), view, query)
     return SearchResult(neighbours, exact=True, examined=view.live, sequence=view.sequence)
+
+
+def _walked(segment: Segment, view: View, query: Query) -> tuple[_Chosen, int] | None:
+    """Return rows that hold `k` items, and how many were compared; None where the graph gives fewer."""
+    assert segment.graph is not None  # noqa: S101 - for the type checker
+    compared = 0
+    needed = query.k * segment.spread
+    excluded = len(query.exclude) * segment.spread
+    # Up to a fifth of a segment is dead before it is built anew.
+    for width in (int(1.25 * (needed + min(excluded, _SLACK))) + _SLACK, int(2 * (needed + excluded)) + 4 * _SLACK):
+        if width > segment.rows.length // 4:
+            return None
+        found = segment.graph.nearest(query.values, width)
+        compared += found.compared
+        places = found.places[segment.rows.died[found.places] > view.sequence]
+        if len(places) < query.k:
+            continue
+        items = {segment.rows.labels[place][0] for place in places.tolist()} - query.exclude
+        if len(items) >= query.k:
+            return _Chosen(segment.rows, places), compared
+    return None
 
 
 def _choose(parts: Sequence[Rows], view: View, query: Query) -> list[_Chosen]:

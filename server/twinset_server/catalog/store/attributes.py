@@ -19,13 +19,31 @@ def encode(attributes: Mapping[str, Attribute]) -> str:
     Raises:
         InvalidRequest: a number isn't finite, a time has no zone, or a value is of another type.
     """
-    document = {name: _to_json(name, value) for name, value in attributes.items()}
-    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _text({name: _to_json(name, value) for name, value in attributes.items()})
+
+
+def encode_changes(changes: Mapping[str, Attribute | None]) -> str:
+    """Return `changes` as JSON text for `merged`; None takes an attribute away.
+
+    Raises:
+        InvalidRequest: as of `encode`.
+    """
+    return _text({name: None if value is None else _to_json(name, value) for name, value in changes.items()})
+
+
+def merged(text: str, changes: str) -> str:
+    """Return what `encode` made `text` of with `changes` applied, again as JSON text."""
+    document = json.loads(text) | json.loads(changes)
+    return _text({name: value for name, value in document.items() if value is not None})
 
 
 def decode(text: str) -> dict[str, Attribute]:
     """Return the attributes that `encode` made `text` of."""
     return {name: _from_json(value) for name, value in json.loads(text).items()}
+
+
+def _text(document: Mapping[str, object]) -> str:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _to_json(name: str, value: object) -> object:

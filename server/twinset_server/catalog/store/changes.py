@@ -1,152 +1,189 @@
-"""What one change does to the tables. Called by the writer's thread, within its transaction."""
+"""What changes do to the tables."""
 
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 
-from twinset_server.catalog.index.rows import Row
-from twinset_server.catalog.store.entry import Entry
-from twinset_server.domain import Space
-from twinset_server.errors import StartupError
+from twinset_server.catalog.store import attributes, spaces
+from twinset_server.catalog.store.entry import Checked, Entry, EntryUpdate, EntryVector, InteractionEntry, UserEntry
+from twinset_server.domain import ItemDeletion, NewPicture, Receipt
+from twinset_server.errors import ItemNotFound, StaleEtag
 
 
-@dataclass(slots=True)
-class Change:
-    """What a commit means for the index and for the pictures' files.
+class Changes:
+    """The changes of one transaction, each with the next sequence.
 
-    `added` are rows by space, in the order of their keys; `removed` are keys of vectors by space; `dropped` are the
-    SHA-256 of contents that lost a reference, and may have others.
+    Attributes:
+        sequence: of the last change.
     """
 
-    added: dict[str, list[Row]] = field(default_factory=dict)
-    removed: dict[str, list[int]] = field(default_factory=dict)
-    dropped: set[str] = field(default_factory=set)
-
-    def merge(self, later: Change) -> None:
-        """Add what a later change did."""
-        for space, rows in later.added.items():
-            self.added.setdefault(space, []).extend(rows)
-        for space, keys in later.removed.items():
-            self.removed.setdefault(space, []).extend(keys)
-        self.dropped |= later.dropped
-
-
-class Tables:
-    """The tables, for writing."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, now_us: int) -> None:
+        """Begin after the last change; `now_us` is the time of all changes, microseconds since 1970."""
         self._connection = connection
-        self._space_keys: dict[str, int] = {}
-        self._space_names: dict[int, str] = {}
-        for key, name in connection.execute("SELECT key, name FROM spaces"):
-            self._name_space(key, name)
+        self._now_us = now_us
+        self._spaces = {name: key for name, (key, _) in spaces.keyed(connection).items()}
+        (self.sequence,) = connection.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchone()
 
-    def add_space(self, space: Space, path: str) -> None:
-        """Add a space, or accept the one that is there.
+    def apply(self, change: Checked, contents: Mapping[str, str]) -> Receipt:
+        """Make a change. Where it raises, whoever calls undoes what was done of it.
+
+        Args:
+            change: what to do.
+            contents: the SHA-256 of the file that is kept of a picture, by that of the picture; where it has none,
+                nothing is.
 
         Raises:
-            StartupError: a space of this name is there, with another dimension, metric or fingerprint.
+            ItemNotFound: an update or a deletion of an item that isn't there.
+            StaleEtag: what is stored has another etag.
         """
-        found = self._connection.execute(
-            "SELECT dimension, metric, fingerprint FROM spaces WHERE name = ?", (space.name,)
-        ).fetchone()
-        if found is None:
-            [(key,)] = self._connection.execute(
-                "INSERT INTO spaces (name, dimension, metric, fingerprint, model) VALUES (?, ?, ?, ?, ?) RETURNING key",
-                (space.name, space.dimension, space.metric.value, space.fingerprint, space.model),
-            ).fetchall()
-            self._name_space(key, space.name)
-            return
-        dimension, metric, fingerprint = found
-        if (dimension, metric, fingerprint) != (space.dimension, space.metric.value, space.fingerprint):
-            raise StartupError(
-                f"the catalogue in {path} holds space {space.name!r} with dimension {dimension}, metric {metric}, "
-                f"fingerprint {fingerprint}; the server was started for dimension {space.dimension}, metric "
-                f"{space.metric.value}, fingerprint {space.fingerprint}: start it with what filled the space, or set "
-                "store.path to a new folder and put the items again"
-            )
-        self._connection.execute("UPDATE spaces SET model = ? WHERE name = ?", (space.model, space.name))
+        sequence = self.sequence + 1
+        etag = f"{sequence:x}"
+        match change:
+            case Entry():
+                self._put(change, sequence, etag, contents)
+            case EntryUpdate():
+                self._update(change, sequence, etag, contents)
+            case ItemDeletion():
+                self._delete(change, sequence)
+                etag = ""
+            case UserEntry():
+                self._put_user(change, sequence, etag)
+            case InteractionEntry():
+                self._connection.execute(
+                    "INSERT INTO interactions VALUES (?, ?, ?, ?, ?, ?)",
+                    (sequence, change.user_id, change.item_id, change.kind, change.weight, change.time),
+                )
+                etag = ""
+        self.sequence = sequence
+        return Receipt(etag, sequence)
 
-    def put(self, entry: Entry, sequence: int, now_us: int, *, etag: str, stored: bool) -> Change:
-        """Write an item, replacing what is under its id. `now_us` is microseconds since 1970."""
+    def drop(self, contents: Iterable[str]) -> None:
+        """Have the collector look whether `contents`, SHA-256 of files, are still used."""
+        self._connection.executemany("INSERT OR IGNORE INTO dropped VALUES (?)", ((content,) for content in contents))
+
+    def finish(self) -> None:
+        """Keep the last sequence given, so that it is never given again."""
+        self._connection.execute("UPDATE meta SET value = ? WHERE name = 'sequence'", (self.sequence,))
+
+    def _put(self, entry: Entry, sequence: int, etag: str, contents: Mapping[str, str]) -> None:
         execute = self._connection.execute
-        change = Change()
-        found = execute("SELECT key FROM items WHERE id = ?", (entry.id,)).fetchone()
-        values = (entry.title, entry.uri, entry.category, entry.attributes, etag, sequence, now_us)
+        found = execute("SELECT key, etag FROM items WHERE id = ?", (entry.id,)).fetchone()
+        _check_etag("item", entry.id, entry.etag, found[1] if found else "")
+        values = (entry.title, entry.uri, entry.category, entry.attributes, etag, sequence, self._now_us, entry.digest)
         if found is None:
             [(item,)] = execute(
-                "INSERT INTO items (title, uri, category, attributes, etag, seq, updated, created, id)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING key",
-                (*values, now_us, entry.id),
+                "INSERT INTO items (title, uri, category, attributes, etag, seq, updated, digest, created, id)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING key",
+                (*values, self._now_us, entry.id),
             ).fetchall()
         else:
-            (item,) = found
-            self._clear(item, change)
+            (item, _) = found
+            self._clear_vectors("DELETE FROM vectors WHERE item = ? RETURNING space, key", (item,), sequence)
+            self._clear_pictures(item)
             execute(
-                "UPDATE items SET title = ?, uri = ?, category = ?, attributes = ?, etag = ?, seq = ?, updated = ?"
-                " WHERE key = ?",
+                "UPDATE items SET title = ?, uri = ?, category = ?, attributes = ?, etag = ?, seq = ?, updated = ?,"
+                " digest = ? WHERE key = ?",
                 (*values, item),
             )
-        for position, new in enumerate(entry.pictures):
-            picture = new.picture
-            execute(
-                "INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        self._add_pictures(item, entry.pictures, contents)
+        self._add_vectors(item, entry.vectors)
+
+    def _update(self, update: EntryUpdate, sequence: int, etag: str, contents: Mapping[str, str]) -> None:
+        execute = self._connection.execute
+        found = execute("SELECT key, etag, attributes FROM items WHERE id = ?", (update.id,)).fetchone()
+        if found is None:
+            raise ItemNotFound(update.id)
+        item, stored_etag, encoded = found
+        _check_etag("item", update.id, update.etag, stored_etag)
+        if update.attributes is not None:
+            encoded = update.attributes
+        if update.changed_attributes is not None:
+            encoded = attributes.merged(encoded, update.changed_attributes)
+        # No digest any more: the item isn't made from what it once was made from.
+        execute(
+            "UPDATE items SET title = coalesce(?, title), uri = coalesce(?, uri), category = coalesce(?, category),"
+            " attributes = ?, etag = ?, seq = ?, updated = ?, digest = x'' WHERE key = ?",
+            (update.title, update.uri, update.category, encoded, etag, sequence, self._now_us, item),
+        )
+        if update.pictures is not None:
+            of_pictures = "DELETE FROM vectors WHERE item = ? AND picture <> '' RETURNING space, key"
+            self._clear_vectors(of_pictures, (item,), sequence)
+            self._clear_pictures(item)
+            self._add_pictures(item, update.pictures, contents)
+        if update.vectors is not None:
+            of_space = "DELETE FROM vectors WHERE item = ? AND space = ? RETURNING space, key"
+            for space in {vector.space for vector in update.vectors}:
+                self._clear_vectors(of_space, (item, self._spaces[space]), sequence)
+            self._add_vectors(item, update.vectors)
+
+    def _delete(self, deletion: ItemDeletion, sequence: int) -> None:
+        execute = self._connection.execute
+        found = execute("SELECT key, etag FROM items WHERE id = ?", (deletion.id,)).fetchone()
+        if found is None:
+            raise ItemNotFound(deletion.id)
+        item, etag = found
+        _check_etag("item", deletion.id, deletion.etag, etag)
+        self._clear_vectors("DELETE FROM vectors WHERE item = ? RETURNING space, key", (item,), sequence)
+        self._clear_pictures(item)
+        execute("DELETE FROM items WHERE key = ?", (item,))
+        execute("INSERT INTO tombstones VALUES (?, ?)", (sequence, item))
+
+    def _put_user(self, user: UserEntry, sequence: int, etag: str) -> None:
+        execute = self._connection.execute
+        found = execute("SELECT key, etag FROM users WHERE id = ?", (user.id,)).fetchone()
+        _check_etag("user", user.id, user.etag, found[1] if found else "")
+        values = (user.attributes, etag, sequence, self._now_us)
+        if found is None:
+            [(key,)] = execute(
+                "INSERT INTO users (attributes, etag, seq, updated, created, id)"
+                " VALUES (?, ?, ?, ?, ?, ?) RETURNING key",
+                (*values, self._now_us, user.id),
+            ).fetchall()
+        else:
+            (key, _) = found
+            execute("DELETE FROM user_vectors WHERE user = ?", (key,))
+            execute("UPDATE users SET attributes = ?, etag = ?, seq = ?, updated = ? WHERE key = ?", (*values, key))
+        self._connection.executemany(
+            "INSERT INTO user_vectors VALUES (?, ?, ?)",
+            [(key, self._spaces[vector.space], vector.values.data) for vector in user.vectors],
+        )
+
+    def _clear_vectors(self, statement: str, parameters: tuple[int, ...], sequence: int) -> None:
+        # fetchall: a RETURNING statement that isn't read to its end holds the transaction open.
+        ended = self._connection.execute(statement, parameters).fetchall()
+        self._connection.executemany("INSERT INTO dead VALUES (?, ?, ?)", [(sequence, *row) for row in ended])
+
+    def _clear_pictures(self, item: int) -> None:
+        removed = self._connection.execute("DELETE FROM pictures WHERE item = ? RETURNING content", (item,)).fetchall()
+        self.drop({content for (content,) in removed if content is not None})
+
+    def _add_pictures(self, item: int, pictures: Sequence[NewPicture], contents: Mapping[str, str]) -> None:
+        self._connection.executemany(
+            "INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
                 (
                     item,
                     position,
-                    picture.id,
-                    picture.media_type,
-                    picture.width,
-                    picture.height,
-                    picture.sha256,
-                    picture.size_bytes,
-                    stored,
-                ),
-            )
-        for vector in entry.vectors:
-            [(key,)] = execute(
-                "INSERT INTO vectors (item, space, picture, value) VALUES (?, ?, ?, ?) RETURNING key",
-                (item, self._space_keys[vector.space], vector.picture_id, vector.values.data),
-            ).fetchall()
-            row = Row(key, (entry.id, vector.picture_id), vector.values)
-            change.added.setdefault(vector.space, []).append(row)
-        return change
+                    new.picture.id,
+                    new.picture.media_type,
+                    new.picture.width,
+                    new.picture.height,
+                    new.picture.sha256,
+                    new.picture.size_bytes,
+                    contents.get(new.picture.sha256),
+                )
+                for position, new in enumerate(pictures)
+            ],
+        )
 
-    def delete(self, item_id: str, sequence: int) -> Change | None:
-        """Delete an item; None where there is none."""
-        found = self._connection.execute("SELECT key FROM items WHERE id = ?", (item_id,)).fetchone()
-        if found is None:
-            return None
-        (item,) = found
-        change = Change()
-        self._clear(item, change)
-        self._connection.execute("DELETE FROM items WHERE key = ?", (item,))
-        self._connection.execute("INSERT INTO tombstones VALUES (?, ?)", (sequence, item))
-        return change
+    def _add_vectors(self, item: int, vectors: Sequence[EntryVector]) -> None:
+        self._connection.executemany(
+            "INSERT INTO vectors (item, space, picture, value) VALUES (?, ?, ?, ?)",
+            [(item, self._spaces[vector.space], vector.picture_id, vector.values.data) for vector in vectors],
+        )
 
-    def set_sequence(self, sequence: int) -> None:
-        """Keep the last sequence given, so that no restart gives it again."""
-        self._connection.execute("UPDATE meta SET value = ? WHERE name = 'sequence'", (sequence,))
 
-    def unused(self, contents: set[str]) -> list[str]:
-        """Return those SHA-256 among `contents` that no picture refers to."""
-        return [
-            sha256
-            for sha256 in contents
-            if not self._connection.execute(
-                "SELECT 1 FROM pictures WHERE sha256 = ? AND stored LIMIT 1", (sha256,)
-            ).fetchone()
-        ]
-
-    def _clear(self, item: int, change: Change) -> None:
-        execute = self._connection.execute
-        # fetchall: a RETURNING statement that isn't read to its end holds the transaction open.
-        for key, space in execute("DELETE FROM vectors WHERE item = ? RETURNING key, space", (item,)).fetchall():
-            change.removed.setdefault(self._space_names[space], []).append(key)
-        removed = execute("DELETE FROM pictures WHERE item = ? RETURNING sha256, stored", (item,)).fetchall()
-        change.dropped.update(sha256 for sha256, stored in removed if stored)
-
-    def _name_space(self, key: int, name: str) -> None:
-        self._space_keys[name] = key
-        self._space_names[key] = name
+def _check_etag(kind: str, name: str, given: str, stored: str) -> None:
+    if given and given != stored:
+        raise StaleEtag(kind, name, given=given, stored=stored)

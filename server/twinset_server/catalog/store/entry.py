@@ -1,7 +1,9 @@
-"""An item checked and turned into what the tables hold, before it enters the writer's queue."""
+"""A change checked and turned into what the tables hold, before it enters the writer's queue."""
 
 from __future__ import annotations
 
+import datetime
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +12,19 @@ import numpy as np
 
 from twinset.contract import Metric
 from twinset_server.catalog.store import attributes
-from twinset_server.domain import Float32Array, ItemVector, NewPicture, Space, WritableItem
+from twinset_server.catalog.store.times import to_microseconds
+from twinset_server.domain import (
+    Change,
+    Float32Array,
+    Interaction,
+    ItemDeletion,
+    ItemUpdate,
+    ItemVector,
+    NewPicture,
+    Space,
+    WritableItem,
+    WritableUser,
+)
 from twinset_server.errors import BadVector, InvalidRequest, SpaceNotFound
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -30,45 +44,95 @@ class EntryVector:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An item to store."""
+    """An item to store. `attributes` is JSON text."""
 
     id: str
+    etag: str
     title: str
     uri: str
     category: str
     attributes: str
     pictures: Sequence[NewPicture]
     vectors: Sequence[EntryVector]
+    digest: bytes
 
 
-def entry(item: WritableItem, spaces: Mapping[str, Space]) -> Entry:
-    """Return `item` ready to store.
+@dataclass(frozen=True, slots=True)
+class EntryUpdate:
+    """Fields of an item to store, None for those that stay. `changed_attributes` is for `attributes.merged`."""
+
+    id: str
+    etag: str
+    title: str | None
+    uri: str | None
+    category: str | None
+    attributes: str | None
+    changed_attributes: str | None
+    pictures: Sequence[NewPicture] | None
+    vectors: Sequence[EntryVector] | None
+
+
+@dataclass(frozen=True, slots=True)
+class UserEntry:
+    """A user to store. `attributes` is JSON text."""
+
+    id: str
+    etag: str
+    attributes: str
+    vectors: Sequence[EntryVector]
+
+
+@dataclass(frozen=True, slots=True)
+class InteractionEntry:
+    """An interaction to store; `time` is microseconds since 1970."""
+
+    user_id: str
+    item_id: str
+    kind: str
+    weight: float
+    time: int
+
+
+Checked = Entry | EntryUpdate | ItemDeletion | UserEntry | InteractionEntry
+"""A change ready to store."""
+
+
+def checked(change: Change, spaces: Mapping[str, Space]) -> Checked:
+    """Return `change` ready to store.
 
     Raises:
-        InvalidRequest: text that isn't UTF-8, an attribute or a SHA-256 that can't be stored.
+        InvalidRequest: text that isn't UTF-8, an attribute, a time, a weight or a SHA-256 that can't be stored.
         BadVector: a vector doesn't fit its space.
         SpaceNotFound: a vector's space doesn't exist.
     """
-    for name, text in (("id", item.id), ("title", item.title), ("uri", item.uri), ("category", item.category)):
-        _check_text(name, text)
-    encoded = attributes.encode(item.attributes)
-    _check_text("attributes", encoded)
-    for place, new in enumerate(item.pictures):
-        _check_text(f"pictures[{place}].id", new.picture.id)
-        # It becomes a file's name: nothing but digits may reach the file system.
-        if not _SHA256.fullmatch(new.picture.sha256):
-            raise InvalidRequest(f"pictures[{place}].sha256", "must be 64 hexadecimal digits")
-    vectors = tuple(_vector(place, vector, spaces) for place, vector in enumerate(item.vectors))
-    return Entry(item.id, item.title, item.uri, item.category, encoded, tuple(item.pictures), vectors)
+    match change:
+        case WritableItem():
+            return entry(change, spaces)
+        case ItemUpdate():
+            return _update(change, spaces)
+        case ItemDeletion():
+            _check_texts(id=change.id, etag=change.etag)
+            return change
+        case WritableUser():
+            return _user(change, spaces)
+        case Interaction():
+            return _interaction(change)
 
 
-def _vector(place: int, vector: ItemVector, spaces: Mapping[str, Space]) -> EntryVector:
-    field = f"vectors[{place}]"
-    space = spaces.get(vector.space)
-    if space is None:
-        raise SpaceNotFound(vector.space)
-    _check_text(f"{field}.picture_id", vector.picture_id)
-    return EntryVector(vector.space, vector.picture_id, fitted(field, vector.values, space))
+def entry(item: WritableItem, spaces: Mapping[str, Space]) -> Entry:
+    """Return `item` ready to store; see `checked`."""
+    _check_texts(id=item.id, etag=item.etag, title=item.title, uri=item.uri, category=item.category)
+    return Entry(
+        id=item.id,
+        etag=item.etag,
+        title=item.title,
+        uri=item.uri,
+        category=item.category,
+        attributes=_encoded(attributes.encode(item.attributes)),
+        pictures=_pictures(item.pictures),
+        vectors=_vectors(item.vectors, spaces),
+        digest=item.digest,
+    )
 
 
 def fitted(field: str, values: Float32Array, space: Space) -> Float32Array:
@@ -91,6 +155,81 @@ def fitted(field: str, values: Float32Array, space: Space) -> Float32Array:
     if abs(length - 1) > _UNIT_TOLERANCE:
         raise BadVector(field, f"is not of unit length, as space {space.name!r} requires")
     return (values / length).astype("<f4")
+
+
+def _update(update: ItemUpdate, spaces: Mapping[str, Space]) -> EntryUpdate:
+    _check_texts(
+        id=update.id, etag=update.etag, title=update.title or "", uri=update.uri or "", category=update.category or ""
+    )
+    changes = update.changed_attributes
+    return EntryUpdate(
+        id=update.id,
+        etag=update.etag,
+        title=update.title,
+        uri=update.uri,
+        category=update.category,
+        attributes=None if update.attributes is None else _encoded(attributes.encode(update.attributes)),
+        changed_attributes=_encoded(attributes.encode_changes(changes)) if changes else None,
+        pictures=None if update.pictures is None else _pictures(update.pictures),
+        vectors=None if update.vectors is None else _vectors(update.vectors, spaces),
+    )
+
+
+def _user(user: WritableUser, spaces: Mapping[str, Space]) -> UserEntry:
+    _check_texts(id=user.id, etag=user.etag)
+    vectors = _vectors(user.vectors, spaces)
+    taken: set[str] = set()
+    for place, vector in enumerate(vectors):
+        if vector.space in taken:
+            raise InvalidRequest(f"vectors[{place}].space", f"a user has one vector in space {vector.space!r}, not two")
+        taken.add(vector.space)
+    return UserEntry(user.id, user.etag, _encoded(attributes.encode(user.attributes)), vectors)
+
+
+def _interaction(interaction: Interaction) -> InteractionEntry:
+    _check_texts(user_id=interaction.user_id, item_id=interaction.item_id, kind=interaction.kind)
+    if not math.isfinite(interaction.weight):
+        raise InvalidRequest("weight", f"{interaction.weight} is not a finite number")
+    if interaction.time.tzinfo is None:
+        raise InvalidRequest("time", "has no zone: give it in UTC")
+    return InteractionEntry(
+        interaction.user_id,
+        interaction.item_id,
+        interaction.kind,
+        interaction.weight,
+        to_microseconds(interaction.time.astimezone(datetime.UTC)),
+    )
+
+
+def _pictures(pictures: Sequence[NewPicture]) -> tuple[NewPicture, ...]:
+    for place, new in enumerate(pictures):
+        _check_text(f"pictures[{place}].id", new.picture.id)
+        # It becomes a file's name: nothing but digits may reach the file system.
+        if not _SHA256.fullmatch(new.picture.sha256):
+            raise InvalidRequest(f"pictures[{place}].sha256", "must be 64 hexadecimal digits")
+    return tuple(pictures)
+
+
+def _vectors(vectors: Sequence[ItemVector], spaces: Mapping[str, Space]) -> tuple[EntryVector, ...]:
+    return tuple(_vector(f"vectors[{place}]", vector, spaces) for place, vector in enumerate(vectors))
+
+
+def _vector(field: str, vector: ItemVector, spaces: Mapping[str, Space]) -> EntryVector:
+    space = spaces.get(vector.space)
+    if space is None:
+        raise SpaceNotFound(vector.space)
+    _check_text(f"{field}.picture_id", vector.picture_id)
+    return EntryVector(vector.space, vector.picture_id, fitted(field, vector.values, space))
+
+
+def _encoded(text: str) -> str:
+    _check_text("attributes", text)
+    return text
+
+
+def _check_texts(**texts: str) -> None:
+    for field, text in texts.items():
+        _check_text(field, text)
 
 
 def _check_text(field: str, text: str) -> None:

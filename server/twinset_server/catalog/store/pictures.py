@@ -1,7 +1,7 @@
 """Contents of pictures in files named by their SHA-256, each kept once however many items show it.
 
-`pictures/ab/cdef...` is on disk, directory entry included, before a row that names it commits, and goes after the
-commit that dropped the last such row. Only the writer's thread calls what changes files, so the two never race.
+`pictures/ab/cdef...` is on disk, directory entry included, before a row that names it commits. Who writes files holds
+`pictures.lock` shared until that commit. What is here never removes a file under its final name: see `collector`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,34 +24,29 @@ _SYNC_THREADS = 4
 """Files synced at a time: the file system's journal commits those that wait together."""
 
 
+INCOMING = "incoming"
+"""The directory of files that don't have their content, or aren't synced, yet."""
+
+
+def path_of(folder: Path, sha256: str) -> Path:
+    """Return where in `folder` a content lies."""
+    return folder / sha256[:2] / sha256[2:]
+
+
 class PictureFiles:
     """The folder of pictures' contents."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._incoming = folder / "incoming"
+        self._incoming = folder / INCOMING
         self._pool = ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="catalog-pictures")
 
     def prepare(self) -> None:
-        """Make the directories, and remove what a killed server left half written."""
+        """Make the directories."""
         self._incoming.mkdir(exist_ok=True)
-        for leftover in self._incoming.iterdir():
-            leftover.unlink()
         for number in range(256):
             (self._folder / f"{number:02x}").mkdir(exist_ok=True)
         sync(self._folder)
-
-    def sweep(self, used: set[str]) -> int:
-        """Remove every file whose SHA-256 isn't among `used`, and return how many there were."""
-        removed = 0
-        for directory in self._folder.iterdir():
-            if directory == self._incoming:
-                continue
-            for file in directory.iterdir():
-                if directory.name + file.name not in used:
-                    file.unlink()
-                    removed += 1
-        return removed
 
     def write(self, contents: Mapping[str, bytes]) -> dict[str, TwinsetError]:
         """Make `contents` durable under their SHA-256; return the errors of those that could not be.
@@ -66,14 +62,6 @@ class PictureFiles:
             if error is not None:
                 errors |= {sha256: error for sha256 in contents if self._path(sha256).parent == directory}
         return errors
-
-    def remove(self, unused: Iterable[str]) -> None:
-        """Remove the files of `unused`; one that can't be is left, with a line in the log."""
-        for sha256 in unused:
-            try:
-                self._path(sha256).unlink(missing_ok=True)
-            except OSError as error:
-                _log.warning("unused picture %s could not be removed: %s", self._path(sha256), error)
 
     def read(self, sha256: str) -> bytes:
         """Return the content named `sha256`.
@@ -102,7 +90,7 @@ class PictureFiles:
         self._pool.shutdown()
 
     def _path(self, sha256: str) -> Path:
-        return self._folder / sha256[:2] / sha256[2:]
+        return path_of(self._folder, sha256)
 
     def _holds(self, sha256: str, content: bytes) -> bool:
         # Compared as a whole, so that putting a picture again mends a damaged file.
@@ -112,16 +100,19 @@ class PictureFiles:
             return False
 
     def _write_one(self, sha256: str, content: bytes) -> TwinsetError | None:
-        temporary = self._incoming / sha256
+        temporary: Path | None = None
         try:
-            with temporary.open("wb") as file:
+            # Several processes may write one content at a time, each to a file of its own.
+            with tempfile.NamedTemporaryFile(dir=self._incoming, delete=False) as file:
+                temporary = Path(file.name)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self._path(sha256))
         except OSError as error:
             _log.error("picture %s could not be written: %s", self._path(sha256), error)
-            temporary.unlink(missing_ok=True)
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
             return from_os_error(error)
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -12,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from twinset.contract import Metric
 from twinset_server.catalog.store import attributes
-from twinset_server.domain import Float32Array, Item, ItemVector, Picture, Space
-from twinset_server.errors import ItemNotFound, NoVector, PictureNotFound
+from twinset_server.catalog.store.times import from_microseconds
+from twinset_server.domain import Float32Array, Interaction, Item, ItemVector, Picture, StoredInteraction, User
+from twinset_server.errors import ItemNotFound, NoVector, PictureNotFound, UserNotFound
 
 # Lists travel as one JSON parameter: one statement to prepare, whatever their length.
 _ITEMS_BY_ID = """
@@ -27,11 +26,11 @@ SELECT key, id, title, uri, category, attributes, etag, seq, created, updated FR
 WHERE id > ? ORDER BY id LIMIT ?
 """
 _PICTURES = """
-SELECT item, id, media_type, width, height, sha256, size_bytes, stored FROM pictures
+SELECT item, id, media_type, width, height, sha256, size_bytes, content FROM pictures
 WHERE item IN (SELECT value FROM json_each(?)) ORDER BY item, position
 """
 _PICTURE = """
-SELECT id, media_type, width, height, sha256, size_bytes, stored FROM pictures
+SELECT id, media_type, width, height, sha256, size_bytes, content FROM pictures
 WHERE item = ?1 AND (?2 = '' OR id = ?2) ORDER BY position LIMIT 1
 """
 _VECTORS = """
@@ -45,24 +44,38 @@ AND (picture = '' OR picture = (SELECT id FROM pictures WHERE item = ?1 ORDER BY
 ORDER BY picture LIMIT 1
 """
 
+_COUNTS = """
+SELECT (SELECT count(*) FROM items), (SELECT count(*) FROM pictures), (SELECT count(*) FROM users),
+(SELECT count(*) FROM interactions), (SELECT value FROM meta WHERE name = 'sequence')
+"""
+_USER_VECTORS = """
+SELECT spaces.name, value FROM user_vectors JOIN spaces ON spaces.key = user_vectors.space
+WHERE user = ? ORDER BY spaces.name
+"""
+_INTERACTIONS = """
+SELECT seq, user, item, kind, weight, time FROM interactions WHERE seq > ? ORDER BY seq LIMIT ?
+"""
+
 _ItemRow = tuple[int, str, str, str, str, str, str, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Numbers of items and of their pictures."""
+    """Numbers of what there is, and the sequence of the last durable change."""
 
     items: int
     pictures: int
+    users: int
+    interactions: int
+    sequence: int
 
 
-def spaces(connection: sqlite3.Connection) -> dict[str, Space]:
-    """Return the spaces by name."""
-    found = connection.execute("SELECT name, dimension, metric, fingerprint, model FROM spaces ORDER BY name")
-    return {
-        name: Space(name, dimension, Metric(metric), fingerprint, model)
-        for name, dimension, metric, fingerprint, model in found
-    }
+@dataclass(frozen=True, slots=True)
+class KeptPicture:
+    """What is known of a picture as it was put, and the SHA-256 of the file that is kept of it, None where none is."""
+
+    picture: Picture
+    content: str | None
 
 
 def sequence(connection: sqlite3.Connection) -> int:
@@ -72,15 +85,8 @@ def sequence(connection: sqlite3.Connection) -> int:
 
 
 def counts(connection: sqlite3.Connection) -> Counts:
-    """Return how many items and pictures there are."""
-    return Counts(
-        *connection.execute("SELECT (SELECT count(*) FROM items), (SELECT count(*) FROM pictures)").fetchone()
-    )
-
-
-def contents(connection: sqlite3.Connection) -> set[str]:
-    """Return the SHA-256 of every stored content."""
-    return {sha256 for (sha256,) in connection.execute("SELECT DISTINCT sha256 FROM pictures WHERE stored")}
+    """Return how much there is, and the sequence of the last durable change; 0 before the first."""
+    return Counts(*connection.execute(_COUNTS).fetchone())
 
 
 def get(connection: sqlite3.Connection, item_ids: Sequence[str], with_vectors: bool) -> list[Item | None]:
@@ -98,7 +104,48 @@ def page(connection: sqlite3.Connection, after: str, limit: int, with_vectors: b
         return _items(connection, rows, with_vectors)
 
 
-def picture(connection: sqlite3.Connection, item_id: str, picture_id: str) -> Picture:
+def digests(connection: sqlite3.Connection, item_ids: Sequence[str]) -> dict[str, bytes]:
+    """Return the digests of those items that are there, by id; empty where it is unknown what an item was made from."""
+    statement = "SELECT id, digest FROM items WHERE id IN (SELECT value FROM json_each(?))"
+    return dict(connection.execute(statement, (json.dumps(list(item_ids)),)).fetchall())
+
+
+def user(connection: sqlite3.Connection, user_id: str) -> User:
+    """Return a user.
+
+    Raises:
+        UserNotFound: no user has this id.
+    """
+    statement = "SELECT key, attributes, etag, seq, created, updated FROM users WHERE id = ?"
+    with _snapshot(connection):
+        found = connection.execute(statement, (user_id,)).fetchone()
+        if found is None:
+            raise UserNotFound(user_id)
+        key, encoded, etag, sequence, created, updated = found
+        vectors = [
+            ItemVector(space, "", _values(value))
+            for space, value in connection.execute(_USER_VECTORS, (key,)).fetchall()
+        ]
+    return User(
+        id=user_id,
+        attributes=attributes.decode(encoded),
+        vectors=tuple(vectors),
+        etag=etag,
+        sequence=sequence,
+        created=from_microseconds(created),
+        updated=from_microseconds(updated),
+    )
+
+
+def interactions(connection: sqlite3.Connection, after: int, limit: int) -> list[StoredInteraction]:
+    """Return up to `limit` interactions stored by changes above `after`, in the order of their changes."""
+    return [
+        StoredInteraction(Interaction(user_id, item_id, kind, weight, from_microseconds(time)), sequence)
+        for sequence, user_id, item_id, kind, weight, time in connection.execute(_INTERACTIONS, (after, limit))
+    ]
+
+
+def picture(connection: sqlite3.Connection, item_id: str, picture_id: str) -> KeptPicture:
     """Return what is known of an item's picture, of the main one where `picture_id` is empty.
 
     Raises:
@@ -110,7 +157,7 @@ def picture(connection: sqlite3.Connection, item_id: str, picture_id: str) -> Pi
     if found is None:
         name = f"{picture_id!r}" if picture_id else "at all"
         raise PictureNotFound(picture_id, f"item {item_id!r} has no picture {name}")
-    return _picture(found)
+    return KeptPicture(_picture(found), found[-1])
 
 
 def vector_of(connection: sqlite3.Connection, item_id: str, space: str) -> Float32Array:
@@ -155,24 +202,20 @@ def _items(connection: sqlite3.Connection, rows: Sequence[_ItemRow], with_vector
             vectors=tuple(vectors[key]) if with_vectors else None,
             etag=etag,
             sequence=seq,
-            created=_time(created),
-            updated=_time(updated),
+            created=from_microseconds(created),
+            updated=from_microseconds(updated),
         )
         for key, item_id, title, uri, category, encoded, etag, seq, created, updated in rows
     ]
 
 
 def _picture(columns: Sequence[Any]) -> Picture:
-    picture_id, media_type, width, height, sha256, size_bytes, stored = columns
-    return Picture(picture_id, media_type, width, height, sha256, size_bytes, stored=bool(stored))
+    picture_id, media_type, width, height, sha256, size_bytes, content = columns
+    return Picture(picture_id, media_type, width, height, sha256, size_bytes, stored=content is not None)
 
 
 def _values(blob: bytes) -> Float32Array:
     return np.frombuffer(blob, dtype="<f4").astype(np.float32)
-
-
-def _time(microseconds: int) -> datetime.datetime:
-    return datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(microseconds=microseconds)
 
 
 @contextlib.contextmanager

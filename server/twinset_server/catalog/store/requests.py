@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from twinset_server.catalog.store.entry import Entry
+from twinset_server.catalog.store.answers import Request
+from twinset_server.catalog.store.contents import Contents
+from twinset_server.catalog.store.entry import Checked, Entry, EntryUpdate
+from twinset_server.domain import NewPicture
 from twinset_server.errors import TwinsetError
 
 _log = logging.getLogger(__name__)
@@ -39,24 +43,38 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Put:
-    """Items to write, or the errors of those that can't be; answered by one outcome each."""
+class Write:
+    """A call's changes, or the errors of those that can't be made; answered by one outcome each.
 
-    entries: Sequence[Entry | TwinsetError]
+    `contents` are the files of its pictures, which may still be in the making.
+    """
+
+    changes: Sequence[Checked | TwinsetError]
+    contents: Future[Contents]
+    request: Request | None
     reply: Reply
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its pictures as they were put."""
+        return sum(len(new.content) for new in pictures_in(self.changes))
 
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """An item to delete; answered by the sequence."""
-
-    item_id: str
-    reply: Reply
+    @property
+    def vectors(self) -> int:
+        """How many vectors it brings to the index."""
+        return sum(len(one.vectors or ()) for one in self.changes if isinstance(one, Entry | EntryUpdate))
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Something else to do between commits; answered by what it returns."""
+    """Something else to do between commits, in the writer's thread; answered by what it returns."""
 
     run: Callable[[], object]
-    reply: Reply | None = None
+    reply: Reply
+
+
+def pictures_in(changes: Sequence[Checked | TwinsetError]) -> Iterator[NewPicture]:
+    """Yield all pictures of `changes`."""
+    for change in changes:
+        if isinstance(change, Entry | EntryUpdate):
+            yield from change.pictures or ()

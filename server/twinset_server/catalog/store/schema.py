@@ -1,9 +1,10 @@
 """The tables of the catalogue, and how a connection to them is opened.
 
-Every change gets the next `sequence`, within the transaction that makes it. Keys of items and vectors are never given twice
-(`AUTOINCREMENT`), so that what an old index says of a key can't be taken for a newer row, and they rise with the sequence. So
-a reader that knows the index as it was after change s, when k was the last key of a vector, catches up with two
-questions: the vectors with keys above k, and the rows of `dead` with sequences above s. No row of `vectors` ever changes.
+Every change gets the next `sequence`, within the transaction that makes it. Keys of items and vectors are never given
+twice (`AUTOINCREMENT`), so that what an old index says of a key can't be taken for a newer row, and they rise with the
+sequence. So a reader that knows the index as it was after change s, when k was the last key of a vector, catches up
+with two questions: the vectors with keys above k, and the rows of `dead` with sequences above s. No row of `vectors`
+ever changes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ VERSION = 2
 
 _APPLICATION_ID = 0x7457_5331
 """Marks the file as a catalogue of twinset ("tWS1"), for `file` and for us."""
+
+_BUSY_S = 10.0
+"""Writers wait for each other at `write.lock`; this wait is for what SQLite locks by itself: a log's recovery, say."""
 
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -48,6 +52,8 @@ CREATE INDEX items_seq ON items (seq);
 
 CREATE TABLE tombstones (seq INTEGER PRIMARY KEY, item INTEGER NOT NULL);
 
+-- `sha256` and what describes a picture are of the content as it was put; `content` is the SHA-256 of the file that is
+-- kept, which may be a smaller copy, and null where none is.
 CREATE TABLE pictures (
     item INTEGER NOT NULL REFERENCES items,
     position INTEGER NOT NULL,
@@ -57,10 +63,10 @@ CREATE TABLE pictures (
     height INTEGER NOT NULL,
     sha256 TEXT NOT NULL,
     size_bytes INTEGER NOT NULL,
-    stored INTEGER NOT NULL,
+    content TEXT,
     PRIMARY KEY (item, position)
 ) WITHOUT ROWID;
-CREATE INDEX pictures_sha256 ON pictures (sha256) WHERE stored;
+CREATE INDEX pictures_content ON pictures (content) WHERE content IS NOT NULL;
 
 CREATE TABLE vectors (
     key INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -69,7 +75,7 @@ CREATE TABLE vectors (
     picture TEXT NOT NULL COLLATE BINARY,
     value BLOB NOT NULL
 );
-CREATE INDEX vectors_item ON vectors (item);
+CREATE INDEX vectors_item ON vectors (item, space);
 
 -- Keys of vectors that were overwritten or deleted, by the change that did it.
 CREATE TABLE dead (
@@ -79,8 +85,8 @@ CREATE TABLE dead (
     PRIMARY KEY (seq, key)
 ) WITHOUT ROWID;
 
--- Contents of pictures that lost a reference, and may have none left.
-CREATE TABLE dropped (sha256 TEXT PRIMARY KEY) WITHOUT ROWID;
+-- Contents that lost a reference, and may have none left.
+CREATE TABLE dropped (content TEXT PRIMARY KEY) WITHOUT ROWID;
 
 -- Answers to writes that named themselves, so that a repeated one isn't made twice.
 CREATE TABLE requests (
@@ -117,16 +123,6 @@ CREATE TABLE interactions (
     time INTEGER NOT NULL
 );
 CREATE INDEX interactions_user ON interactions (user, seq);
-
--- Feeds that aren't committed yet. `entry` is empty for an item that is stored as it is.
-CREATE TABLE feeds (key INTEGER PRIMARY KEY AUTOINCREMENT, process INTEGER NOT NULL, begun INTEGER NOT NULL);
-CREATE TABLE staged (
-    feed INTEGER NOT NULL REFERENCES feeds,
-    id TEXT NOT NULL COLLATE BINARY,
-    entry BLOB NOT NULL,
-    PRIMARY KEY (feed, id)
-);
-CREATE TABLE staged_pictures (feed INTEGER NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (feed, sha256)) WITHOUT ROWID;
 """
 
 
@@ -140,7 +136,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
     """
     connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         # A vector of 1,280 dimensions takes 5 KB: pages of 4 KB would send each to overflow pages.
         connection.execute("PRAGMA page_size = 8192")
         _check(connection, path)
@@ -166,7 +162,11 @@ def open_writer(path: Path) -> sqlite3.Connection:
 def open_reader(path: Path) -> sqlite3.Connection:
     """Return a connection that only reads the catalogue at `path`."""
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+        f"{path.absolute().as_uri()}?mode=ro",
+        timeout=_BUSY_S,
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
     )
     connection.execute("PRAGMA query_only = ON")
     return connection

@@ -1,8 +1,8 @@
-"""The thread that writes: everything that waits goes into one commit.
+"""The thread of a process that writes: everything that waits goes into one commit.
 
-The order is what durability rests on: pictures' files are synced, then the transaction commits, then searches see it,
-then the callers are told. So a killed server has lost nothing that anyone was told of, and nothing was seen that it
-lost.
+The order is what durability rests on: pictures' files are synced, then the transaction commits, then the callers are
+told. So a killed server has lost nothing that anyone was told of. Searches see a commit by following the tables, in
+this process as in any other. Between processes commits take turns: see `WritingConnection`.
 """
 
 from __future__ import annotations
@@ -13,107 +13,74 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 
-from twinset_server.catalog.index.views import CatalogIndex
-from twinset_server.catalog.store.changes import Change, Tables
-from twinset_server.catalog.store.entry import Entry
-from twinset_server.catalog.store.failures import ends_transaction, from_sqlite
+from twinset_server.catalog.folder import Folder
+from twinset_server.catalog.store import answers
+from twinset_server.catalog.store.changes import Changes
+from twinset_server.catalog.store.connection import WritingConnection
+from twinset_server.catalog.store.contents import Contents
+from twinset_server.catalog.store.entry import Checked, InteractionEntry
+from twinset_server.catalog.store.failures import ends_transaction, from_os_error, from_sqlite
 from twinset_server.catalog.store.pictures import PictureFiles
-from twinset_server.catalog.store.requests import Delete, Put, Task
+from twinset_server.catalog.store.requests import Task, Write, pictures_in
 from twinset_server.domain import Receipt
-from twinset_server.errors import ItemNotFound, StoreUnavailable, TwinsetError
+from twinset_server.errors import RequestIdReused, StoreUnavailable, TwinsetError
 
 _log = logging.getLogger(__name__)
 
-_MAX_ITEMS = 512
+_MAX_CHANGES = 512
 _MAX_BYTES = 64 * 2**20
 """One commit takes no more once it has as many: the first in it shouldn't wait long for the last."""
 
-_BROKEN = (
-    "the catalogue takes no more writes after a failure, and may or may not have stored this one: restart the server, "
-    "whose log says more, and write it again"
-)
-
 Outcome = Receipt | TwinsetError
-Write = Put | Delete
-
-
-@dataclass(slots=True)
-class _Commit:
-    """A transaction as it grows.
-
-    Attributes:
-        sequence: of the last change in it.
-        now_us: its time, microseconds since 1970.
-        damaged: contents that could not be written, by SHA-256.
-        change: what it means for the index and the pictures.
-        refused: SHA-256 of the contents of items that failed.
-    """
-
-    sequence: int
-    now_us: int
-    damaged: Mapping[str, TwinsetError]
-    change: Change = field(default_factory=Change)
-    refused: set[str] = field(default_factory=set)
-
-    def add(self, change: Change, sequence: int) -> None:
-        """Take in what one write did."""
-        self.change.merge(change)
-        self.sequence = sequence
 
 
 class Writer:
-    """The writer's thread and its queue. From `start` to `close`, only the thread touches what it was given."""
+    """The writer's thread and its queue. From `start` to `close`, only the thread touches the connection."""
 
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        pictures: PictureFiles,
-        index: CatalogIndex,
-        *,
-        keep_pictures: bool,
-        committed: Callable[[], None],
-    ) -> None:
-        """Make a writer that calls `committed` after each commit that searches see."""
+    def __init__(self, folder: Folder, connection: WritingConnection, pictures: PictureFiles) -> None:
         self._connection = connection
-        self._tables = Tables(connection)
         self._pictures = pictures
-        self._index = index
-        self._keep_pictures = keep_pictures
-        self._committed = committed
+        self._pictures_lock = folder.pictures_lock()
         self._queue: queue.SimpleQueue[Write | Task | None] = queue.SimpleQueue()
+        # What is submitted is either before the end of the queue, or refused.
+        self._submission = threading.Lock()
+        self._closed = False
         self._held: Task | None = None
         self._ending = False
-        self._broken = False
+        # Files that were written for a commit that failed: the next one tells the collector of them.
+        self._strays: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="catalog-writer")
-
-    @property
-    def tables(self) -> Tables:
-        """The tables, for tasks."""
-        return self._tables
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
     def submit(self, work: Write | Task) -> None:
-        """Queue `work`; from any thread."""
-        self._queue.put(work)
+        """Queue `work`; from any thread.
+
+        Raises:
+            StoreUnavailable: the writer is closed.
+        """
+        with self._submission:
+            if self._closed:
+                raise StoreUnavailable("the catalogue is closed: the server stops")
+            self._queue.put(work)
 
     def close(self) -> None:
         """Do everything that was submitted before, and end the thread."""
-        self._queue.put(None)
+        with self._submission:
+            self._closed = True
+            self._queue.put(None)
         self._thread.join()
+        self._pictures_lock.close()
 
     def _run(self) -> None:
         while not self._ending:
             writes = self._take()
-            if writes and self._broken:
-                self._refuse(writes, StoreUnavailable(_BROKEN))
-            elif writes:
-                self._guard(writes)
+            if writes:
+                self._write(writes)
             task, self._held = self._held, None
             if task is not None:
                 self._perform(task)
@@ -121,8 +88,8 @@ class Writer:
     def _take(self) -> list[Write]:
         """Return the writes that wait, up to a commit's bounds; a task that follows them is held."""
         writes: list[Write] = []
-        items = size = 0
-        while items < _MAX_ITEMS and size < _MAX_BYTES:
+        changes = size = 0
+        while changes < _MAX_CHANGES and size < _MAX_BYTES:
             try:
                 work = self._queue.get(block=not writes)
             except queue.Empty:
@@ -134,133 +101,126 @@ class Writer:
                 case Task():
                     self._held = work
                     break
-                case Put():
-                    items += len(work.entries)
-                    size += sum(len(new.content) for entry in _entries([work]) for new in entry.pictures)
-                case Delete():
-                    items += 1
-            writes.append(work)
+                case Write():
+                    changes += len(work.changes)
+                    size += work.size_bytes
+                    writes.append(work)
         return writes
 
-    def _guard(self, writes: Sequence[Write]) -> None:
+    def _write(self, writes: Sequence[Write]) -> None:
+        contents = Contents()
         try:
-            self._commit(writes)
-        except Exception:
-            # A defect, past which disk and memory may disagree. Reading goes on; writing needs a fresh start.
-            _log.critical("the catalogue's writer failed: no more writes until the server restarts", exc_info=True)
-            self._broken = True
-            self._roll_back()
-            self._refuse(writes, StoreUnavailable(_BROKEN))
+            for write in writes:
+                contents.add(write.contents.result())
+            results = self._commit(writes, contents)
+        except Exception as error:
+            self._strays.update(contents.files)
+            refusal = _refusal(error)
+            _log.error(
+                "a commit of %d calls failed: %s", len(writes), error, exc_info=not isinstance(error, sqlite3.Error)
+            )
+            results = [[refusal] * len(write.changes) for write in writes]
+        for write, result in zip(writes, results, strict=True):
+            write.reply.give(result)
 
-    def _commit(self, writes: Sequence[Write]) -> None:
-        contents: dict[str, bytes] = {}
-        if self._keep_pictures:
-            contents = {new.picture.sha256: new.content for entry in _entries(writes) for new in entry.pictures}
-        commit = _Commit(self._index.views.sequence, time.time_ns() // 1000, self._pictures.write(contents))
+    def _commit(self, writes: Sequence[Write], contents: Contents) -> Sequence[Sequence[Outcome] | RequestIdReused]:
+        """Return per write its outcomes, or the error of the call as a whole, once all is durable."""
+        with contextlib.ExitStack() as held:
+            if contents.files:
+                held.enter_context(self._pictures_lock.shared())
+                contents = contents.without(self._pictures.write(contents.files))
+            held.enter_context(self._connection.transaction())
+            now_us = time.time_ns() // 1000
+            changes = Changes(self._connection.sqlite, now_us)
+            results = [self._answer(write, changes, contents, now_us) for write in writes]
+            changes.drop(self._strays)
+            changes.finish()
+        self._strays.clear()
+        return results
+
+    def _answer(
+        self, write: Write, changes: Changes, contents: Contents, now_us: int
+    ) -> Sequence[Outcome] | RequestIdReused:
+        if write.request is None:
+            return [self._outcome(change, changes, contents) for change in write.changes]
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            answers = [self._apply(write, commit) for write in writes]
-            self._tables.set_sequence(commit.sequence)
-            self._connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._roll_back()
-            _log.error("a commit of %d writes failed: %s", len(writes), error)
-            self._refuse(writes, from_sqlite(error))
-            self._collect(set(contents))
-            return
-        self._index.apply(commit.change, commit.sequence)
-        for write, answer in zip(writes, answers, strict=True):
-            write.reply.give(answer)
-        self._committed()
-        self._collect(commit.change.dropped | commit.refused)
-
-    def _apply(self, write: Write, commit: _Commit) -> object:
-        """Return the answer to one write, once its transaction commits."""
-        match write:
-            case Put(entries):
-                return [entry if isinstance(entry, TwinsetError) else self._put(entry, commit) for entry in entries]
-            case Delete(item_id):
-                return self._delete(item_id, commit)
-
-    def _put(self, entry: Entry, commit: _Commit) -> Outcome:
-        contents = [new.picture.sha256 for new in entry.pictures]
-        sequence = commit.sequence + 1
-        etag = f"{sequence:x}"
-        try:
-            for sha256 in contents:
-                if sha256 in commit.damaged:
-                    raise commit.damaged[sha256]
-            with self._savepoint(f"item {entry.id!r}"):
-                change = self._tables.put(entry, sequence, commit.now_us, etag=etag, stored=self._keep_pictures)
-        except TwinsetError as error:
-            commit.refused.update(contents)
+            before = answers.recall(self._connection.sqlite, write.request, now_us)
+        except RequestIdReused as error:
+            self._drop_contents(write.changes, changes, contents)
             return error
-        commit.add(change, sequence)
-        return Receipt(etag, sequence)
+        given = before or [None] * len(write.changes)
+        outcomes = [
+            receipt or self._outcome(change, changes, contents)
+            for receipt, change in zip(given, write.changes, strict=True)
+        ]
+        again = [change for receipt, change in zip(given, write.changes, strict=True) if receipt is not None]
+        self._drop_contents(again, changes, contents)
+        answers.remember(self._connection.sqlite, write.request, outcomes, now_us)
+        return outcomes
 
-    def _delete(self, item_id: str, commit: _Commit) -> int | TwinsetError:
-        sequence = commit.sequence + 1
+    def _outcome(self, change: Checked | TwinsetError, changes: Changes, contents: Contents) -> Outcome:
+        if isinstance(change, TwinsetError):
+            return change
         try:
-            with self._savepoint(f"deletion of item {item_id!r}"):
-                change = self._tables.delete(item_id, sequence)
+            for new in pictures_in([change]):
+                if new.picture.sha256 in contents.errors:
+                    raise contents.errors[new.picture.sha256]
+            with self._savepoint(change):
+                return changes.apply(change, contents.names)
         except TwinsetError as error:
+            self._drop_contents([change], changes, contents)
             return error
-        if change is None:
-            return ItemNotFound(item_id)
-        commit.add(change, sequence)
-        return sequence
 
     @contextlib.contextmanager
-    def _savepoint(self, what: str) -> Iterator[None]:
+    def _savepoint(self, change: Checked) -> Iterator[None]:
         """Undo what is within if it fails, and leave the rest of the transaction as it is.
 
         Raises:
-            StoreUnavailable: it failed.
+            StoreUnavailable: it failed by a defect or at a value.
             sqlite3.Error: it failed in a way that ends the transaction for all.
         """
-        self._connection.execute("SAVEPOINT one")
+        execute = self._connection.sqlite.execute
+        execute("SAVEPOINT one")
         try:
             yield
         except Exception as error:
             if isinstance(error, sqlite3.Error) and ends_transaction(error):
                 raise
-            self._connection.execute("ROLLBACK TO one")
-            self._connection.execute("RELEASE one")
+            execute("ROLLBACK TO one")
+            execute("RELEASE one")
+            if isinstance(error, TwinsetError):
+                raise
+            what = _description(change)
             _log.exception("%s could not be written", what)
             raise StoreUnavailable(f"{what} could not be written: {error}; the server's log says more") from error
-        self._connection.execute("RELEASE one")
+        execute("RELEASE one")
 
-    def _roll_back(self) -> None:
-        # SQLite has already rolled back after some errors.
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-
-    def _collect(self, contents: set[str]) -> None:
-        """Remove the files of those `contents` that no row names."""
-        try:
-            self._pictures.remove(self._tables.unused(contents))
-        except sqlite3.Error as error:
-            # They are swept when the catalogue is next opened after a kill; until then they only take room.
-            _log.warning("%d pictures could not be checked for use: %s", len(contents), error)
-
-    def _refuse(self, writes: Sequence[Write], error: TwinsetError) -> None:
-        for write in writes:
-            write.reply.give([error] * len(write.entries) if isinstance(write, Put) else error)
+    def _drop_contents(self, refused: Sequence[Checked | TwinsetError], changes: Changes, contents: Contents) -> None:
+        names = {contents.names.get(new.picture.sha256) for new in pictures_in(refused)}
+        changes.drop(name for name in names if name is not None)
 
     def _perform(self, task: Task) -> None:
         try:
             result = task.run()
+        except TwinsetError as error:
+            result = error
         except Exception as error:
-            self._roll_back()
-            if task.reply is None:
-                _log.exception("a task of the catalogue's writer failed")
-                return
-            result = from_sqlite(error) if isinstance(error, sqlite3.Error) else error
-        if task.reply is not None:
-            task.reply.give(result)
+            _log.exception("a task of the catalogue's writer failed")
+            result = _refusal(error)
+        task.reply.give(result)
 
 
-def _entries(writes: Sequence[Write]) -> Iterator[Entry]:
-    for write in writes:
-        if isinstance(write, Put):
-            yield from (entry for entry in write.entries if isinstance(entry, Entry))
+def _refusal(error: Exception) -> TwinsetError:
+    match error:
+        case sqlite3.Error():
+            return from_sqlite(error)
+        case OSError():
+            return from_os_error(error)
+        case _:
+            return StoreUnavailable(f"the catalogue's writer failed ({error}): nothing was written; the log says more")
+
+
+def _description(change: Checked) -> str:
+    if isinstance(change, InteractionEntry):
+        return f"an interaction of user {change.user_id!r}"
+    return f"{type(change).__name__} of {change.id!r}"

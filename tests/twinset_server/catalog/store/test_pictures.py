@@ -47,16 +47,6 @@ def test_a_damaged_content_is_an_error_and_is_mended_by_the_next_write(
     assert pictures.read(sha256) == b"one"
 
 
-def test_what_a_killed_server_left_is_removed(pictures: PictureFiles, tmp_path: Path) -> None:
-    contents = by_sha256(b"used", b"orphan")
-    pictures.write(contents)
-    (tmp_path / "incoming" / "half").write_bytes(b"ha")
-    used = next(iter(contents))
-    pictures.prepare()
-    assert pictures.sweep({used}) == 1
-    assert files_in(tmp_path) == [f"{used[:2]}/{used[2:]}"]
-
-
 def test_a_full_disk_fails_the_contents_that_did_not_fit(
     pictures: PictureFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,12 +72,3 @@ def test_contents_count_as_written_only_once_their_directory_is_synced(
     monkeypatch.setattr(pictures_module, "sync", sync)
     contents = by_sha256(b"one")
     assert [type(error) for error in pictures.write(contents).values()] == [StoreUnavailable]
-
-
-def test_removing_what_is_gone_is_no_error(pictures: PictureFiles) -> None:
-    contents = by_sha256(b"one")
-    pictures.write(contents)
-    pictures.remove([*contents, *contents])
-    [sha256] = contents
-    with pytest.raises(FileNotFoundError):
-        pictures.read(sha256)

@@ -1,0 +1,270 @@
+"""Follows the change log and the generations, and keeps the views that searches read.
+
+One thread owns all that changes. Each 10 ms, and at once when a search waits for it, it takes in what was committed
+since, in one snapshot of the database. A new generation is opened and checked by a second thread, and takes the place
+of the old one between two such steps; views that were taken before stay whole for as long as anyone holds them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from twinset_server.catalog.index.checksums import Stopped
+from twinset_server.catalog.index.following import SpaceState
+from twinset_server.catalog.index.manifest import OpenGeneration
+from twinset_server.catalog.index.views import Views
+from twinset_server.catalog.store.log import ChangeLog, Position, Snapshot
+from twinset_server.catalog.store.schema import open_reader
+from twinset_server.errors import StartupError, StoreUnavailable
+
+_log = logging.getLogger(__name__)
+
+_TICK_S = 0.01
+_CHUNK = 256
+"""Rows absorbed at a time: they hold the interpreter for a few milliseconds, in which searches wait."""
+
+_BULK = 20_000
+"""So many vectors outside the index are worth waiting for the builder at start: searching them one by one is slow."""
+
+_TELL_S = 5.0
+
+_NOT_YET = "the catalogue's index can't follow the database; the server's log says more, try again"
+
+
+class Follower:
+    """The index of a catalogue as one worker sees it."""
+
+    def __init__(self, database: Path, index: Path, *, builder_wait_s: float = 0.0) -> None:
+        """Make a follower of `database` and of the generations in the folder `index`.
+
+        Args:
+            database: the SQLite file.
+            index: where a builder writes; it may be empty, or not exist.
+            builder_wait_s: how long `start` waits for a builder where a space has many vectors and no generation.
+        """
+        self._database = database
+        self._index = index
+        self._builder_wait_s = builder_wait_s
+        self._log = ChangeLog(database)
+        self._watch = open_reader(database)
+        self._watched_version = -1
+        self._committed = 0
+        self._position = Position(0, 0)
+        self._states: dict[str, SpaceState] = {}
+        self._views = Views(0, {})
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._waiters: list[Callable[[BaseException | None], None]] = []
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="catalog-follower")
+        self._opener = ThreadPoolExecutor(1, thread_name_prefix="catalog-opener")
+        self._opening: dict[str, Future[OpenGeneration | None]] = {}
+        self._found: dict[str, OpenGeneration | None] = {}
+
+    @property
+    def views(self) -> Views:
+        """Every space after the last change that was taken in."""
+        return self._views
+
+    @property
+    def delta_length(self) -> int:
+        """Vectors outside the index, in the space that has the most of them."""
+        return max((view.delta.length for view in self._views.spaces.values()), default=0)
+
+    def start(self) -> None:
+        """Open the newest sound generations, take in what was committed since, and begin to follow.
+
+        Raises:
+            StartupError: the database can't be read.
+        """
+        try:
+            self._await_builder()
+            self._absorb()
+        except sqlite3.Error as error:
+            raise StartupError(
+                f"{self._database} can't be read ({error}): check its disk, or restore the folder from a backup"
+            ) from error
+        self._thread.start()
+
+    def behind(self) -> bool:
+        """Return whether anything was committed, by whichever process, that the views lack. For the event loop only."""
+        (version,) = self._watch.execute("PRAGMA data_version").fetchone()
+        if version != self._watched_version:
+            # Read after the version: what is committed in between makes another version, and is asked for again.
+            (self._committed,) = self._watch.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchone()
+            self._watched_version = version
+        return self._views.sequence < self._committed
+
+    async def catch_up(self) -> None:
+        """Return when the views have all that was committed before the call.
+
+        Raises:
+            StoreUnavailable: the database can't be read.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def resolve(error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
+
+        def done(error: BaseException | None) -> None:
+            # The loop may be closed by now; then nobody waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(resolve, error)
+
+        with self._lock:
+            if self._stop.is_set():
+                raise StoreUnavailable("the catalogue is closed: the server stops")
+            self._waiters.append(done)
+        self._wake.set()
+        await future
+
+    def close(self) -> None:
+        """End the threads. Views that were taken stay valid."""
+        with self._lock:
+            self._stop.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._opener.shutdown(cancel_futures=True)
+        self._log.close()
+        self._watch.close()
+
+    def _run(self) -> None:
+        failed = False
+        while not self._stop.is_set():
+            self._wake.wait(_TICK_S)
+            self._wake.clear()
+            # Taken before the snapshot begins: it has all that they wait for.
+            with self._lock:
+                waiters, self._waiters = self._waiters, []
+            error: StoreUnavailable | None = None
+            try:
+                changed = self._log.changed()
+                if changed or waiters or failed or self._news():
+                    self._absorb()
+                failed = False
+            except Exception:
+                if not failed:
+                    _log.exception("the changes of the catalogue could not be read; it is tried again")
+                failed = True
+                error = StoreUnavailable(_NOT_YET)
+            for waiter in waiters:
+                waiter(error)
+        with self._lock:
+            waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter(StoreUnavailable("the catalogue is closed: the server stops"))
+
+    def _news(self) -> bool:
+        """Begin to open generations that appeared; return whether one is ready to be used."""
+        for name, state in self._states.items():
+            opening = self._opening.get(name)
+            if opening is None and state.newer_generation():
+                self._opening[name] = self._opener.submit(self._open, state)
+        return any(opening.done() for opening in self._opening.values())
+
+    def _open(self, state: SpaceState) -> OpenGeneration | None:
+        try:
+            return state.open_newer(self._stop.is_set)
+        except Stopped:
+            return None
+
+    def _opened(self) -> dict[str, OpenGeneration]:
+        """Return the generations that are ready, by space."""
+        ready = {}
+        for name in [name for name, opening in self._opening.items() if opening.done()]:
+            found = self._opening.pop(name).result()
+            if found is not None:
+                ready[name] = found
+        return ready
+
+    def _absorb(self) -> None:
+        """Take in what was committed, and what was opened, and publish the views of it."""
+        while not self._taken_in():
+            pass
+
+    def _taken_in(self) -> bool:
+        """Do what `_absorb` does; return False where a space has to begin anew, and all has to be done again."""
+        # Before the snapshot: what is opened is no newer than what is read.
+        spaces = self._log.spaces()
+        for name, (key, space) in spaces.items():
+            state = self._states.setdefault(name, SpaceState(self._index / str(key), space))
+            state.space = space
+            if state.is_new and name not in self._found:
+                self._found[name] = state.open_newest(self._stop.is_set)
+        ready = self._opened()
+        with self._log.snapshot() as snapshot:
+            cut = [name for name, state in self._states.items() if state.log_was_cut(self._position)]
+            if not cut:
+                self._take_in(snapshot, ready)
+                position = snapshot.position
+        if cut:
+            for name in cut:
+                _log.warning("space %s: the log was cut before it was read, its index begins anew", name)
+                self._states[name].forget()
+                # What is being opened shares segments that lack deaths.
+                self._opening.pop(name, None)
+            return False
+        self._position = position
+        views = {name: state.view(position.sequence) for name, state in sorted(self._states.items())}
+        self._views = Views(position.sequence, views)
+        return True
+
+    def _take_in(self, snapshot: Snapshot, ready: Mapping[str, OpenGeneration]) -> None:
+        sequence = snapshot.position.sequence
+        following = {name: state for name, state in self._states.items() if not state.is_new}
+        dead = snapshot.dead(self._position.sequence)
+        for name, state in following.items():
+            state.bury(dead.get(name), sequence)
+        if following and snapshot.position.key > self._position.key:
+            for chunk in snapshot.added(self._position.key, None, _CHUNK):
+                if chunk.space in following:
+                    following[chunk.space].add(chunk)
+        for name, opened in ready.items():
+            following[name].switch(opened, snapshot.dead(opened.generation.sequence).get(name), sequence)
+        for name in self._states.keys() - following.keys():
+            state, found = self._states[name], self._found.pop(name)
+            state.begin(found, None if found is None else snapshot.dead(found.generation.sequence).get(name), sequence)
+            for chunk in snapshot.added(state.key, name, _CHUNK):
+                state.add(chunk)
+
+    def _await_builder(self) -> None:
+        """Wait until no space has many vectors and no sound generation, or for as long as a builder may take."""
+        ends = time.monotonic() + self._builder_wait_s
+        tell_at = time.monotonic()
+        for name, (key, space) in self._log.spaces().items():
+            state = self._states[name] = SpaceState(self._index / str(key), space)
+            self._found[name] = state.open_newest(self._stop.is_set)
+        while waiting := self._without_index():
+            if time.monotonic() >= ends:
+                _log.warning("searches are slow until the builder has written the index of %s", ", ".join(waiting))
+                return
+            if time.monotonic() >= tell_at:
+                _log.info("waiting for the builder to write the index of %s", ", ".join(waiting))
+                tell_at += _TELL_S
+            time.sleep(_TICK_S)
+            for name in waiting:
+                if self._states[name].newer_generation():
+                    self._found[name] = self._states[name].open_newest(self._stop.is_set)
+
+    def _without_index(self) -> list[str]:
+        """Return the spaces without a sound generation that have many vectors."""
+        missing = [name for name, found in self._found.items() if found is None]
+        if not missing:
+            return []
+        with self._log.snapshot() as snapshot:
+            return [name for name in missing if snapshot.live(name) > _BULK]

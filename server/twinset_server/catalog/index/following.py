@@ -1,0 +1,174 @@
+"""One space as a follower keeps it: segments of a generation, and the rows since."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from twinset_server.catalog.index import manifest
+from twinset_server.catalog.index.checksums import Unsound
+from twinset_server.catalog.index.manifest import OpenGeneration
+from twinset_server.catalog.index.rows import Delta, Int64Array
+from twinset_server.catalog.index.segment_files import Segment
+from twinset_server.catalog.index.views import View
+from twinset_server.catalog.store.log import LogChunk, Position
+from twinset_server.domain import Space
+
+_log = logging.getLogger(__name__)
+
+_COMPACT_AT = 1024
+"""A delta with more dead rows than live ones is copied without them, but not for a few."""
+
+_SAME_TICK_S = 0.1
+"""A directory's time has the grain of the kernel's clock: one this young may be of two changes."""
+
+_UNKNOWN = np.iinfo(np.int64).max
+"""Above every sequence."""
+
+
+class SpaceState:
+    """The newest state of one space. But for `open_newer`, one thread calls it.
+
+    Attributes:
+        space: the space.
+        is_new: whether `begin` has still to be called.
+        key: the last key of a vector in the generation.
+    """
+
+    def __init__(self, folder: Path, space: Space) -> None:
+        """Make the state of `space`, whose generations are in `folder`."""
+        self.space = space
+        self.is_new = True
+        self.key = 0
+        self._folder = folder
+        self._number = 0
+        self._segments: tuple[Segment, ...] = ()
+        self._delta = Delta.empty(space.dimension)
+        self._last_key = 0
+        self._live = 0
+        self._dead_in_delta = 0
+        # What the folder said at the last look.
+        self._listed_ns = -1
+        self._newest = 0
+        self._log_from = 0
+        self._tried = 0
+
+    def view(self, sequence: int) -> View:
+        """Return the space as it is after change `sequence`."""
+        return View(self.space, sequence, self._number, self._segments, self._delta, self._live)
+
+    def newer_generation(self) -> bool:
+        """Return whether a generation appeared that wasn't tried yet."""
+        self._look()
+        return self._newest > self._tried
+
+    def log_was_cut(self, position: Position) -> bool:
+        """Return whether deaths after `position` may be gone from the log that was read after it.
+
+        A generation is published before the log is cut, so it is enough to look after reading.
+        """
+        self._look()
+        return not self.is_new and position.sequence < self._log_from
+
+    def forget(self) -> None:
+        """Let go of everything but the views that others hold: `begin` is called next."""
+        self.is_new = True
+
+    def open_newest(self, stopped: Callable[[], bool]) -> OpenGeneration | None:
+        """Open the newest sound generation; nothing of the one in use is taken for granted.
+
+        Raises:
+            Stopped: `stopped` returned True.
+        """
+        self._tried = max(manifest.numbers(self._folder), default=0)
+        return manifest.newest_sound(self._folder, self.space, stopped)
+
+    def open_newer(self, stopped: Callable[[], bool]) -> OpenGeneration | None:
+        """Open the newest generation unless it is damaged; segments in use stay open.
+
+        Raises:
+            Stopped: `stopped` returned True.
+        """
+        number = max(manifest.numbers(self._folder), default=0)
+        self._tried = max(self._tried, number)
+        if number <= self._number:
+            return None
+        known = {segment.record.number: segment for segment in self._segments}
+        try:
+            return manifest.open_generation(self._folder, number, self.space, known, stopped)
+        except Unsound as error:
+            # The one in use and the log say the same.
+            _log.warning("space %s: generation %d can't be used: %s", self.space.name, number, error)
+            return None
+
+    def begin(self, opened: OpenGeneration | None, deaths: Int64Array | None, sequence: int) -> None:
+        """Hold a generation and the deaths since it, up to change `sequence`; the vectors above `key` follow."""
+        self.is_new = False
+        self._delta = Delta.empty(self.space.dimension)
+        self._dead_in_delta = 0
+        self._log_from = 0
+        self._number, self.key, self._segments = 0, 0, ()
+        if opened is not None:
+            self._take(opened, deaths, sequence)
+        self._last_key = self.key
+        self._live = sum(int(segment.rows.alive(sequence).sum()) for segment in self._segments)
+
+    def switch(self, opened: OpenGeneration, deaths: Int64Array | None, sequence: int) -> None:
+        """Put a newer generation, with the deaths since it up to change `sequence`, in the place of the one in use."""
+        self._take(opened, deaths, sequence)
+        self._last_key = max(self._last_key, self.key)
+        self._compact(sequence)
+
+    def bury(self, keys: Int64Array | None, sequence: int) -> None:
+        """Mark vectors as ended by change `sequence`; those that are nowhere came and went unseen."""
+        if keys is None:
+            return
+        in_delta = self._delta.bury(keys, sequence)
+        self._dead_in_delta += in_delta
+        self._live -= in_delta + sum(segment.rows.bury(keys, sequence) for segment in self._segments)
+        if self._dead_in_delta > max(_COMPACT_AT, self._delta.length // 2):
+            self._compact(sequence)
+
+    def add(self, chunk: LogChunk) -> None:
+        """Add vectors, but those that are here: a step that failed half-way is taken again."""
+        start = int(np.searchsorted(chunk.keys, self._last_key, side="right"))
+        if start == len(chunk.keys):
+            return
+        keys = chunk.keys[start:]
+        self._delta = self._delta.plus(keys, chunk.vectors[start:], chunk.labels[start:])
+        self._last_key = int(keys[-1])
+        self._live += len(keys)
+
+    def _take(self, opened: OpenGeneration, deaths: Int64Array | None, sequence: int) -> None:
+        generation = opened.generation
+        self._number, self.key, self._segments = generation.number, generation.key, opened.segments
+        if deaths is not None:
+            for segment in self._segments:
+                segment.rows.bury(deaths, sequence)
+
+    def _compact(self, sequence: int) -> None:
+        self._delta = self._delta.alive_above(self.key, sequence)
+        self._dead_in_delta = 0
+
+    def _look(self) -> None:
+        """Learn of new generations where the folder has changed."""
+        try:
+            changed_ns = self._folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return
+        if changed_ns == self._listed_ns:
+            return
+        newest = max(manifest.numbers(self._folder), default=0)
+        if newest > self._newest:
+            try:
+                self._log_from = manifest.read(self._folder, newest).log_from
+            except Unsound:
+                # It may have cut the log: begin anew, which costs little where it hasn't.
+                self._log_from = _UNKNOWN
+            self._newest = newest
+        if time.time_ns() - changed_ns > _SAME_TICK_S * 1e9:
+            self._listed_ns = changed_ns

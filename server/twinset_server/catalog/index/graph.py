@@ -1,0 +1,164 @@
+"""Graphs over the vectors of a segment. The one module that knows USearch.
+
+A graph's keys are places of rows. Nothing is ever removed from a graph, or added to one that serves: a search that
+races `remove` returned keys that don't exist, and adding to a view crashed. Rows that die are masked by whoever reads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import usearch
+from usearch.index import Index
+
+from twinset.contract import Metric
+from twinset_server.catalog.index.checksums import Pages, Stopped, Unsound
+from twinset_server.catalog.index.distance import nearest_ranks, ranks_of
+from twinset_server.catalog.index.labels import Places
+from twinset_server.domain import Float32Array, Space
+
+VERSION = ".".join(usearch.__version__.split(".")[:2])
+"""Files of another version of USearch aren't opened: nothing promises that they mean the same."""
+
+# On unit vectors `ip` orders as cosine does and spares the division.
+_METRICS = {Metric.COSINE: "ip", Metric.EUCLIDEAN: "l2sq", Metric.INNER_PRODUCT: "ip"}
+
+_DTYPE = "bf16"
+_CONNECTIVITY = 16
+_EXPANSIONS = (64, 128, 256, 512)
+"""Widths of the walk: 64 gives recall .995 on embeddings of pictures; flatter data needs more."""
+
+_BATCH = 512
+_PROBES = 128
+_PROBE_K = 10
+_MIN_RECALL = 0.95
+
+
+class GraphUnsound(Exception):
+    """The graph doesn't find its own rows, or not enough of their neighbours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Rows near a query, nearest first as far as bf16 can tell, and how many were compared to find them."""
+
+    places: Places
+    compared: int
+
+
+class Graph:
+    """A saved graph, read from a memory map."""
+
+    def __init__(self, pages: Pages, space: Space, rows: int, expansion: int) -> None:
+        """Open the graph in `pages`, whose checksum was compared before.
+
+        Raises:
+            Unsound: it is of another metric, type, dimension or number of rows.
+        """
+        found = Index.metadata(pages.data)
+        fits = found is not None and (
+            found["dimensions"],
+            found["count_present"],
+            found["kind_metric"].name.lower(),
+            found["kind_scalar"].name.lower(),
+        ) == (space.dimension, rows, _METRICS[space.metric], _DTYPE)
+        if not fits:
+            raise Unsound(f"the graph is not one of {rows} rows of space {space.name!r}: it says {found}")
+        # USearch doesn't keep what it reads from; without this the map would go.
+        self._pages = pages
+        self._index = _empty(space, expansion)
+        self._index.view(pages.data)
+        # Searches of one Index share scratch memory. Its own lock is no promise, and ours costs nothing beside a walk.
+        self._lock = threading.Lock()
+
+    def nearest(self, query: Float32Array, count: int) -> Walk:
+        """Return the places of up to `count` rows near `query`, dead ones among them."""
+        with self._lock:
+            matches = self._index.search(query, count, threads=1)
+        return Walk(np.asarray(matches.keys).astype(np.intp), int(matches.computed_distances))
+
+
+def build(
+    path: Path,
+    vectors: Float32Array,
+    space: Space,
+    *,
+    base: Path | None,
+    threads: int,
+    stopped: Callable[[], bool],
+    progress: Callable[[float], None],
+) -> None:
+    """Write a graph over all of `vectors` to `path`.
+
+    Args:
+        path: a file that doesn't exist.
+        vectors: `[N, D]` float32.
+        space: their space.
+        base: the graph of the first of them, which is copied and added to.
+        threads: how many add; several can leave rows that no walk reaches.
+        stopped: asked now and then.
+        progress: told the share of rows that are in.
+    Raises:
+        Stopped: `stopped` returned True.
+    """
+    index = _empty(space, _EXPANSIONS[0])
+    if base is not None:
+        index.load(base)
+    for start in range(len(index), len(vectors), _BATCH):
+        if stopped():
+            raise Stopped
+        end = min(start + _BATCH, len(vectors))
+        index.add(np.arange(start, end, dtype=np.uint64), vectors[start:end], threads=threads)
+        progress(end / len(vectors))
+    index.save(path)
+
+
+def prove(pages: Pages, vectors: Float32Array, squares: Float32Array, space: Space, stopped: Callable[[], bool]) -> int:
+    """Return the least width of the walk at which a saved graph is good.
+
+    Every stored vector of a sample must be found when it is asked for, and at least .95 of the sample's true
+    neighbours. A found row counts by its distance: among equal pictures any may stand for another.
+
+    Raises:
+        GraphUnsound: no width is enough.
+        Stopped: `stopped` returned True.
+    """
+    rows = len(vectors)
+    k = min(_PROBE_K, rows)
+    sample = np.random.default_rng(0).choice(rows, min(_PROBES, rows), replace=False)
+    queries = vectors[sample]
+    farthest = nearest_ranks(vectors, squares, queries, space.metric, k, stopped)
+    for expansion in _EXPANSIONS:
+        graph = Graph(pages, space, rows, expansion)
+        found = hits = 0
+        for place, query, limit in zip(sample, queries, farthest, strict=True):
+            if stopped():
+                raise Stopped
+            places = np.unique(graph.nearest(query, k).places)
+            ranked = ranks_of(vectors[places], squares[places], query, space.metric)
+            own = ranks_of(vectors[[place]], squares[[place]], query, space.metric)
+            hits += int(np.count_nonzero(ranked.values <= limit + ranked.slack))
+            # A longer vector may be nearer than itself by inner product; then only the neighbours tell.
+            found += space.metric is Metric.INNER_PRODUCT or bool((ranked.values <= own.values + own.slack).any())
+        recall = hits / (len(sample) * k)
+        if recall >= _MIN_RECALL and found == len(sample):
+            return expansion
+    raise GraphUnsound(
+        f"of {rows} rows of space {space.name!r} a sample of {len(sample)} was asked for: {found} were found, and "
+        f"{recall:.2f} of their neighbours, where {_MIN_RECALL} is needed"
+    )
+
+
+def _empty(space: Space, expansion: int) -> Index:
+    return Index(
+        ndim=space.dimension,
+        metric=_METRICS[space.metric],
+        dtype=_DTYPE,
+        connectivity=_CONNECTIVITY,
+        expansion_search=expansion,
+        enable_key_lookups=False,
+    )

@@ -1,0 +1,139 @@
+"""What to build next: pure decisions over the sizes of segments.
+
+Every row goes from the delta into the youngest segment, and a few times from there into an older and larger one. A row
+costs more to add the larger the graph (80 µs each to a new one of 5,000, 420 to one of 100,000), a segment costs every
+search a walk. So sizes are kept geometric: one large segment, one or two that are each much smaller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+_MERGE_SHARE = 8
+"""Segments are merged when the younger has at least this part of the older's rows."""
+
+_FLAT_SHARE = 2
+"""The same where a graph over the older one was tried in vain: each trial costs a whole build."""
+
+_EXTEND_SHARE = 8
+"""A segment is copied to add rows to it if it isn't more than this times as large as they are."""
+
+_DEAD_SHARE = 5
+"""A segment with more than this part of its rows dead is built anew: they take the places of answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A segment as far as plans go. `flat`: a graph was tried, and found too little."""
+
+    number: int
+    rows: int
+    dead: int
+    graph: bool
+    flat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Put the delta into a segment: a copy of `extended`, or a new one where it is None."""
+
+    extended: int | None
+    graph: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Merge:
+    """Put the live rows of several segments, oldest first, into one.
+
+    Where `extend` is set, the first one's graph is copied and added to, dead rows and all.
+    """
+
+    numbers: tuple[int, ...]
+    extend: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When to fold.
+
+    Attributes:
+        fold_at: rows of the delta at which they are folded.
+        bulk_at: rows of the delta from which on they are first written without a graph, which is built afterwards:
+            searches then find them at the cost of an exact search, while the delta is empty again.
+        graph_at: rows from which on a segment gets a graph; fewer are compared as quickly one by one.
+    """
+
+    fold_at: int
+    bulk_at: int
+    graph_at: int
+
+    @classmethod
+    def of(cls, fold_at: int, slow_at: int) -> Limits:
+        """Return the limits that follow from the settings."""
+        # Writers are slowed down from `slow_at` on: with twice as many, the builder was away, or there was none.
+        return cls(fold_at, max(2 * slow_at, 2 * fold_at), min(1024, max(2, fold_at // 2)))
+
+
+def fold(shapes: Sequence[Shape], waiting: int, busy: Collection[int], limits: Limits) -> Fold | None:
+    """Return what to do with `waiting` rows of the delta; None where they may wait.
+
+    Args:
+        shapes: the segments, oldest first.
+        waiting: live rows in no segment.
+        busy: numbers of segments that another lane is at work on.
+        limits: when to fold.
+    """
+    if waiting < max(1, limits.fold_at):
+        return None
+    if waiting >= limits.bulk_at:
+        return Fold(None, graph=False)
+    youngest = shapes[-1] if shapes else None
+    due = merge(shapes, busy, limits)
+    # What is to be merged is left alone: under load the copies would never end, and the merge never begin.
+    claimed = {*busy, *(due.numbers if due else ())}
+    if (
+        youngest is not None
+        and youngest.number not in claimed
+        and youngest.rows <= _EXTEND_SHARE * waiting
+        and not youngest.flat
+    ):
+        return Fold(youngest.number, graph=youngest.rows + waiting >= limits.graph_at)
+    return Fold(None, graph=waiting >= limits.graph_at)
+
+
+def merge(shapes: Sequence[Shape], busy: Collection[int], limits: Limits) -> Merge | None:
+    """Return the most urgent work on segments that none of `busy` takes part in; None where all is well."""
+    return _decayed(shapes, busy) or _youngest_run(shapes, busy) or _graphless(shapes, busy, limits)
+
+
+def _decayed(shapes: Sequence[Shape], busy: Collection[int]) -> Merge | None:
+    for shape in reversed(shapes):
+        if shape.number not in busy and shape.dead * _DEAD_SHARE > shape.rows:
+            return Merge((shape.number,), extend=False)
+    return None
+
+
+def _youngest_run(shapes: Sequence[Shape], busy: Collection[int]) -> Merge | None:
+    """Return the merge of the youngest segments that is due, over as many as follow from it."""
+    for end in range(len(shapes), 1, -1):
+        start, rows = end - 1, shapes[end - 1].rows - shapes[end - 1].dead
+        while start and rows * _share(shapes[start - 1]) >= shapes[start - 1].rows:
+            start -= 1
+            rows += shapes[start].rows - shapes[start].dead
+        run = shapes[start:end]
+        if len(run) > 1 and not any(shape.number in busy for shape in run):
+            return Merge(tuple(shape.number for shape in run), extend=run[0].graph)
+    return None
+
+
+def _graphless(shapes: Sequence[Shape], busy: Collection[int], limits: Limits) -> Merge | None:
+    for shape in shapes:
+        free = shape.number not in busy and not shape.graph and not shape.flat
+        if free and shape.rows - shape.dead >= limits.graph_at:
+            return Merge((shape.number,), extend=False)
+    return None
+
+
+def _share(older: Shape) -> int:
+    return _FLAT_SHARE if older.flat else _MERGE_SHARE

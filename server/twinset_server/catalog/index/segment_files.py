@@ -1,0 +1,284 @@
+"""Segments on disk: rows that no longer change, in a folder of files, with a graph over them where one is of use.
+
+```
+vectors.f32  squares.f32  keys.i64                         the columns of the rows, in the order of their keys
+items.u64  items.utf8  pictures.u64  pictures.utf8         their labels: offsets, and the texts one after another
+graph.usearch                                              absent where the rows are searched exactly
+```
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset_server.catalog import steps
+from twinset_server.catalog.folder import sync
+from twinset_server.catalog.index.checksums import FileSum, Pages, SummedFile, Unsound, opened, summed
+from twinset_server.catalog.index.graph import Graph, GraphUnsound, build, prove
+from twinset_server.catalog.index.labels import Places, TextLabels, Texts
+from twinset_server.catalog.index.rows import ALIVE, Rows, squares
+from twinset_server.domain import Float32Array, Space
+
+_log = logging.getLogger(__name__)
+
+_VECTORS = "vectors.f32"
+_SQUARES = "squares.f32"
+_KEYS = "keys.i64"
+_ITEM_OFFSETS = "items.u64"
+_ITEMS = "items.utf8"
+_PICTURE_OFFSETS = "pictures.u64"
+_PICTURES = "pictures.utf8"
+_COLUMNS = (_VECTORS, _SQUARES, _KEYS, _ITEM_OFFSETS, _ITEMS, _PICTURE_OFFSETS, _PICTURES)
+_GRAPH = "graph.usearch"
+
+_CHUNK = 4096
+
+T = TypeVar("T", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRecord:
+    """What a manifest says of a segment.
+
+    Attributes:
+        number: names its folder, and no other segment's ever.
+        rows: how many it has, dead ones among them.
+        items: to how many items they belong.
+        expansion: the width of the walk through its graph; None where it has no graph.
+        flat: True where a graph was tried, and didn't find enough.
+        files: its files by name.
+    """
+
+    number: int
+    rows: int
+    items: int
+    expansion: int | None
+    flat: bool
+    files: Mapping[str, FileSum]
+
+
+class Segment:
+    """An open segment.
+
+    Attributes:
+        record: what the manifest says of it.
+        rows: its rows; but for `died` they lie in memory maps.
+        graph: None where it is searched exactly.
+        spread: vectors per item, 1 or more.
+    """
+
+    def __init__(self, record: SegmentRecord, rows: Rows, graph: Graph | None) -> None:
+        self.record = record
+        self.rows = rows
+        self.graph = graph
+        self.spread = record.rows / record.items
+
+
+def segment_folder(folder: Path, number: int) -> Path:
+    """Return where the files of segment `number` of the space in `folder` lie."""
+    return folder / f"segment-{number:06d}"
+
+
+def open_segment(
+    folder: Path, record: SegmentRecord, space: Space, stopped: Callable[[], bool] | None = None
+) -> Segment:
+    """Open a segment of the space in `folder`, every byte of which was compared with its checksum.
+
+    Raises:
+        Unsound: a file isn't what was written.
+        Stopped: `stopped` returned True meanwhile.
+    """
+    names = {*_COLUMNS, *([_GRAPH] if record.expansion is not None else [])}
+    path = segment_folder(folder, record.number)
+    if set(record.files) != names or record.rows < 1 or record.items < 1:
+        raise Unsound(f"the manifest's record of {path} is incomplete")
+    pages = {name: opened(path / name, record.files[name], stopped) for name in sorted(names)}
+    try:
+        rows = _rows(pages, record, space)
+    except ValueError as error:
+        raise Unsound(f"{path} doesn't hold {record.rows} rows of dimension {space.dimension}: {error}") from error
+    graph = None if record.expansion is None else Graph(pages[_GRAPH], space, record.rows, record.expansion)
+    return Segment(record, rows, graph)
+
+
+def _rows(pages: Mapping[str, Pages], record: SegmentRecord, space: Space) -> Rows:
+    count = record.rows
+
+    def column(name: str, kind: type[T], *shape: int) -> NDArray[T]:
+        return pages[name].view(kind).reshape(shape)
+
+    return Rows(
+        count,
+        column(_KEYS, np.int64, count),
+        column(_VECTORS, np.float32, count, space.dimension),
+        column(_SQUARES, np.float32, count),
+        np.full(count, ALIVE, np.int64),
+        TextLabels(
+            Texts(column(_ITEM_OFFSETS, np.uint64, count + 1), pages[_ITEMS]),
+            Texts(column(_PICTURE_OFFSETS, np.uint64, count + 1), pages[_PICTURES]),
+        ),
+    )
+
+
+class SegmentWriter:
+    """Writes a segment: rows first, in the order of their keys, then its graph. Used as a context.
+
+    Where the context ends by an error, what was written is removed.
+    """
+
+    def __init__(self, folder: Path, number: int, space: Space) -> None:
+        """Begin segment `number` of the space in `folder`."""
+        self._folder = folder
+        self._number = number
+        self._space = space
+        self._path = segment_folder(folder, number)
+        self._stack = contextlib.ExitStack()
+        self._files: dict[str, SummedFile] = {}
+        self._offsets = {_ITEM_OFFSETS: 0, _PICTURE_OFFSETS: 0}
+        self._last_item: bytes | None = None
+        self.rows = 0
+        self._items = 0
+
+    def __enter__(self) -> SegmentWriter:
+        self._path.mkdir()
+        try:
+            for name in _COLUMNS:
+                self._files[name] = self._stack.enter_context(SummedFile(self._path / name))
+            for name in self._offsets:
+                self._files[name].write(np.zeros(1, np.uint64))
+        except BaseException:
+            self.discard()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        if error is not None:
+            self.discard()
+
+    def add(self, keys: NDArray[np.int64], vectors: Float32Array, items: Texts, pictures: Texts) -> None:
+        """Append rows: `[N]` keys, `[N, D]` float32 vectors, and N texts of each kind."""
+        self._files[_KEYS].write(keys)
+        self._files[_VECTORS].write(vectors)
+        self._files[_SQUARES].write(squares(vectors))
+        for texts, offsets, content in ((items, _ITEM_OFFSETS, _ITEMS), (pictures, _PICTURE_OFFSETS, _PICTURES)):
+            self._files[offsets].write(texts.offsets[1:] + np.uint64(self._offsets[offsets]))
+            self._files[content].write(texts.content)
+            self._offsets[offsets] += len(texts.content)
+        self.rows += len(keys)
+        self._count_items(items)
+
+    def add_rows(self, rows: Rows, places: Places | None = None) -> None:
+        """Append the rows of a segment that stand at `places`; all where it is None."""
+        assert isinstance(rows.labels, TextLabels)  # noqa: S101 - a delta has no files to copy
+        places = np.arange(rows.length) if places is None else places
+        for start in range(0, len(places), _CHUNK):
+            chunk = places[start : start + _CHUNK]
+            items, pictures = rows.labels.items.taken(chunk), rows.labels.pictures.taken(chunk)
+            self.add(rows.keys[chunk], rows.vectors[chunk], items, pictures)
+
+    def finish(
+        self,
+        *,
+        graph: bool,
+        base: int | None,
+        threads: int,
+        stopped: Callable[[], bool],
+        progress: Callable[[float], None],
+    ) -> SegmentRecord:
+        """Make the segment durable and return its record.
+
+        Args:
+            graph: whether to build a graph.
+            base: the segment whose graph is over the first of the rows, and is added to.
+            threads: how many build it.
+            stopped: asked now and then.
+            progress: told the share of rows that are in the graph.
+        Raises:
+            OSError: the disk is full, or failed.
+            Stopped: `stopped` returned True.
+        """
+        for file in self._files.values():
+            file.sync()
+        files = {name: file.sum for name, file in self._files.items()}
+        record = SegmentRecord(self._number, self.rows, self._items, None, flat=False, files=files)
+        if graph:
+            record = self._with_graph(record, base, threads, stopped, progress)
+        steps.reached(steps.SEGMENT_SAVED)
+        if record.expansion is not None:
+            _sync_file(self._path / _GRAPH)
+        sync(self._path)
+        sync(self._folder)
+        steps.reached(steps.SEGMENT_SYNCED)
+        return record
+
+    def _with_graph(
+        self,
+        record: SegmentRecord,
+        base: int | None,
+        threads: int,
+        stopped: Callable[[], bool],
+        progress: Callable[[float], None],
+    ) -> SegmentRecord:
+        rows = open_segment(self._folder, record, self._space, stopped).rows
+        flat = replace(record, flat=True)
+        if not np.isfinite(rows.squares).all():
+            return flat
+        path = self._path / _GRAPH
+        start = None if base is None else segment_folder(self._folder, base) / _GRAPH
+        # What was extended is built from the start where it isn't good, and what several threads built, by one.
+        tries = dict.fromkeys([(start, threads), (None, threads), (None, 1)])
+        for number, (copied, used) in enumerate(tries, 1):
+            build(path, rows.vectors, self._space, base=copied, threads=used, stopped=stopped, progress=progress)
+            found = summed(path)
+            try:
+                expansion = prove(opened(path, found), rows.vectors, rows.squares, self._space, stopped)
+            except GraphUnsound as error:
+                path.unlink()
+                _log.warning("%s (built by %d threads, try %d of %d)", error, used, number, len(tries))
+                continue
+            return replace(record, expansion=expansion, files={**record.files, _GRAPH: found})
+        return flat
+
+    def _count_items(self, items: Texts) -> None:
+        # An item's vectors are written by one change, so their keys are neighbours.
+        content, offsets = items.content.tobytes(), items.offsets.tolist()
+        for begin, end in itertools.pairwise(offsets):
+            item = content[begin:end]
+            self._items += item != self._last_item
+            self._last_item = item
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        self._stack.close()
+        remove_segment(self._folder, self._number)
+
+
+def remove_segment(folder: Path, number: int) -> None:
+    """Remove the files of a segment that no manifest names any more."""
+    path = segment_folder(folder, number)
+    for name in (*_COLUMNS, _GRAPH):
+        (path / name).unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        path.rmdir()
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,93 @@
+"""Locks between processes: advisory ones on files, which the kernel gives up when their holder dies.
+
+| file | exclusive | shared |
+|---|---|---|
+| `lock` | the supervisor, or whoever works on the folder alone, for as long as it does | |
+| `members.lock` | the same, once at its start: members of one before it are gone | each process that works for it |
+| `write.lock` | a transaction that writes | |
+| `pictures.lock` | the collector, for a slice | a writer from its first picture file to its commit |
+| `feeds.lock` | the collector, for a slice | a feed from its first picture to its end |
+
+Who needs several takes them in this order: feeds, pictures, write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class FileLock:
+    """A lock on the file at `path`, made where it doesn't exist. One thread uses it at a time.
+
+    The file stays for good: removing it would let two processes lock two files.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the lock alone, and wait for it."""
+        with self._held(fcntl.LOCK_EX):
+            yield
+
+    @contextlib.contextmanager
+    def shared(self) -> Iterator[None]:
+        """Hold the lock together with others that share it, and wait for it."""
+        with self._held(fcntl.LOCK_SH):
+            yield
+
+    @contextlib.contextmanager
+    def exclusive_or_not(self) -> Iterator[bool]:
+        """Hold the lock alone where nobody else holds it; the value says whether that is so."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Give up the lock and the file."""
+        os.close(self._descriptor)
+
+    @contextlib.contextmanager
+    def _held(self, how: int) -> Iterator[None]:
+        fcntl.flock(self._descriptor, how)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+
+class WriteLock:
+    """The lock of transactions that write, given to those who wait in turn.
+
+    SQLite's own wait polls, so the same process may win again and again; and so it may with one lock on a file, since
+    who gives it up runs while who waits must be woken. Here whoever is next holds the turn, and only he waits for the
+    lock.
+    """
+
+    def __init__(self, write: Path, turn: Path) -> None:
+        self._write = FileLock(write)
+        self._turn = FileLock(turn)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock, and wait for it."""
+        with contextlib.ExitStack() as stack:
+            with self._turn.exclusive():
+                stack.enter_context(self._write.exclusive())
+            yield
+
+    def close(self) -> None:
+        """Give up the files."""
+        self._turn.close()
+        self._write.close()

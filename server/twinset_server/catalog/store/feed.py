@@ -1,0 +1,225 @@
+"""A feed: all items anew, gathered beside the catalogue and put in its place by one transaction.
+
+What others write while a feed is gathered stands until its commit, which then decides: an item that the feed brings
+replaces theirs, one that the feed lacks goes, and one that the feed found unchanged when it asked stays as they left
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import ParamSpec, TypeVar
+
+from twinset_server.catalog.folder import Folder
+from twinset_server.catalog.store import records
+from twinset_server.catalog.store.changes import Changes
+from twinset_server.catalog.store.connection import WritingConnection
+from twinset_server.catalog.store.contents import Contents, Kept, contents_of
+from twinset_server.catalog.store.entry import Entry, entry
+from twinset_server.catalog.store.failures import from_os_error, from_sqlite
+from twinset_server.catalog.store.pictures import PictureFiles
+from twinset_server.catalog.store.readers import Readers
+from twinset_server.catalog.store.requests import Reply, Task
+from twinset_server.catalog.store.schema import open_reader
+from twinset_server.catalog.store.staging import Staged, Staging
+from twinset_server.catalog.store.writer import Writer
+from twinset_server.catalog.threads import to_the_end
+from twinset_server.domain import FeedSummary, ItemDeletion, Space, WritableItem
+from twinset_server.errors import FailedPrecondition, TwinsetError
+
+_CHUNK = 1000
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@contextlib.asynccontextmanager
+async def open_feed(
+    folder: Folder,
+    connection: WritingConnection,
+    writer: Writer,
+    readers: Readers,
+    pictures: PictureFiles,
+    kept: Kept,
+    spaces: Mapping[str, Space],
+) -> AsyncIterator[StoredFeed]:
+    """Return a feed whose commit `writer` makes through `connection`, which is its own; at the end it is forgotten."""
+    lock = folder.feeds_lock()
+    try:
+        # Until the end of the feed no picture is collected: those of the feed are in no table yet.
+        held = contextlib.ExitStack()
+        await to_the_end(held.enter_context, lock.shared())
+        with held:
+            feed = StoredFeed(folder, connection, writer, readers, pictures, kept, spaces)
+            try:
+                yield feed
+            finally:
+                await feed.close()
+    finally:
+        lock.close()
+
+
+class StoredFeed:
+    """Implements the port `Feed`; `open_feed` makes it."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        connection: WritingConnection,
+        writer: Writer,
+        readers: Readers,
+        pictures: PictureFiles,
+        kept: Kept,
+        spaces: Mapping[str, Space],
+    ) -> None:
+        """Make an empty feed."""
+        self._folder = folder
+        self._connection = connection
+        self._writer = writer
+        self._readers = readers
+        self._pictures = pictures
+        self._kept = kept
+        self._spaces = spaces
+        self._staging = Staging(folder.feeds)
+        self._one = asyncio.Lock()
+        self._ended = False
+        self._committed = False
+
+    async def unchanged(self, digests: Mapping[str, bytes]) -> set[str]:
+        """Take note of items; see the port."""
+        self._check()
+        async with self._one:
+            await _in_thread(self._staging.note, list(digests))
+            stored = await self._readers.read(records.digests, list(digests))
+        return {item_id for item_id, digest in digests.items() if digest and stored.get(item_id) == digest}
+
+    async def stage(self, items: Sequence[WritableItem]) -> list[TwinsetError | None]:
+        """Keep items for the commit; see the port."""
+        self._check()
+        async with self._one:
+            return await _in_thread(self._stage, items)
+
+    async def commit(self) -> FeedSummary:
+        """Make the feed the catalogue; see the port."""
+        self._check()
+        self._ended = True
+        async with self._one:
+            lacking, sequence = await _in_thread(self._lacking)
+            reply = Reply()
+            self._writer.submit(Task(lambda: self._commit(lacking, sequence), reply))
+            summary: FeedSummary = await reply.future
+        self._committed = True
+        return summary
+
+    async def close(self) -> None:
+        """Forget what wasn't committed."""
+        self._ended = True
+        async with self._one:
+            if not self._committed:
+                reply = Reply()
+                self._writer.submit(Task(self._drop_contents, reply))
+                with contextlib.suppress(TwinsetError):  # logged by the writer; a sweep finds them
+                    await reply.future
+            self._staging.close()
+
+    def _check(self) -> None:
+        if self._ended:
+            raise FailedPrecondition("feed", "the feed has ended: begin another")
+
+    def _stage(self, items: Sequence[WritableItem]) -> list[TwinsetError | None]:
+        entries = [self._checked(item) for item in items]
+        pictures = [new for one in entries if isinstance(one, Entry) for new in one.pictures]
+        contents = contents_of(pictures, self._kept)
+        contents = contents.without(self._pictures.write(contents.files))
+        outcomes = [one if isinstance(one, TwinsetError) else _failure(one, contents) for one in entries]
+        self._staging.add(
+            [
+                Staged(one, _names(one, contents))
+                for one, outcome in zip(entries, outcomes, strict=True)
+                if isinstance(one, Entry) and outcome is None
+            ]
+        )
+        # One that failed is still of the feed: its commit leaves what is stored of it.
+        self._staging.note([item.id for item, outcome in zip(items, outcomes, strict=True) if outcome is not None])
+        return outcomes
+
+    def _checked(self, item: WritableItem) -> Entry | TwinsetError:
+        try:
+            return entry(item, self._spaces)
+        except TwinsetError as error:
+            return error
+
+    def _lacking(self) -> tuple[list[str], int]:
+        """Return the stored items that the feed lacks, and the sequence at which that was so.
+
+        Found ahead of the commit, so that other writers needn't wait for it.
+        """
+        connection = open_reader(self._folder.database)
+        try:
+            connection.execute("BEGIN")
+            sequence = records.sequence(connection)
+            return list(self._strangers(connection.execute("SELECT id FROM items ORDER BY id"))), sequence
+        finally:
+            connection.close()
+
+    def _strangers(self, cursor: sqlite3.Cursor) -> Iterator[str]:
+        while rows := cursor.fetchmany(_CHUNK):
+            known = self._staging.has([item_id for (item_id,) in rows])
+            yield from (item_id for (item_id,) in rows if item_id not in known)
+
+    def _commit(self, lacking: Sequence[str], sequence: int) -> FeedSummary:
+        connection = self._connection.sqlite
+        with self._connection.transaction():
+            changes = Changes(connection, time.time_ns() // 1000)
+            before = changes.sequence
+            created = replaced = deleted = 0
+            for staged in self._staging.staged():
+                found = connection.execute("SELECT digest FROM items WHERE id = ?", (staged.entry.id,)).fetchone()
+                if found is not None and found[0] and found[0] == staged.entry.digest:
+                    changes.drop(staged.contents.values())
+                    continue
+                changes.apply(staged.entry, staged.contents)
+                created += found is None
+                replaced += found is not None
+            # Others may have put items since, or deleted some of those that the feed lacks.
+            since = connection.execute("SELECT id FROM items WHERE seq > ? AND seq <= ?", (sequence, before))
+            for item_id in {*lacking, *self._strangers(since)}:
+                if connection.execute("SELECT 1 FROM items WHERE id = ?", (item_id,)).fetchone():
+                    changes.apply(ItemDeletion(item_id), {})
+                    deleted += 1
+            changes.finish()
+            (items,) = connection.execute("SELECT count(*) FROM items").fetchone()
+        return FeedSummary(created, replaced, items - created - replaced, deleted, changes.sequence)
+
+    def _drop_contents(self) -> None:
+        with self._connection.transaction():
+            changes = Changes(self._connection.sqlite, 0)
+            changes.drop(self._staging.contents())
+
+
+def _names(one: Entry, contents: Contents) -> dict[str, str]:
+    pictures = {new.picture.sha256 for new in one.pictures}
+    return {sha256: contents.names[sha256] for sha256 in pictures if sha256 in contents.names}
+
+
+def _failure(one: Entry, contents: Contents) -> TwinsetError | None:
+    errors = (contents.errors.get(new.picture.sha256) for new in one.pictures)
+    return next((error for error in errors if error is not None), None)
+
+
+async def _in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what `function` returns.
+
+    Raises:
+        DiskFull, StoreUnavailable: the disk or a database failed.
+    """
+    try:
+        return await to_the_end(function, *args, **kwargs)
+    except sqlite3.Error as error:
+        raise from_sqlite(error) from error
+    except OSError as error:
+        raise from_os_error(error) from error

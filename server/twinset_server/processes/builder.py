@@ -1,0 +1,89 @@
+"""The builder: what keeps the index near the store, in a process of its own that yields to those that answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from types import FrameType
+from typing import Any, NoReturn, Protocol
+
+from twinset_server.errors import StartupError, TwinsetError
+from twinset_server.processes.order import Order
+from twinset_server.processes.parent import Parent
+
+_NICE = 10
+
+
+class Work(Protocol):
+    """What a builder does."""
+
+    def run(self, stop: threading.Event) -> None:
+        """Do what is due, again and again, until `stop` is set."""
+
+    def rebuild(self, space: str, progress: Callable[[float], None]) -> None:
+        """Build the index of `space` from the store alone, while `run` goes on; tell the share done.
+
+        Raises:
+            TwinsetError: there is no such space, or the index can't be built.
+        """
+
+
+Opening = Callable[[Order], AbstractContextManager[Work]]
+
+
+def build(opening: Opening) -> None:
+    """Be the builder of the supervisor that started this process, until SIGTERM or its end.
+
+    Raises:
+        SystemExit: with 2, after the supervisor was told why this can't start; with 1, after the work failed.
+    """
+    parent = Parent()
+    order = parent.order()
+    os.nice(_NICE)
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stop = threading.Event()
+    try:
+        with opening(order) as work:
+            running = threading.Thread(target=_run, args=(work, stop), name="builder")
+            running.start()
+            parent.tell(ready=True)
+            try:
+                for message in parent.orders():
+                    threading.Thread(target=_rebuild, args=(work, message, parent), daemon=True).start()
+            finally:
+                stop.set()
+                running.join()
+    except StartupError as error:
+        parent.tell(failed=str(error))
+        sys.exit(2)
+
+
+def _run(work: Work, stop: threading.Event) -> None:
+    try:
+        work.run(stop)
+    finally:
+        # Work that ended by itself has failed, and the supervisor starts it anew.
+        if not stop.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _rebuild(work: Work, message: Mapping[str, Any], parent: Parent) -> None:
+    operation = message["operation"]
+    try:
+        work.rebuild(message["space"], lambda done: parent.tell(operation=operation, done=min(done, 0.999)))
+    except TwinsetError as error:
+        parent.tell(operation=operation, error=str(error))
+    except Exception as error:  # the supervisor must hear of it, whatever it is
+        parent.tell(operation=operation, error=repr(error))
+        raise
+    else:
+        parent.tell(operation=operation, done=1.0)
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(0)

@@ -1,0 +1,115 @@
+"""A whole server: what its supervisor holds for all, and the children that do the work."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from twinset.contract import ModelContract
+from twinset_server.config import Settings
+from twinset_server.domain import VISUAL, Space
+from twinset_server.errors import StartupError
+from twinset_server.processes.keeper import keeping
+from twinset_server.processes.order import Order, share, worker_count
+from twinset_server.processes.reservation import reserved
+from twinset_server.processes.supervisor import Programs, Supervisor
+from twinset_server.rpc.interceptor import Place
+from twinset_server.triton import TritonEmbedder, open_embedder
+from twinset_server.triton.supervisor import State
+
+DEFAULT_PROGRAMS = Programs()
+
+
+@asynccontextmanager
+async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> AsyncIterator[Supervisor]:
+    """Serve while the context is open.
+
+    Raises:
+        StartupError: a part can't start; the message says what to do.
+    """
+    workers = worker_count(settings.server)
+    async with AsyncExitStack() as stack:
+        port = stack.enter_context(reserved(settings.server))
+        keeper = stack.enter_context(keeping(settings))
+        spaces = await keeper.spaces()
+        model = _Model(settings, workers)
+        shared = share(settings, workers)
+
+        def order(worker: int) -> Order:
+            server = shared.server.model_copy(update={"port": port})
+            triton = shared.triton.model_copy(update=model.settings)
+            mine = shared.model_copy(update={"server": server, "triton": triton})
+            return Order(mine, Place(worker, workers), model_is_ready=model.is_ready)
+
+        supervisor = Supervisor(port, workers, order, drain_s=settings.server.drain_s, programs=programs)
+        # Before Triton, since they load their modules meanwhile; a start that fails must end them too.
+        stack.push_async_callback(supervisor.stop)
+        await supervisor.launch()
+        contract = await stack.enter_async_context(model.opened(spaces.get(VISUAL)))
+        if contract is not None:
+            await keeper.declare(_filled_by(contract))
+        # Calls in flight may still need the model.
+        stack.push_async_callback(supervisor.stop)
+        await supervisor.begin()
+        yield supervisor
+
+
+class _Model:
+    """The one Triton that all workers ask: the embedded one, which lives in this process, or one elsewhere."""
+
+    def __init__(self, settings: Settings, workers: int) -> None:
+        self._triton = settings.triton
+        self._sharers = workers + 1
+        self._embedder: TritonEmbedder | None = None
+        self._proven = False
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """What a worker's settings of Triton must say."""
+        if self._embedder is None or self._triton.url is not None:
+            return {}
+        return {"url": self._embedder.address, "model": self._embedder.contract.model}
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the model was well when this process last looked."""
+        return self._proven if self._embedder is None else self._embedder.state is State.READY
+
+    @asynccontextmanager
+    async def opened(self, visual: Space | None) -> AsyncIterator[ModelContract | None]:
+        """Run the embedded Triton while the context is open; give the contract where the catalogue has no `visual` yet.
+
+        A filled catalogue serves without its model what needs no embedding, so that is not waited for.
+        """
+        if self._triton.url is not None and visual is not None:
+            yield None
+            return
+        async with AsyncExitStack() as stack:
+            embedder = await stack.enter_async_context(
+                open_embedder(
+                    self._triton,
+                    expected_model=visual.model if visual else None,
+                    expected_fingerprint=visual.fingerprint if visual else None,
+                    wait=visual is None,
+                    sharers=self._sharers,
+                )
+            )
+            if self._triton.url is None:
+                self._embedder = embedder
+                yield None if visual else embedder.contract
+                return
+            contract = embedder.contract
+            self._proven = True
+            # A Triton elsewhere is the workers' own to watch.
+            await stack.aclose()
+            yield contract
+
+
+def _filled_by(contract: ModelContract) -> list[Space]:
+    """Return the spaces that the model fills."""
+    if contract.space(VISUAL) is None:
+        raise StartupError(f"the model {contract.model} fills no space {VISUAL!r}: choose another with --model")
+    return [
+        Space(filled.name, filled.dimension, filled.metric, contract.fingerprint, contract.model)
+        for filled in contract.spaces
+    ]

@@ -1,0 +1,129 @@
+"""Workers and builder as one: started together, each started again when it dies, paused and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from twinset_server.errors import StoreUnavailable
+from twinset_server.processes.child import Child, ChildStatus
+from twinset_server.processes.order import Order
+
+_GRACE_S = 5.0
+"""What a child gets beyond the time for its calls, to commit and close."""
+
+OrderOf = Callable[[int], Order]
+"""Gives the order of a worker by its number; the builder's is that of worker 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """What children run."""
+
+    worker: Sequence[str] = (sys.executable, "-m", "twinset_server", "worker")
+    builder: Sequence[str] = (sys.executable, "-m", "twinset_server", "builder")
+
+
+class Supervisor:
+    """The children of one server. `port` is where its workers listen."""
+
+    def __init__(self, port: int, workers: int, order: OrderOf, *, drain_s: float, programs: Programs) -> None:
+        """Prepare `workers` workers and a builder.
+
+        `drain_s` is how long calls in flight get when workers are stopped.
+        """
+        self.port = port
+        self._grace_s = drain_s + _GRACE_S
+        self._workers = [
+            Child(f"worker {number}", programs.worker, lambda number=number: order(number))  # type: ignore[misc]
+            for number in range(workers)
+        ]
+        self._builder = Child("the builder", programs.builder, lambda: order(0), self._hear)
+        self._operations: dict[int, asyncio.Queue[Mapping[str, Any]]] = {}
+        self._numbers = itertools.count(1)
+        self._pausing = asyncio.Lock()
+
+    @property
+    def status(self) -> tuple[ChildStatus, ...]:
+        """How each child is now, workers first."""
+        return tuple(child.status for child in self._children)
+
+    async def launch(self) -> None:
+        """Start the processes, which get ready for their orders.
+
+        Raises:
+            StartupError: the machine has no room for them.
+        """
+        await asyncio.gather(*(child.launch() for child in self._children))
+
+    async def begin(self, *, give_up: bool = True) -> None:
+        """Give the orders, and return when all children do their work.
+
+        Args:
+            give_up: where a child's first start fails, don't try again.
+        Raises:
+            StartupError: a child can't start; the message is its own.
+        """
+        await asyncio.gather(*(child.begin(give_up=give_up) for child in self._children))
+
+    async def stop(self) -> None:
+        """Let calls in flight end, then end the builder. Cancelling this hurries it."""
+        try:
+            await asyncio.gather(*(worker.stop(self._grace_s) for worker in self._workers))
+        finally:
+            # After the workers: until the last of them has ended there is something to fold.
+            await self._builder.stop(_GRACE_S)
+
+    @contextlib.asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Keep all children stopped while the context is open: nobody else uses the catalogue's folder then.
+
+        Raises:
+            StartupError: at the end, a child couldn't start again at once; it is tried again and again.
+        """
+        async with self._pausing:
+            await self.stop()
+            try:
+                yield
+            finally:
+                await self.launch()
+                await self.begin(give_up=False)
+
+    async def rebuild(self, space: str) -> AsyncIterator[float]:
+        """Have the index of `space` built from the store alone; give the share done, 0 to 1, as it grows.
+
+        Raises:
+            StoreUnavailable: the builder doesn't run, it couldn't build the index, or it ended meanwhile.
+        """
+        if not self._builder.status.ready:
+            raise StoreUnavailable("the builder of the index doesn't run: try again in a moment")
+        number = next(self._numbers)
+        messages = self._operations[number] = asyncio.Queue()
+        try:
+            self._builder.say({"do": "rebuild", "space": space, "operation": number})
+            done = 0.0
+            while done < 1:
+                message = await messages.get()
+                if "error" in message:
+                    raise StoreUnavailable(f"the index of space {space!r} was not rebuilt: {message['error']}")
+                done = float(message["done"])
+                yield done
+        finally:
+            del self._operations[number]
+
+    @property
+    def _children(self) -> list[Child]:
+        return [*self._workers, self._builder]
+
+    def _hear(self, message: Mapping[str, Any]) -> None:
+        """Take a message of the builder to whom it concerns; an empty one, of its end, concerns all."""
+        if not message:
+            for messages in self._operations.values():
+                messages.put_nowait({"error": "the builder ended"})
+        elif message["operation"] in self._operations:
+            self._operations[message["operation"]].put_nowait(message)

@@ -1,0 +1,43 @@
+"""A worker: a whole gRPC server in a process of its own, on a port that it shares with the others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import uvloop
+
+from twinset_server.app import answering_worker
+from twinset_server.errors import StartupError
+from twinset_server.processes.order import Order
+from twinset_server.processes.parent import Parent
+from twinset_server.processes.signals import until_stopped
+
+Answering = Callable[[Order], AbstractAsyncContextManager[int]]
+"""Makes what answers while its context is open; its value is the port."""
+
+
+def _by_order(order: Order) -> AbstractAsyncContextManager[int]:
+    return answering_worker(order.settings, order.place, model_is_ready=order.model_is_ready)
+
+
+def work(answering: Answering = _by_order) -> None:
+    """Be a worker of the supervisor that started this process, until SIGTERM or its end.
+
+    Raises:
+        SystemExit: with 2, after the supervisor was told why this can't start.
+    """
+    parent = Parent()
+    order = parent.order()
+    service = until_stopped(
+        answering(order),
+        lambda _: parent.tell(ready=True),
+        drain_s=order.settings.server.drain_s,
+        gone=parent.fileno(),
+    )
+    try:
+        uvloop.run(service)
+    except StartupError as error:
+        parent.tell(failed=str(error))
+        sys.exit(2)
