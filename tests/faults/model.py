@@ -88,8 +88,21 @@ class Model:
         )
 
 
-def seen(item: Item | WritableItem) -> tuple[object, ...]:
-    """Return all that a stored item and the one that was put have in common."""
+def differences(stored: Item, expected: WritableItem) -> list[str]:
+    """Return in what a stored item isn't the one that was put."""
+    found = [f"{ours} is not {theirs}" for ours, theirs in zip(_seen(stored), _seen(expected), strict=True) if ours != theirs]
+    return found + vector_differences(stored.vectors or (), expected.vectors)
+
+
+def vector_differences(stored: Sequence[ItemVector], expected: Sequence[ItemVector]) -> list[str]:
+    """Return in what stored vectors aren't those that were put. The store scales some anew, which may move a last bit."""
+    ours, theirs = vectors_of(stored), vectors_of(expected)
+    if ours.keys() != theirs.keys():
+        return [f"vectors {sorted(ours)}, not {sorted(theirs)}"]
+    return [f"vector {name} is another" for name in ours if not np.allclose(ours[name], theirs[name], atol=1e-6)]
+
+
+def _seen(item: Item | WritableItem) -> tuple[object, ...]:
     return (
         item.id,
         item.title,
@@ -97,7 +110,6 @@ def seen(item: Item | WritableItem) -> tuple[object, ...]:
         item.category,
         dict(item.attributes),
         [_picture(one) for one in item.pictures],
-        vectors_of(item.vectors or ()),
         item.etag,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from faults import content, ledger, power_load
 from faults.disk.journal import Disk, Record, read
 from faults.disk.power import PoweredFolder
 from faults.ledger import Ledger, Stored
+from faults.scratch import scratch
 from twinset_server.catalog import SqliteCatalog, open_alone
 from twinset_server.errors import TwinsetError
 
@@ -53,9 +53,9 @@ def folders(records: Sequence[Record], wanted: Sequence[Cut], chance: random.Ran
             disk.apply(record)
         place = cut.place
         under_way = records[place] if cut.torn and place < len(records) else None
-        with tempfile.TemporaryDirectory() as target:
-            disk.rebuild(Path(target), chance, early=cut.early, under_way=under_way)
-            yield cut, Path(target), ledger.read(disk.acknowledged)
+        with scratch() as target:
+            disk.rebuild(target, chance, early=cut.early, under_way=under_way)
+            yield cut, target, ledger.read(disk.acknowledged)
 
 
 async def judge(folder: Path, told: Ledger) -> list[str]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from faults import content, ledger, planted
 from faults.disk.power import PoweredFolder
 from faults.ledger import Attempt, State
-from twinset_server.catalog import Folder, SqliteCatalog, declare_spaces, external_space, hold, open_catalog
+from twinset_server.catalog import Folder, SqliteCatalog, declare_spaces, external_space, hold, join, open_catalog
 from twinset_server.config import StoreSettings
 from twinset_server.domain import (
     Change,
@@ -38,6 +38,7 @@ from twinset_server.domain import (
     WritableItem,
     WritableUser,
 )
+from twinset_server.processes.indexing import Indexing
 
 WRITERS = 2
 CALLERS = 3
@@ -156,14 +157,16 @@ def serve(told: PoweredFolder, first: str, count: int, plant: str) -> None:
 
 def build(told: PoweredFolder) -> None:
     """Be the builder, until standard input ends."""
-    from twinset_server.catalog.store.collector import Collector
-    c = Collector(Folder(told.root))
-    t=[]
-    threading.Thread(target=lambda: t.append(sys.stdin.read()), daemon=True).start()
-    import time
-    while not t:
-        c.collect(); c.sweep(); time.sleep(0.01)
-    c.close()
+    stop = threading.Event()
+
+    def wait() -> None:
+        sys.stdin.read()
+        stop.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    folder = Folder(told.root)
+    with join(folder):
+        Indexing(folder, settings(told.root)).run(stop)
 
 
 def _start(role: str, *arguments: str) -> subprocess.Popen[bytes]:

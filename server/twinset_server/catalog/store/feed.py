@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import ParamSpec, TypeVar
 
+from twinset_server.catalog import steps
 from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.store import records
 from twinset_server.catalog.store.changes import Changes
@@ -193,6 +194,7 @@ class StoredFeed:
                     deleted += 1
             changes.finish()
             (items,) = connection.execute("SELECT count(*) FROM items").fetchone()
+            steps.reached(steps.FEED_COMMIT)
         return FeedSummary(created, replaced, items - created - replaced, deleted, changes.sequence)
 
     def _drop_contents(self) -> None:

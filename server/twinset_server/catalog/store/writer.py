@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
+from twinset_server.catalog import steps
 from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.store import answers
 from twinset_server.catalog.store.changes import Changes
@@ -129,6 +130,7 @@ class Writer:
             if contents.files:
                 held.enter_context(self._pictures_lock.shared())
                 contents = contents.without(self._pictures.write(contents.files))
+                steps.reached(steps.PICTURES_WRITTEN)
             held.enter_context(self._connection.transaction())
             now_us = time.time_ns() // 1000
             changes = Changes(self._connection.sqlite, now_us)
