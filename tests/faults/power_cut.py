@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,11 @@ from twinset_server.errors import TwinsetError
 
 def run_load(folder: PoweredFolder, first: str, count: int, bug: str = "") -> int:
     """Run the load to its end, or to that of a process of it, and return the status."""
-    command = [sys.executable, power_load.__file__, "serve", str(folder.state), str(folder.root), first, str(count), bug]
-    return subprocess.run(command, env=folder.environment, check=False).returncode
+    arguments = ["serve", str(folder.state), str(folder.root), first, str(count), bug]
+    tests = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**folder.environment, "PYTHONPATH": os.pathsep.join(filter(None, tests))}
+    command = [sys.executable, "-m", power_load.__name__, *arguments]
+    return subprocess.run(command, env=environment, check=False).returncode
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,13 @@ def folders(records: Sequence[Record], wanted: Sequence[Cut], chance: random.Ran
 async def judge(folder: Path, told: Ledger) -> list[str]:
     """Open the catalogue in `folder`, and return what is lost, resurrected or not found."""
     async with open_alone(power_load.settings(folder), content.EXTERNAL) as catalog:
-        stored, problems = await held(catalog)
+        named = {*told.users, *(name for attempt in told.attempts.values() for name in attempt.users)}
+        stored, problems = await held(catalog, named)
         return problems + told.problems(stored) + await misplaced(catalog, stored)
 
 
-async def held(catalog: SqliteCatalog) -> tuple[Stored, list[str]]:
-    """Return what a catalogue holds, and what doesn't fit together within it."""
+async def held(catalog: SqliteCatalog, users: Iterable[str]) -> tuple[Stored, list[str]]:
+    """Return what a catalogue holds, of the users those named, and what doesn't fit together within it."""
     stored, problems = Stored(), []
     for item in await catalog.page(after="", limit=1_000_000, vectors=True):
         version, price = int(str(item.attributes["version"])), int(str(item.attributes.get("price", 0)))
@@ -82,7 +87,6 @@ async def held(catalog: SqliteCatalog) -> tuple[Stored, list[str]]:
                     problems.append(f"the picture of {item.id} is of another version than {version}")
             except TwinsetError as error:
                 problems.append(f"the picture of {item.id} at version {version}: {error}")
-    users = {name.split("-")[0] for name in stored.items} | {""}
     stored.users = await _users(catalog, users)
     stored.interactions = [int(one.interaction.weight) for one in await catalog.interactions(after=0, limit=1_000_000)]
     return stored, problems
@@ -106,7 +110,7 @@ async def misplaced(catalog: SqliteCatalog, stored: Stored) -> list[str]:
     return problems
 
 
-async def _users(catalog: SqliteCatalog, names: set[str]) -> dict[str, int]:
+async def _users(catalog: SqliteCatalog, names: Iterable[str]) -> dict[str, int]:
     found = {}
     for name in names:
         try:

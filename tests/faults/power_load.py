@@ -1,6 +1,6 @@
 """A server's processes without its network: writers, and a builder, on a folder whose disk is watched.
 
-    python power_load.py serve STATE FOLDER FIRST COUNT [PLANTED]
+    python -m faults.power_load serve STATE FOLDER FIRST COUNT [PLANTED]
 
 Runs two writers to their end, each with several callers that do COUNT things, while a builder folds; then one feed.
 What callers begin and what they are told goes into the journal in STATE, between the records of the disk, so that
@@ -170,7 +170,7 @@ def build(told: PoweredFolder) -> None:
 
 
 def _start(role: str, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, __file__, role, *arguments], stdin=subprocess.PIPE)
+    return subprocess.Popen([sys.executable, "-m", "faults.power_load", role, *arguments], stdin=subprocess.PIPE)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
