@@ -38,7 +38,7 @@ def watching(address: str, space: str) -> Iterator[Watch]:
         generation = None
         with Client(address) as client:
             while not ended.wait(_LOOK_S):
-                status = next(one for one in client.get_catalog().spaces if one.name == space)
+                status = next(one for one in client.catalog().spaces if one.name == space)
                 watch.backlog.append((time.time(), status.delta_count))
                 if generation is not None and status.index_generation != generation:
                     watch.switches.append(time.time())

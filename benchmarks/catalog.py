@@ -202,13 +202,13 @@ def started_s(folder: Path, model: str, items: int) -> float:
             if found.item.id != name:
                 sys.exit(f"catalog: asked for the vector of {name}, and {found.item.id} was nearest")
         else:
-            client.get_catalog()
+            client.catalog()
         return time.monotonic() - began
 
 
 def fingerprint(client: Client) -> str:
     """Return the fingerprint of the space that is measured."""
-    return next(space.fingerprint for space in client.get_catalog().spaces if space.name == SPACE)
+    return next(space.fingerprint for space in client.catalog().spaces if space.name == SPACE)
 
 
 def drop_cache(folder: Path) -> None:

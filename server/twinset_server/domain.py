@@ -27,13 +27,16 @@ __all__ = [
     "ItemDeletion",
     "ItemDraft",
     "ItemUpdate",
+    "ItemUpdateDraft",
     "ItemVector",
     "Metric",
     "Neighbour",
     "NewPicture",
     "Picture",
     "PictureDraft",
+    "Prepared",
     "Receipt",
+    "Refused",
     "SearchResult",
     "Space",
     "SpaceStatus",
@@ -41,6 +44,7 @@ __all__ = [
     "StoredPicture",
     "UInt8Array",
     "User",
+    "UserDraft",
     "Vector",
     "WritableItem",
     "WritableUser",
@@ -100,6 +104,35 @@ class ItemDraft:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     pictures: Sequence[PictureDraft] = ()
     vectors: Sequence[Vector] = ()
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemUpdateDraft:
+    """A change of some fields of an item as a caller gave it; a field that is None stays as it is.
+
+    `changed_attributes` are single ones, None for each to take away.
+    """
+
+    id: str
+    etag: str = ""
+    title: str | None = None
+    uri: str | None = None
+    category: str | None = None
+    attributes: Mapping[str, Attribute] | None = None
+    changed_attributes: Mapping[str, Attribute | None] = field(default_factory=dict)
+    pictures: Sequence[PictureDraft] | None = None
+    vectors: Sequence[Vector] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UserDraft:
+    """A user as a caller gave them."""
+
+    id: str
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    vectors: Sequence[Vector] = ()
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +262,24 @@ class StoredInteraction:
     sequence: int
 
 
-Change = WritableItem | ItemUpdate | ItemDeletion | WritableUser | Interaction
+Prepared = WritableItem | ItemUpdate | ItemDeletion | WritableUser | Interaction
+"""What a caller changes, checked and ready to commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A change that failed before it came to the catalogue, and keeps its place among the others of its request.
+
+    A repeated request is known by the kinds and ids of its changes: it may need a model that answered the first time
+    and is away now, or the other way round. What was made the first time is answered with the receipt of then.
+    """
+
+    kind: type[Prepared]
+    id: str
+    error: TwinsetError
+
+
+Change = Prepared | Refused
 """One thing that a caller changes; it happens as a whole or not at all."""
 
 

@@ -133,6 +133,18 @@ class PictureNotStored(FailedPrecondition):
     reason = "PICTURE_NOT_STORED"
 
 
+class FeedHasFailures(FailedPrecondition):
+    """Items of the feed failed, so that its commit would keep what it was to replace."""
+
+    reason = "FEED_HAS_FAILURES"
+
+
+class FeedIsEmpty(FailedPrecondition):
+    """The feed holds no items, so that its commit would delete all."""
+
+    reason = "FEED_IS_EMPTY"
+
+
 class UserNotFound(NotFound):
     """No user has this id."""
 

@@ -1,147 +1,249 @@
-"""Items into the catalogue: check, embed what needs it, commit."""
+"""Changes into the catalogue: check, embed what needs it, commit."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
 
-from twinset import images
 from twinset_server import limits
+from twinset_server.digests import item_digest
 from twinset_server.domain import (
+    Change,
+    Interaction,
+    ItemDeletion,
     ItemDraft,
+    ItemUpdate,
+    ItemUpdateDraft,
     ItemVector,
     NewPicture,
-    Picture,
-    PictureDraft,
-    Receipt,
-    Space,
-    Vector,
+    Prepared,
+    Refused,
+    UserDraft,
     WritableItem,
+    WritableUser,
+    Written,
 )
-from twinset_server.embedding import Outputs, PictureEmbedder
-from twinset_server.errors import BadPicture, InvalidRequest, SpaceMismatch, TwinsetError
+from twinset_server.embedding import PictureEmbedder
+from twinset_server.errors import TwinsetError
+from twinset_server.item_vectors import ItemVectors, inspected
 from twinset_server.ports import Catalog
-from twinset_server.scoring import admit
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """A checked item that lacks nothing but its pictures' vectors. `vectors` are those that the caller brought."""
+
+    draft: ItemDraft
+    pictures: Sequence[NewPicture]
+    vectors: Sequence[ItemVector]
+    digest: bytes
 
 
 class Ingest:
-    """Turns what callers send into durable items.
+    """Turns what callers send into durable changes.
 
-    The two steps are apart so that a stream can prepare several messages at once and still commit them in order.
+    Preparing and committing are apart so that a stream can prepare several messages at once and still commit them in
+    order. Preparing gives per element the change, or the error that befell this one alone; an error that is given
+    stands for an element that could not even be read.
     """
 
     def __init__(self, catalog: Catalog, pictures: PictureEmbedder) -> None:
         self._catalog = catalog
-        self._pictures = pictures
+        self._vectors = ItemVectors(catalog, pictures)
 
-    async def prepare(
+    async def items(
         self, drafts: Sequence[ItemDraft | TwinsetError], *, timeout_s: float
     ) -> list[WritableItem | TwinsetError]:
-        """Return per draft the item with all its vectors, or the error that befell this item alone.
+        """Return the items with all their vectors. `timeout_s` is the time left of the caller's deadline."""
+
+        def make(draft: ItemDraft) -> WritableItem | Coroutine[Any, Any, WritableItem]:
+            limits.check_item(draft)
+            return wait(draft) if draft.pictures else _writable(self._inspect(draft, ()), ())
+
+        async def wait(draft: ItemDraft) -> WritableItem:
+            return await self._complete(await self._inspect_pictures(draft), timeout_s)
+
+        return await _each(drafts, make)
+
+    async def inspect(self, drafts: Sequence[ItemDraft | TwinsetError]) -> list[Inspected | TwinsetError]:
+        """Return the items as far as they can be told without a model's work."""
+
+        def make(draft: ItemDraft) -> Inspected | Coroutine[Any, Any, Inspected]:
+            limits.check_item(draft)
+            return self._inspect_pictures(draft) if draft.pictures else self._inspect(draft, ())
+
+        return await _each(drafts, make)
+
+    async def complete(
+        self, items: Sequence[Inspected | TwinsetError], *, timeout_s: float
+    ) -> list[WritableItem | TwinsetError]:
+        """Return inspected items with all their vectors."""
+
+        def make(item: Inspected) -> WritableItem | Coroutine[Any, Any, WritableItem]:
+            return self._complete(item, timeout_s) if item.pictures else _writable(item, ())
+
+        return await _each(items, make)
+
+    async def updates(
+        self, drafts: Sequence[ItemUpdateDraft | TwinsetError], *, timeout_s: float
+    ) -> list[ItemUpdate | TwinsetError]:
+        """Return the updates; only those with pictures need a model's work."""
+
+        def make(draft: ItemUpdateDraft) -> ItemUpdate | Coroutine[Any, Any, ItemUpdate]:
+            limits.check_update(draft)
+            own = None if draft.vectors is None else self._vectors.own(draft.vectors)
+            if draft.pictures:
+                return self._update_pictures(draft, own or [], timeout_s)
+            return _update(draft, None if draft.pictures is None else [], own)
+
+        return await _each(drafts, make)
+
+    async def users(self, drafts: Sequence[UserDraft | TwinsetError]) -> list[WritableUser | TwinsetError]:
+        """Return the users with their vectors."""
+
+        def make(draft: UserDraft) -> WritableUser:
+            limits.check_user(draft)
+            return WritableUser(draft.id, draft.attributes, self._vectors.own(draft.vectors), draft.etag)
+
+        return await _each(drafts, make)
+
+    async def deletions(self, given: Sequence[ItemDeletion]) -> list[ItemDeletion | TwinsetError]:
+        """Return the deletions, each checked."""
+
+        def make(deletion: ItemDeletion) -> ItemDeletion:
+            limits.check_id("id", deletion.id)
+            limits.check_etag(deletion.etag)
+            return deletion
+
+        return await _each(given, make)
+
+    async def interactions(self, given: Sequence[Interaction | TwinsetError]) -> list[Interaction | TwinsetError]:
+        """Return the interactions, each checked."""
+
+        def make(interaction: Interaction) -> Interaction:
+            limits.check_interaction(interaction)
+            return interaction
+
+        return await _each(given, make)
+
+    async def commit(
+        self,
+        kind: type[Prepared],
+        ids: Sequence[str],
+        changes: Sequence[Prepared | TwinsetError],
+        request_id: str,
+    ) -> Written:
+        """Make the changes durable; per element its receipt, or why there is none.
 
         Args:
-            drafts: what was sent; an error stands for an item that could not even be read.
-            timeout_s: time left of the caller's deadline.
+            kind: of all of the changes, also of those that failed.
+            ids: of the changes as they were sent.
+            changes: what was prepared.
+            request_id: the caller's name for them, or empty.
         """
-        prepare_one = self._prepare_or_error
-        if len(drafts) == 1:
-            return [await prepare_one(drafts[0], timeout_s)]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(prepare_one(draft, timeout_s)) for draft in drafts]
-        return [task.result() for task in tasks]
-
-    async def commit(self, items: Sequence[WritableItem | TwinsetError]) -> list[Receipt | TwinsetError]:
-        """Return per item the receipt of its durable write, or why there is none."""
-        written = await self._catalog.write([item for item in items if isinstance(item, WritableItem)])
-        receipts = iter(written.outcomes)
-        return [next(receipts) if isinstance(item, WritableItem) else item for item in items]
-
-    async def _prepare_or_error(self, draft: ItemDraft | TwinsetError, timeout_s: float) -> WritableItem | TwinsetError:
-        if isinstance(draft, TwinsetError):
-            return draft
+        given: list[Change] = [
+            Refused(kind, sent, change) if isinstance(change, TwinsetError) else change
+            for sent, change in zip(ids, changes, strict=True)
+        ]
         try:
-            return await self._prepare(draft, timeout_s)
+            return await self._catalog.write(given, request_id=request_id)
         except TwinsetError as error:
-            return error
+            # What befell all of them befalls each: the stream goes on with the next message.
+            return Written([change.error if isinstance(change, Refused) else error for change in given])
 
-    async def _prepare(self, draft: ItemDraft, timeout_s: float) -> WritableItem:
-        limits.check_item(draft)
-        vectors = [self._own_vector(vector, f"vectors[{n}]") for n, vector in enumerate(draft.vectors)]
-        pictures: list[NewPicture] = []
-        if draft.pictures:
-            pictures = await asyncio.to_thread(_inspect_all, draft.pictures)
-            taken = {vector.space for vector in vectors}
-            vectors += await self._embed(draft.pictures, taken, timeout_s)
-        return WritableItem(
-            id=draft.id,
-            title=draft.title,
-            uri=draft.uri,
-            category=draft.category,
-            attributes=draft.attributes,
-            pictures=pictures,
-            vectors=vectors,
-        )
+    def _inspect(self, draft: ItemDraft, pictures: Sequence[NewPicture]) -> Inspected:
+        own = self._vectors.own(draft.vectors)
+        models = {}
+        if pictures:
+            filled = self._vectors.filled({vector.space for vector in own})
+            models = dict.fromkeys(filled.values(), self._vectors.fingerprint())
+        return Inspected(draft, pictures, own, item_digest(draft, pictures, own, models))
 
-    def _own_vector(self, vector: Vector, field: str) -> ItemVector:
-        space = self._catalog.spaces().get(vector.space)
-        if space is None:
-            known = ", ".join(sorted(self._catalog.spaces())) or "none"
-            raise SpaceMismatch(
-                f"{field}.space", f"{field}.space: the catalogue has no space {vector.space!r}; it has {known}"
-            )
-        return ItemVector(space.name, "", admit(vector, space, field))
+    async def _inspect_pictures(self, draft: ItemDraft) -> Inspected:
+        return self._inspect(draft, await asyncio.to_thread(inspected, draft.pictures))
 
-    async def _embed(self, pictures: Sequence[PictureDraft], taken: set[str], timeout_s: float) -> list[ItemVector]:
-        """Return a vector per picture for each of the model's spaces that the caller brought none for."""
-        contract = self._pictures.embedder.contract
-        spaces = {s.output: s.name for s in contract.spaces if s.name not in taken}
-        if not spaces:
-            return []
-        for name in spaces.values():
-            _check_same_model(self._catalog.spaces().get(name), contract.fingerprint, name)
-        results = await self._pictures.embed(
-            [p.content for p in pictures], tuple(spaces), timeout_s=timeout_s, urgent=False
-        )
-        vectors: list[ItemVector] = []
-        for n, (picture, result) in enumerate(zip(pictures, results, strict=True)):
-            vectors += _vectors_of(picture, result, spaces, f"pictures[{n}]")
-        return vectors
+    async def _complete(self, item: Inspected, timeout_s: float) -> WritableItem:
+        taken = {vector.space for vector in item.vectors}
+        embedded = await self._vectors.embedded(item.pictures, taken, timeout_s)
+        return _writable(item, embedded)
+
+    async def _update_pictures(self, draft: ItemUpdateDraft, own: Sequence[ItemVector], timeout_s: float) -> ItemUpdate:
+        pictures = await asyncio.to_thread(inspected, draft.pictures or ())
+        embedded = await self._vectors.embedded(pictures, {vector.space for vector in own}, timeout_s)
+        return _update(draft, pictures, [*own, *embedded])
 
 
-def _vectors_of(
-    picture: PictureDraft, result: Outputs | TwinsetError, spaces: dict[str, str], field: str
-) -> list[ItemVector]:
-    if isinstance(result, InvalidRequest):
-        raise result.within(field)
-    if isinstance(result, TwinsetError):
-        raise result
-    return [ItemVector(spaces[output], picture.id, values) for output, values in result.items()]
+def _writable(item: Inspected, embedded: Sequence[ItemVector]) -> WritableItem:
+    draft = item.draft
+    return WritableItem(
+        id=draft.id,
+        title=draft.title,
+        uri=draft.uri,
+        category=draft.category,
+        attributes=draft.attributes,
+        pictures=item.pictures,
+        vectors=[*item.vectors, *embedded],
+        etag=draft.etag,
+        digest=item.digest,
+    )
 
 
-def _check_same_model(space: Space | None, fingerprint: str, name: str) -> None:
-    if space is None or space.fingerprint != fingerprint:
-        held = f"vectors of {space.fingerprint}" if space else "no vectors of any model"
-        raise SpaceMismatch(
-            f"spaces[{name!r}]",
-            f"the serving model's fingerprint is {fingerprint}, but the space {name!r} holds {held}",
-        )
+def _update(
+    draft: ItemUpdateDraft, pictures: Sequence[NewPicture] | None, vectors: Sequence[ItemVector] | None
+) -> ItemUpdate:
+    return ItemUpdate(
+        id=draft.id,
+        etag=draft.etag,
+        title=draft.title,
+        uri=draft.uri,
+        category=draft.category,
+        attributes=draft.attributes,
+        changed_attributes=draft.changed_attributes,
+        pictures=pictures,
+        vectors=vectors,
+    )
 
 
-def _inspect_all(drafts: Sequence[PictureDraft]) -> list[NewPicture]:
-    pictures: list[NewPicture] = []
-    for n, draft in enumerate(drafts):
-        try:
-            header = images.read_header(draft.content)
-        except images.PictureError as error:
-            raise BadPicture(f"pictures[{n}].content", str(error)) from error
-        picture = Picture(
-            id=draft.id,
-            media_type=header.media_type,
-            width=header.width,
-            height=header.height,
-            sha256=hashlib.sha256(draft.content).hexdigest(),
-            size_bytes=len(draft.content),
-        )
-        pictures.append(NewPicture(picture, draft.content))
-    return pictures
+async def _each(
+    given: Sequence[Given | TwinsetError], make: Callable[[Given], Made | Coroutine[Any, Any, Made]]
+) -> list[Made | TwinsetError]:
+    """Return what is made of each element, or the error that befell it; what has to wait waits side by side.
+
+    What can be made at once costs no task: a task an item would cost more than the item.
+    """
+    outcomes: list[Made | TwinsetError | None] = []
+    waiting: list[tuple[int, Coroutine[Any, Any, Made]]] = []
+    for place, element in enumerate(given):
+        outcome: Made | TwinsetError | None = None
+        if isinstance(element, TwinsetError):
+            outcome = element
+        else:
+            try:
+                made = make(element)
+            except TwinsetError as error:
+                outcome = error
+            else:
+                if isinstance(made, Coroutine):
+                    waiting.append((place, made))
+                else:
+                    outcome = made
+        outcomes.append(outcome)
+    if waiting:
+        async with asyncio.TaskGroup() as group:
+            tasks = [(place, group.create_task(_or_error(coroutine))) for place, coroutine in waiting]
+        for place, task in tasks:
+            outcomes[place] = task.result()
+    # None is left nowhere: mypy can't see it.
+    return cast("list[Made | TwinsetError]", outcomes)
+
+
+async def _or_error(made: Coroutine[Any, Any, Made]) -> Made | TwinsetError:
+    try:
+        return await made
+    except TwinsetError as error:
+        return error

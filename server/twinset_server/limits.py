@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable, Sequence, Sized
+import re
+from collections.abc import Iterable, Mapping, Sequence, Sized
 
-from twinset_server.domain import Attribute, ItemDraft
+from twinset_server.domain import Attribute, Interaction, ItemDraft, ItemUpdateDraft, PictureDraft, UserDraft, Vector
 from twinset_server.errors import InvalidRequest
 
 MAX_REQUEST_BYTES = 24 << 20
@@ -15,8 +16,14 @@ MAX_RESPONSE_BYTES = 4 << 20
 MAX_PICTURES_PER_MESSAGE = 256
 MAX_OUTPUTS = 16
 MAX_ITEMS_PER_MESSAGE = 256
+MAX_USERS_PER_MESSAGE = 256
+MAX_DELETIONS_PER_MESSAGE = 1000
+MAX_INTERACTIONS_PER_MESSAGE = 1000
 
 MAX_ID_BYTES = 256
+MAX_REQUEST_ID_BYTES = 64
+MAX_ETAG_BYTES = 64
+MAX_KIND_BYTES = 64
 MAX_TITLE_BYTES = 1024
 MAX_URI_BYTES = 2048
 MAX_CATEGORY_BYTES = 256
@@ -31,6 +38,9 @@ MAX_BATCH_GET = 1000
 DEFAULT_PAGE = 100
 MAX_PAGE = 1000
 MAX_FULL_VIEW = 100
+
+# DEL and C1 are control characters too; str.isprintable would also refuse spaces that are none.
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 DEFAULT_K = 10
 MAX_K = 1000
@@ -47,11 +57,14 @@ def check_count(field: str, given: Sized, most: int, *, least: int = 0) -> None:
 
 def check_id(field: str, value: str) -> None:
     """Raise `InvalidRequest` unless `value` is 1 to 256 bytes of UTF-8 without control characters."""
+    _check_name(field, value, MAX_ID_BYTES)
+
+
+def _check_name(field: str, value: str, most_bytes: int) -> None:
     if not value:
         raise InvalidRequest(field, "is empty")
-    check_text(field, value, MAX_ID_BYTES)
-    # DEL and C1 are control characters too; str.isprintable would also refuse spaces that are none.
-    if any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in value):
+    check_text(field, value, most_bytes)
+    if _CONTROL_CHARACTER.search(value):
         raise InvalidRequest(field, "holds a control character")
 
 
@@ -68,21 +81,86 @@ def check_text(field: str, value: str, most_bytes: int) -> None:
         raise InvalidRequest(field, f"takes {size} bytes, at most {most_bytes} allowed")
 
 
+def check_request_id(value: str) -> None:
+    """Raise `InvalidRequest` where `value`, which may be empty, takes more than 64 bytes."""
+    check_text("request_id", value, MAX_REQUEST_ID_BYTES)
+
+
+def check_etag(value: str) -> None:
+    """Raise `InvalidRequest` where `value`, which may be empty, takes more than 64 bytes."""
+    check_text("etag", value, MAX_ETAG_BYTES)
+
+
 def check_item(item: ItemDraft) -> None:
     """Raise `InvalidRequest` for the first field of `item` that is over its limit."""
     check_id("id", item.id)
-    check_text("title", item.title, MAX_TITLE_BYTES)
-    check_text("uri", item.uri, MAX_URI_BYTES)
-    check_text("category", item.category, MAX_CATEGORY_BYTES)
-    check_count("attributes", item.attributes, MAX_ATTRIBUTES)
-    total = sum(_check_attribute(name, value) for name, value in item.attributes.items())
+    check_etag(item.etag)
+    _check_texts(item)
+    if item.attributes:
+        _check_attributes(item.attributes)
+    if item.pictures:
+        _check_pictures(item.pictures)
+    _check_vectors(item.vectors)
+
+
+def check_update(update: ItemUpdateDraft) -> None:
+    """Raise `InvalidRequest` for the first field of `update` that is over its limit."""
+    check_id("id", update.id)
+    check_etag(update.etag)
+    _check_texts(update)
+    if update.attributes is not None:
+        _check_attributes(update.attributes)
+    if update.changed_attributes:
+        check_count("attributes", update.changed_attributes, MAX_ATTRIBUTES)
+        for name, value in update.changed_attributes.items():
+            _check_attribute(name, "" if value is None else value)
+    if update.pictures is not None:
+        _check_pictures(update.pictures)
+    if update.vectors is not None:
+        check_count("vectors", update.vectors, len(update.vectors), least=1)
+        _check_vectors(update.vectors)
+
+
+def check_user(user: UserDraft) -> None:
+    """Raise `InvalidRequest` for the first field of `user` that is over its limit."""
+    check_id("id", user.id)
+    check_etag(user.etag)
+    _check_attributes(user.attributes)
+    _check_vectors(user.vectors)
+
+
+def check_interaction(interaction: Interaction) -> None:
+    """Raise `InvalidRequest` for the first field of `interaction` that is over its limit."""
+    check_id("user_id", interaction.user_id)
+    check_id("item_id", interaction.item_id)
+    _check_name("kind", interaction.kind, MAX_KIND_BYTES)
+    if not math.isfinite(interaction.weight):
+        raise InvalidRequest("weight", f"is {interaction.weight}, a finite number is needed")
+
+
+def _check_texts(given: ItemDraft | ItemUpdateDraft) -> None:
+    check_text("title", given.title or "", MAX_TITLE_BYTES)
+    check_text("uri", given.uri or "", MAX_URI_BYTES)
+    check_text("category", given.category or "", MAX_CATEGORY_BYTES)
+
+
+def _check_attributes(attributes: Mapping[str, Attribute]) -> None:
+    check_count("attributes", attributes, MAX_ATTRIBUTES)
+    total = sum(_check_attribute(name, value) for name, value in attributes.items())
     if total > MAX_ATTRIBUTES_BYTES:
         raise InvalidRequest("attributes", f"take {total} bytes, at most {MAX_ATTRIBUTES_BYTES} allowed")
-    check_count("pictures", item.pictures, MAX_PICTURES_PER_ITEM)
-    for position, picture in enumerate(item.pictures):
+
+
+def _check_pictures(pictures: Sequence[PictureDraft]) -> None:
+    check_count("pictures", pictures, MAX_PICTURES_PER_ITEM)
+    for position, picture in enumerate(pictures):
         check_id(f"pictures[{position}].id", picture.id)
-    _check_unique("pictures", "id", (picture.id for picture in item.pictures))
-    _check_unique("vectors", "space", (vector.space for vector in item.vectors))
+    _check_unique("pictures", "id", (picture.id for picture in pictures))
+
+
+def _check_vectors(vectors: Sequence[Vector]) -> None:
+    if len(vectors) > 1:
+        _check_unique("vectors", "space", (vector.space for vector in vectors))
 
 
 def _check_attribute(name: str, value: Attribute) -> int:

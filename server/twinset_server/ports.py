@@ -54,16 +54,36 @@ class Embedder(Protocol):
 
 
 class Feed(Protocol):
-    """All items anew: nothing of it is seen before `commit`, which takes those that it lacks away."""
+    """All items anew: nothing of it is seen before `commit`, which takes those that it lacks away.
+
+    Where a call raises, the feed has failed, and can't be committed any more.
+    """
 
     async def unchanged(self, digests: Mapping[str, bytes]) -> set[str]:
-        """Take note of items by id; return those that are stored with just this digest, and need not be staged."""
+        """Return the items that are stored with just this digest, and need not be staged.
+
+        All items named are of the feed from now on: those that aren't staged stay as they are at the commit.
+
+        Raises:
+            DiskFull, StoreUnavailable: they could not be kept in mind.
+        """
 
     async def stage(self, items: Sequence[WritableItem]) -> list[TwinsetError | None]:
-        """Keep items for the commit; per item None, or the error that befell this one alone."""
+        """Keep items for the commit; per item None, or the error that befell this one alone.
+
+        An item that failed is of the feed all the same: what is stored under its id stays as it is.
+
+        Raises:
+            DiskFull, StoreUnavailable: none was kept.
+        """
+
+    async def keep(self, item_ids: Sequence[str]) -> None:
+        """Let what is stored under these ids stay as it is, whatever was staged for them; others are passed over."""
 
     async def commit(self) -> FeedSummary:
         """Make the feed the catalogue, in one change as far as any search can tell, once that is durable.
+
+        What others wrote since the feed began goes where the feed lacks or brings the item, and stays otherwise.
 
         Raises:
             DiskFull, StoreUnavailable: nothing was changed.
@@ -82,7 +102,7 @@ class Catalog(Protocol):
         Within one call later changes follow earlier ones; of two calls, the one made later follows.
 
         Args:
-            changes: what to change.
+            changes: what to change. The outcome of a `Refused` is its error, or the receipt of a call before.
             request_id: where it is not empty, a change of a call of the same id within the last 24 hours is not made
                 again if it was made then: its receipt is given again.
         Raises:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from twinset_server.domain import Float32Array, Metric, Space, Vector
@@ -34,13 +36,13 @@ def admit(vector: Vector, space: Space, field: str) -> Float32Array:
         raise BadVector(
             f"{field}.values", f"has {values.size} components, the space {space.name!r} has {space.dimension}"
         )
-    if not np.isfinite(values).all():
+    # The square of a large float32 overflows: take the length in float64, where no finite component's does.
+    exact = values.astype(np.float64)
+    length = math.sqrt(exact @ exact)
+    if not math.isfinite(length):
         raise BadVector(f"{field}.values", f"component {int(np.argmin(np.isfinite(values)))} is not a finite number")
     if space.metric is not Metric.COSINE:
         return values
-    # The square of a large float32 overflows: take the length in float64.
-    exact = values.astype(np.float64)
-    length = float(np.linalg.norm(exact))
     if length == 0:
         raise BadVector(f"{field}.values", f"has length 0, which has no direction in the cosine space {space.name!r}")
     return (exact / length).astype(np.float32)

@@ -11,8 +11,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -22,11 +23,12 @@ from fakes import supervised
 from fakes.models import write_tiny_model
 from twinset import Client, errors
 from twinset.channel import open_channel
-from twinset.v1 import catalog_pb2, catalog_pb2_grpc
+from twinset.v1 import embedding_pb2, embedding_pb2_grpc
 from twinset_server.triton.processes import Process, find_process
 
 WORKERS = 2
 PICTURE = next(SAMPLES.rglob("*.png")).read_bytes()
+REQUEST = embedding_pb2.StreamEmbedRequest(pictures=[PICTURE])
 TESTS = Path(supervised.__file__).parents[1]
 
 
@@ -49,9 +51,6 @@ class Server:
             if any(part == name or part.endswith(f"/{name}") for part in command):
                 found.append(pid)
         return [process for pid in sorted(found) if (process := find_process(pid))]
-
-    def wait_until_logged(self, text: str, times: int = 1) -> None:
-        wait_until(lambda: self.log.read_text().count(text) >= times)
 
 
 def _children(pid: int) -> list[int]:
@@ -107,6 +106,16 @@ def server(start: Start) -> Server:
     return start()
 
 
+def workers_that_answer(server: Server) -> set[str]:
+    with Client(server.address, timeout_s=20) as client, ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: client.embed([PICTURE]), range(16)))
+        return set(client.connections) - {""}
+
+
+def wait_until_all_answer(server: Server) -> None:
+    wait_until(lambda: workers_that_answer(server) == {"0", "1"})
+
+
 def test_calls_at_the_same_time_reach_both_workers(server: Server) -> None:
     with Client(server.address, timeout_s=20) as client, ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda _: client.embed([PICTURE])[0], range(64)))
@@ -138,32 +147,26 @@ def test_a_killed_worker_fails_no_read_and_comes_back(server: Server) -> None:
         readers = [threads.submit(read) for _ in range(6)]
         wait_until(lambda: client.connections.keys() >= {"0", "1"})
         os.kill(victim.pid, signal.SIGKILL)
-        wait_until(lambda: len(server.children("worker")) == WORKERS and victim not in server.children("worker"))
-        wait_until(lambda: client.connections.keys() >= {"0", "1"})
-        over = True
+        try:
+            wait_until(lambda: len(server.children("worker")) == WORKERS and victim not in server.children("worker"))
+            wait_until_all_answer(server)
+        finally:
+            over = True
         assert all(reader.result() for reader in readers)
     assert failures == []
 
 
 def test_a_worker_that_dies_leaves_the_streams_of_the_other_alone(server: Server) -> None:
-    with open_channel(server.address) as channel, ExitStack() as stack:
-        stub = catalog_pb2_grpc.CatalogServiceStub(channel)
-        streams = []
-        for _ in range(4):
-            gate = Gate()
-            stack.callback(gate.end)
-            streams.append((gate, stub.PutItems(gate)))
-        for gate, stream in streams:
-            gate.send(put_request("a"))
-            assert next(stream).results[0].item_id == "a"
+    wait_until_all_answer(server)
+    with streams_open(server, 4) as streams:
         os.kill(server.children("worker")[0].pid, signal.SIGKILL)
         outcomes = Counter(outcome(gate, stream) for gate, stream in streams)
     assert outcomes == {"answered": 2, "UNAVAILABLE": 2}
-    wait_until(lambda: len(server.children("worker")) == WORKERS)
+    wait_until_all_answer(server)
 
 
-def outcome(gate: Gate, stream: grpc.Call) -> str:
-    gate.send(put_request("b"))
+def outcome(gate: Gate, stream: Any) -> str:
+    gate.send(REQUEST)
     try:
         next(stream)
     except grpc.RpcError as error:
@@ -171,24 +174,41 @@ def outcome(gate: Gate, stream: grpc.Call) -> str:
     return "answered"
 
 
-def put_request(item_id: str) -> catalog_pb2.PutItemsRequest:
-    return catalog_pb2.PutItemsRequest(items=[catalog_pb2.Item(id=item_id)])
+@contextmanager
+def streams_open(server: Server, count: int) -> Iterator[list[tuple[Gate, Any]]]:
+    """Give streams that have had one answer each, and their requests."""
+    with open_channel(server.address) as channel, ExitStack() as stack:
+        stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
+        gates = [Gate() for _ in range(count)]
+        streams = []
+        for gate in gates:
+            stack.callback(gate.end)
+            streams.append((gate, stub.StreamEmbed(gate)))
+            gate.send(REQUEST)
+            assert len(next(streams[-1][1]).results) == 1
+        yield streams
 
 
 class Gate:
     """Requests of a stream, sent one by one."""
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[catalog_pb2.PutItemsRequest | None] = queue.Queue()
+        self._queue: queue.Queue[embedding_pb2.StreamEmbedRequest | None] = queue.Queue()
 
-    def send(self, request: catalog_pb2.PutItemsRequest) -> None:
+    def send(self, request: embedding_pb2.StreamEmbedRequest) -> None:
         self._queue.put(request)
 
     def end(self) -> None:
         self._queue.put(None)
 
-    def __iter__(self) -> Iterator[catalog_pb2.PutItemsRequest]:
-        return iter(self._queue.get, None)
+    def __iter__(self) -> Iterator[embedding_pb2.StreamEmbedRequest]:
+        return self
+
+    def __next__(self) -> embedding_pb2.StreamEmbedRequest:
+        request = self._queue.get()
+        if request is None:
+            raise StopIteration
+        return request
 
 
 def test_the_model_is_asked_again_after_triton_was_killed(server: Server) -> None:
@@ -222,16 +242,7 @@ def test_a_killed_supervisor_takes_all_its_processes_along_and_can_be_started_ag
 
 def test_sigterm_lets_streams_end_after_what_they_have_read(start: Start, tmp_path: Path) -> None:
     server = start(tmp_path / "data", drain_s=20)
-    with open_channel(server.address) as channel, ExitStack() as stack:
-        stub = catalog_pb2_grpc.CatalogServiceStub(channel)
-        streams = []
-        for _ in range(4):
-            gate = Gate()
-            stack.callback(gate.end)
-            streams.append((gate, stub.PutItems(gate)))
-        for gate, stream in streams:
-            gate.send(put_request("a"))
-            next(stream)
+    with streams_open(server, 4) as streams:
         server.process.send_signal(signal.SIGTERM)
         for _, stream in streams:
             with pytest.raises(grpc.RpcError) as raised:
@@ -248,3 +259,35 @@ def test_a_second_signal_hurries_the_end(start: Start, tmp_path: Path) -> None:
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(20) == 0
     assert all(child is None or child.fault() in ("gone", "dead") for child in children)
+
+
+def test_a_second_server_gets_neither_the_folder_nor_the_port(models: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "twinset_server", "serve", "--workers", "1", "--model-repository", str(models)]
+    first = subprocess.Popen([*command, "--port", "0", "--data", tmp_path / "data"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None
+        address = first.stdout.readline().split()[3]
+        port = address.partition(":")[2]
+        same_folder = subprocess.run(
+            [*command, "--port", "0", "--data", tmp_path / "data"],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        assert same_folder.returncode == 2
+        assert "another server (process" in same_folder.stderr
+        same_port = subprocess.run(
+            [*command, "--port", port, "--data", tmp_path / "other"],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
+        assert same_port.returncode == 2
+        assert f"can't listen on 127.0.0.1:{port}" in same_port.stderr
+        assert not (tmp_path / "other").exists()
+        with Client(address) as client:
+            assert client.catalog().item_count == 0
+    finally:
+        _stop(first)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -22,8 +22,8 @@ from twinset_server.domain import (
     ItemVector,
     Neighbour,
     NewPicture,
-    Picture,
     Receipt,
+    Refused,
     SearchResult,
     Space,
     SpaceStatus,
@@ -43,6 +43,7 @@ from twinset_server.errors import (
     RequestIdReused,
     SpaceNotFound,
     StaleEtag,
+    StartupError,
     TwinsetError,
     UserNotFound,
 )
@@ -55,32 +56,44 @@ class FakeCatalog:
         self._spaces = {space.name: space for space in spaces}
         self._keep_pictures = keep_pictures
         self._items: dict[str, Item] = {}
-        self._digests: dict[str, bytes] = {}
         self._contents: dict[str, bytes] = {}
+        self._digests: dict[str, bytes] = {}
         self._users: dict[str, User] = {}
         self._interactions: list[StoredInteraction] = []
-        self._answers: dict[str, tuple[list[object], list[Receipt | TwinsetError]]] = {}
+        self._requests: dict[str, tuple[list[tuple[type, str]], list[Receipt | None]]] = {}
         self._sequence = 0
+        self.slowed_s = 0.0
+        self.feeds_open = 0
+
+    async def add_space(self, space: Space) -> None:
+        present = self._spaces.get(space.name, space)
+        if replace(present, model=space.model) != space:
+            raise StartupError(
+                f"space {space.name!r} has fingerprint {present.fingerprint}, the server {space.fingerprint}"
+            )
+        self._spaces[space.name] = space
 
     def spaces(self) -> Mapping[str, Space]:
         return dict(sorted(self._spaces.items()))
 
     async def write(self, changes: Sequence[Change], *, request_id: str = "") -> Written:
-        names: list[object] = [_name(change) for change in changes]
-        known, before = self._answers.get(request_id, (names, [])) if request_id else (names, [])
-        if known != names:
-            raise RequestIdReused("request_id", f"{request_id!r} was used for other changes")
-        outcomes: list[Receipt | TwinsetError] = []
-        for place, change in enumerate(changes):
-            given = before[place] if before else None
-            outcomes.append(given if isinstance(given, Receipt) else self._outcome(change))
+        made = [(change.kind if isinstance(change, Refused) else type(change), _name(change)) for change in changes]
+        before, answered = self._requests.get(request_id, (made, [None] * len(changes)))
+        if before != made:
+            raise RequestIdReused("request_id", "was used for other changes within 24 hours")
+        outcomes = [receipt or self._apply(change) for receipt, change in zip(answered, changes, strict=True)]
         if request_id:
-            self._answers[request_id] = names, outcomes
-        return Written(outcomes)
+            receipts = [outcome if isinstance(outcome, Receipt) else None for outcome in outcomes]
+            self._requests[request_id] = made, receipts
+        return Written(outcomes, self.slowed_s)
 
-    @contextlib.asynccontextmanager
+    @asynccontextmanager
     async def feed(self) -> AsyncIterator[FakeFeed]:
-        yield FakeFeed(self)
+        self.feeds_open += 1
+        try:
+            yield FakeFeed(self)
+        finally:
+            self.feeds_open -= 1
 
     async def user(self, user_id: str) -> User:
         if user_id not in self._users:
@@ -88,7 +101,7 @@ class FakeCatalog:
         return self._users[user_id]
 
     async def interactions(self, *, after: int, limit: int) -> list[StoredInteraction]:
-        return [one for one in self._interactions if one.sequence > after][:limit]
+        return [stored for stored in self._interactions if stored.sequence > after][:limit]
 
     async def get(self, item_ids: Sequence[str], *, vectors: bool) -> list[Item | None]:
         found = [self._items.get(item_id) for item_id in item_ids]
@@ -150,60 +163,88 @@ class FakeCatalog:
             interactions=len(self._interactions),
         )
 
-    def check_item(self, item: WritableItem) -> TwinsetError | None:
-        """Return why `item` can't be stored."""
+    def _apply(self, change: Change) -> Receipt | TwinsetError:
         try:
-            self._check_vectors(item.vectors)
-        except TwinsetError as error:
-            return error
-        return None
-
-    def has(self, item_id: str, digest: bytes) -> bool:
-        """Return whether the stored item was made from just this."""
-        return bool(digest) and self._digests.get(item_id) == digest
-
-    def replace_all(self, noted: set[str], staged: Mapping[str, WritableItem]) -> FeedSummary:
-        """Make a feed the catalogue."""
-        lacking = [item_id for item_id in self._items if item_id not in noted]
-        changed = [item for item in staged.values() if not self.has(item.id, item.digest)]
-        created = sum(item.id not in self._items for item in changed)
-        for change in [*changed, *(ItemDeletion(item_id) for item_id in lacking)]:
-            self._apply(change)
-        unchanged = len(self._items) - len(changed)
-        return FeedSummary(created, len(changed) - created, unchanged, len(lacking), self._sequence)
-
-    def _outcome(self, change: Change) -> Receipt | TwinsetError:
-        try:
-            return self._apply(change)
+            match change:
+                case Refused():
+                    return change.error
+                case WritableItem():
+                    return self._put(change)
+                case ItemUpdate():
+                    return self._update(change)
+                case ItemDeletion():
+                    return self._delete(change)
+                case WritableUser():
+                    return self._put_user(change)
+                case Interaction():
+                    self._sequence += 1
+                    self._interactions.append(StoredInteraction(change, self._sequence))
+                    return Receipt("", self._sequence)
         except TwinsetError as error:
             return error
 
-    def _apply(self, change: Change) -> Receipt:
+    def _update(self, update: ItemUpdate) -> Receipt:
+        item = self._item(update.id)
+        _check_etag("item", item.id, update.etag, item.etag)
+        self._check_vectors(update.vectors or ())
+        attributes = dict(item.attributes if update.attributes is None else update.attributes)
+        for name, value in update.changed_attributes.items():
+            if value is None:
+                attributes.pop(name, None)
+            else:
+                attributes[name] = value
+        vectors = list(item.vectors or ())
+        if update.pictures is not None:
+            vectors = [vector for vector in vectors if not vector.picture_id]
+        if update.vectors is not None:
+            anew = {vector.space for vector in update.vectors}
+            vectors = [vector for vector in vectors if vector.space not in anew] + list(update.vectors)
+        return self._store(
+            WritableItem(
+                id=item.id,
+                title=item.title if update.title is None else update.title,
+                uri=item.uri if update.uri is None else update.uri,
+                category=item.category if update.category is None else update.category,
+                attributes=attributes,
+                pictures=[NewPicture(picture, b"") for picture in item.pictures]
+                if update.pictures is None
+                else update.pictures,
+                vectors=vectors,
+            )
+        )
+
+    def _delete(self, deletion: ItemDeletion) -> Receipt:
+        _check_etag("item", deletion.id, deletion.etag, self._item(deletion.id).etag)
+        del self._items[deletion.id]
+        self._sequence += 1
+        return Receipt("", self._sequence)
+
+    def _put_user(self, user: WritableUser) -> Receipt:
+        before = self._users.get(user.id)
+        _check_etag("user", user.id, user.etag, before.etag if before else "")
+        self._check_vectors(user.vectors)
+        self._sequence += 1
         now = datetime.datetime.now(datetime.UTC)
-        sequence = self._sequence + 1
-        etag = f"{sequence:x}"
-        match change:
-            case WritableItem():
-                self._put(change, etag, sequence, now)
-            case ItemUpdate():
-                self._update(change, etag, sequence, now)
-            case ItemDeletion():
-                _check_etag("item", change.id, change.etag, self._item(change.id).etag)
-                del self._items[change.id]
-                self._digests.pop(change.id, None)
-                etag = ""
-            case WritableUser():
-                self._put_user(change, etag, sequence, now)
-            case Interaction():
-                self._interactions.append(StoredInteraction(change, sequence))
-                etag = ""
-        self._sequence = sequence
-        return Receipt(etag, sequence)
+        etag = f"{self._sequence:x}"
+        self._users[user.id] = User(
+            user.id, user.attributes, user.vectors, etag, self._sequence, before.created if before else now, now
+        )
+        return Receipt(etag, self._sequence)
 
-    def _put(self, item: WritableItem, etag: str, sequence: int, now: datetime.datetime) -> None:
+    def _put(self, item: WritableItem) -> Receipt:
+        _check_etag("item", item.id, item.etag, self._items[item.id].etag if item.id in self._items else "")
         self._check_vectors(item.vectors)
+        return self._store(item)
+
+    def _check_vectors(self, vectors: Sequence[ItemVector]) -> None:
+        for place, vector in enumerate(vectors):
+            _check(vector.values, self._space(vector.space), f"vectors[{place}]")
+
+    def _store(self, item: WritableItem) -> Receipt:
+        self._sequence += 1
+        now = datetime.datetime.now(datetime.UTC)
         before = self._items.get(item.id)
-        _check_etag("item", item.id, item.etag, before.etag if before else "")
+        self._contents |= {p.picture.sha256: p.content for p in item.pictures if self._keep_pictures and p.content}
         self._digests[item.id] = item.digest
         self._items[item.id] = Item(
             id=item.id,
@@ -211,57 +252,14 @@ class FakeCatalog:
             uri=item.uri,
             category=item.category,
             attributes=dict(item.attributes),
-            pictures=self._kept(item.pictures),
-            vectors=_copied(item.vectors),
-            etag=etag,
-            sequence=sequence,
+            pictures=tuple(replace(new.picture, stored=self._keep_pictures) for new in item.pictures),
+            vectors=tuple(replace(vector, values=vector.values.copy()) for vector in item.vectors),
+            etag=f"{self._sequence:x}",
+            sequence=self._sequence,
             created=before.created if before else now,
             updated=now,
         )
-
-    def _update(self, update: ItemUpdate, etag: str, sequence: int, now: datetime.datetime) -> None:
-        self._check_vectors(update.vectors or ())
-        item = self._item(update.id)
-        _check_etag("item", update.id, update.etag, item.etag)
-        attributes = dict(item.attributes if update.attributes is None else update.attributes)
-        for name, value in update.changed_attributes.items():
-            attributes.pop(name, None)
-            if value is not None:
-                attributes[name] = value
-        new_vectors = _copied(update.vectors or ())
-        spaces = {vector.space for vector in new_vectors}
-        vectors = [vector for vector in item.vectors or () if vector.space not in spaces]
-        if update.pictures is not None:
-            vectors = [vector for vector in vectors if not vector.picture_id]
-        self._digests.pop(update.id, None)
-        self._items[update.id] = replace(
-            item,
-            title=item.title if update.title is None else update.title,
-            uri=item.uri if update.uri is None else update.uri,
-            category=item.category if update.category is None else update.category,
-            attributes=attributes,
-            pictures=item.pictures if update.pictures is None else self._kept(update.pictures),
-            vectors=(*vectors, *new_vectors),
-            etag=etag,
-            sequence=sequence,
-            updated=now,
-        )
-
-    def _put_user(self, user: WritableUser, etag: str, sequence: int, now: datetime.datetime) -> None:
-        self._check_vectors(user.vectors)
-        before = self._users.get(user.id)
-        _check_etag("user", user.id, user.etag, before.etag if before else "")
-        created = before.created if before else now
-        vectors = tuple(sorted(_copied(user.vectors), key=lambda vector: vector.space))
-        self._users[user.id] = User(user.id, dict(user.attributes), vectors, etag, sequence, created, now)
-
-    def _kept(self, pictures: Sequence[NewPicture]) -> tuple[Picture, ...]:
-        self._contents |= {new.picture.sha256: new.content for new in pictures if self._keep_pictures}
-        return tuple(replace(new.picture, stored=self._keep_pictures) for new in pictures)
-
-    def _check_vectors(self, vectors: Sequence[ItemVector]) -> None:
-        for place, vector in enumerate(vectors):
-            _check(vector.values, self._space(vector.space), f"vectors[{place}]")
+        return Receipt(f"{self._sequence:x}", self._sequence)
 
     def _item(self, item_id: str) -> Item:
         if item_id not in self._items:
@@ -275,25 +273,45 @@ class FakeCatalog:
 
 
 class FakeFeed:
-    """Implements the port `Feed`."""
+    """Implements the port `Feed`: a dict of what is to come, None for what stays."""
 
     def __init__(self, catalog: FakeCatalog) -> None:
         self._catalog = catalog
-        self._noted: set[str] = set()
-        self._staged: dict[str, WritableItem] = {}
+        self._staged: dict[str, WritableItem | None] = {}
 
     async def unchanged(self, digests: Mapping[str, bytes]) -> set[str]:
-        self._noted |= set(digests)
-        return {item_id for item_id, digest in digests.items() if self._catalog.has(item_id, digest)}
+        stored = self._catalog._items.keys()
+        same = {i for i, digest in digests.items() if i in stored and self._catalog._digests[i] == digest}
+        self._staged.update(dict.fromkeys(same))
+        return same
 
     async def stage(self, items: Sequence[WritableItem]) -> list[TwinsetError | None]:
-        errors = [self._catalog.check_item(item) for item in items]
-        self._noted |= {item.id for item in items}
-        self._staged |= {item.id: item for item, error in zip(items, errors, strict=True) if error is None}
+        errors: list[TwinsetError | None] = []
+        for item in items:
+            try:
+                self._catalog._check_vectors(item.vectors)
+            except TwinsetError as error:
+                errors.append(error)
+            else:
+                self._staged[item.id] = item
+                errors.append(None)
         return errors
 
+    async def keep(self, item_ids: Sequence[str]) -> None:
+        self._staged.update(dict.fromkeys(item_ids))
+
     async def commit(self) -> FeedSummary:
-        return self._catalog.replace_all(self._noted, self._staged)
+        catalog = self._catalog
+        before = catalog._items.keys() & self._staged.keys()
+        deleted = catalog._items.keys() - self._staged.keys()
+        fresh = [item for item in self._staged.values() if item is not None]
+        created = [item for item in fresh if item.id not in before]
+        for item_id in deleted:
+            catalog._delete(ItemDeletion(item_id))
+        for item in fresh:
+            catalog._store(item)
+        replaced = len(fresh) - len(created)
+        return FeedSummary(len(created), replaced, len(before) - replaced, len(deleted), catalog._sequence)
 
 
 def distance(query: Float32Array, vector: Float32Array, metric: Metric) -> float:
@@ -308,15 +326,6 @@ def distance(query: Float32Array, vector: Float32Array, metric: Metric) -> float
             return -float(a @ b)
 
 
-def _name(change: Change) -> object:
-    return change if isinstance(change, Interaction) else (type(change), change.id)
-
-
-def _check_etag(kind: str, name: str, given: str, stored: str) -> None:
-    if given and given != stored:
-        raise StaleEtag(kind, name, given=given, stored=stored)
-
-
 def _check(values: Float32Array, space: Space, field: str) -> None:
     if values.shape != (space.dimension,):
         raise BadVector(field, f"space {space.name!r} has dimension {space.dimension}")
@@ -326,8 +335,13 @@ def _check(values: Float32Array, space: Space, field: str) -> None:
         raise BadVector(field, "is not of unit length")
 
 
-def _copied(vectors: Sequence[ItemVector]) -> tuple[ItemVector, ...]:
-    return tuple(replace(vector, values=vector.values.copy()) for vector in vectors)
+def _check_etag(kind: str, name: str, given: str, stored: str) -> None:
+    if given and given != stored:
+        raise StaleEtag(kind, name, given=given, stored=stored)
+
+
+def _name(change: Change) -> str:
+    return f"{change.user_id} {change.item_id}" if isinstance(change, Interaction) else change.id
 
 
 def _seen(item: Item, vectors: bool) -> Item:

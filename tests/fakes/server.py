@@ -85,9 +85,11 @@ class FakeServer(
     Attributes:
         items: the catalogue, by id.
         puts: sizes of the messages that PutItems got.
+        put_names: the request_ids of those messages; `delete_names` those of DeleteItem.
         calls: names of the unary calls, in order.
         refusals: what the next unary calls end in, first one first.
-        break_stream_after: messages that a stream answers before it breaks.
+        break_stream_after: messages that streams answer, all together, before each of them breaks.
+        break_once_after: messages that a stream answers before it breaks, once, with the last one done and unanswered.
         recommend_refusals: what the next Recommend calls end in.
         put_refusals: what the next puts of an item end in, by id, first one first.
         silent_after: messages that a stream answers before it takes requests and answers nothing.
@@ -98,9 +100,13 @@ class FakeServer(
         self.items: dict[str, catalog_pb2.Item] = {}
         self.contents: dict[str, dict[str, bytes]] = {}
         self.puts: list[int] = []
+        self.put_names: list[str] = []
+        self.delete_names: list[str] = []
         self.calls: list[str] = []
         self.refusals: list[Refusal] = []
         self.break_stream_after: int | None = None
+        self.break_once_after: int | None = None
+        self.streamed = 0
         self.recommend_refusals: list[Refusal] = []
         self.put_refusals: dict[str, list[Refusal]] = {}
         self.silent_after: int | None = None
@@ -145,8 +151,9 @@ class FakeServer(
 
     def _stream(self, context: grpc.ServicerContext, requests: Iterator[Any]) -> Iterator[Any]:
         for place, request in enumerate(requests):
-            if place == self.break_stream_after:
-                _abort(context, unavailable(1))
+            if self.streamed == self.break_stream_after:
+                _abort(context, unavailable(0))
+            self.streamed += 1
             if place == self.silent_after:
                 self.fell_silent.set()
                 self._closing.wait(30)
@@ -224,6 +231,11 @@ class FakeServer(
     def PutItems(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
         for request in self._stream(context, requests):
             self.puts.append(len(request.items))
+            self.put_names.append(request.request_id)
+            if self.break_once_after == len(self.puts) - 1:
+                for item in request.items:
+                    self._put(item)
+                _abort(context, unavailable(0))
             yield catalog_pb2.PutItemsResponse(results=[self._put(item) for item in request.items])
 
     def GetItem(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
@@ -258,6 +270,7 @@ class FakeServer(
         )
 
     def DeleteItem(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self.delete_names.append(request.request_id)
         self._begin(context, "DeleteItem")
         if self.items.pop(request.id, None) is None:
             _abort(context, not_found(request.id))

@@ -41,7 +41,7 @@ PROGRAMS = Programs(
 @contextlib.asynccontextmanager
 async def worker_in_memory(order: Order) -> AsyncIterator[int]:
     settings = order.settings
-    async with open_embedder(settings.triton, wait=order.model_is_ready, sharers=order.place.workers + 1) as embedder:
+    async with open_embedder(settings.triton, sharers=order.place.workers + 1) as embedder:
         filled = embedder.contract.spaces[0]
         visual = Space(VISUAL, filled.dimension, filled.metric, embedder.contract.fingerprint, filled.name)
         async with answering(FakeCatalog([visual]), embedder, settings, order.place) as port:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from faults import catalog_load as load
-from twinset_server.catalog import Folder, SqliteCatalog, open_alone
+from twinset_server.catalog import Folder, SqliteCatalog, open_alone, steps
 from twinset_server.catalog.store.collector import Collector
 from twinset_server.errors import TwinsetError
 
@@ -55,6 +58,19 @@ def run_and_kill(folder: Path, first: int, after_s: float, *flags: str) -> str:
         output = begun + process.stdout.read()
     process.wait()
     return output
+
+
+def run_to(folder: Path, first: int, fault: str) -> str:
+    """Start the program, let it kill itself at a step, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM), str(folder), str(first)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TWINSET_FAULT_AT": fault},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    return done.stdout
 
 
 async def lost(catalog: SqliteCatalog, told: Acknowledged) -> list[str]:
@@ -113,6 +129,16 @@ async def test_nothing_acknowledged_is_lost_in_repeated_kills(tmp_path: Path) ->
             assert strays(tmp_path, {picture.sha256 for item in items for picture in item.pictures}) == []
     assert len(told.versions) > 100
     assert told.deleted
+
+
+@pytest.mark.parametrize("step", [steps.PICTURES_WRITTEN, steps.BEFORE_COMMIT, steps.AFTER_COMMIT])
+async def test_nothing_acknowledged_is_lost_at_any_step_of_a_commit(tmp_path: Path, step: str) -> None:
+    told = Acknowledged()
+    for number, count in enumerate((1, 2, 5, 12)):
+        told.read(run_to(tmp_path, number * 1_000_000, f"{step}:{count}"))
+        async with open_alone(load.store(tmp_path), load.SPACES) as catalog:
+            assert await lost(catalog, told) == [], f"at the {count}. {step}"
+    assert told.versions
 
 
 async def test_the_harness_catches_an_acknowledgement_before_the_commit(tmp_path: Path) -> None:

@@ -106,14 +106,42 @@ def test_reads_that_send_a_large_picture_are_tried_again_too(server: FakeServer,
     assert server.calls == ["Recommend"] * 2
 
 
-def test_deletions_are_not_tried_again(server: FakeServer, client: Client) -> None:
+def test_a_deletion_is_tried_again_under_its_name(server: FakeServer, client: Client) -> None:
     put(client, Item("a", (Picture(RED),)))
-    server.refusals = [unavailable(7)]
-    with pytest.raises(twinset.Unavailable) as failure:
-        client.delete_item("a")
-    assert failure.value.retry_after_s == 7
-    assert server.calls == ["DeleteItem"]
+    server.refusals = [unavailable(0)]
     assert client.delete_item("a") == 2
+    assert server.calls == ["DeleteItem"] * 2
+    assert len(server.delete_names) == 2
+    assert server.delete_names[0] == server.delete_names[1] != ""
+
+
+def test_a_deletion_gives_up_while_the_server_stays_away(server: FakeServer, client: Client) -> None:
+    put(client, Item("a", (Picture(RED),)))
+    server.refusals = [unavailable(0)] * 4
+    with pytest.raises(twinset.Unavailable):
+        client.delete_item("a")
+    assert sorted(server.items) == ["a"]
+
+
+def test_a_put_goes_on_under_the_same_names_where_its_stream_broke(server: FakeServer, client: Client) -> None:
+    server.break_once_after = 2
+    results = list(client.put_items((Item(str(n), (Picture(RED),)) for n in range(6)), batch=1))
+    assert [(result.id, result.error) for result in results] == [(str(n), None) for n in range(6)]
+    # The third was done when the stream broke: its name came twice, and no other name stands for two messages.
+    third = server.put_names[2]
+    assert server.put_names.count(third) == 2
+    assert len(set(server.put_names)) == 6
+
+
+def test_a_source_that_fails_while_its_stream_is_begun_anew_is_told(server: FakeServer, client: Client) -> None:
+    server.break_once_after = 0
+
+    def items() -> Iterator[Item]:
+        yield Item("a", (Picture(RED),))
+        raise OSError("the disk went away")
+
+    with pytest.raises(OSError, match="the disk went away"):
+        list(client.put_items(items(), batch=1))
 
 
 def test_an_absent_server_is_named_with_what_to_do() -> None:

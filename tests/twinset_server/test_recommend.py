@@ -7,10 +7,20 @@ import pytest
 
 from fakes.catalog import FakeCatalog
 from fakes.embedder import FakeEmbedder
-from fakes.items import delete, put, unit, vectored
+from fakes.items import unit, vectored
 from fakes.pictures import BLUE, GREEN, RED, TEXT, png
 from twinset import images
-from twinset_server.domain import Float32Array, Item, ItemDraft, PictureDraft, SearchResult, Space, Vector
+from twinset_server.domain import (
+    Float32Array,
+    Item,
+    ItemDeletion,
+    ItemDraft,
+    PictureDraft,
+    SearchResult,
+    Space,
+    Vector,
+    WritableItem,
+)
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import (
     BadPicture,
@@ -40,7 +50,8 @@ ITEMS = {"red": png(RED), "reddish": png(RED, BLUE, 0.25), "mixed": png(RED, BLU
 async def recommender(catalog: FakeCatalog, pictures: PictureEmbedder) -> Recommender:
     ingest = Ingest(catalog, pictures)
     drafts = [ItemDraft(item_id, pictures=[PictureDraft("0", content)]) for item_id, content in ITEMS.items()]
-    await ingest.commit(await ingest.prepare(drafts, timeout_s=5))
+    items = await ingest.items(drafts, timeout_s=5)
+    await ingest.commit(WritableItem, [draft.id for draft in drafts], items, "")
     return Recommender(catalog, pictures)
 
 
@@ -94,8 +105,8 @@ async def test_k_out_of_range_is_refused(recommender: Recommender, k: int) -> No
 
 
 async def test_another_space_is_searched_by_its_own_vectors(recommender: Recommender, catalog: FakeCatalog) -> None:
-    await put(catalog, [vectored("near", np.array([1, 1], np.float32), space="own")])
-    await put(catalog, [vectored("far", np.array([9, 9], np.float32), space="own")])
+    await catalog.write([vectored("near", np.array([1, 1], np.float32), space="own")])
+    await catalog.write([vectored("far", np.array([9, 9], np.float32), space="own")])
     example = VectorExample(Vector("own", np.zeros(2, np.float32)))
     found = await _ask(recommender, example, space="own")
     assert [(n.item_id, n.distance) for n in found.result.neighbours] == [("near", 2), ("far", 162)]
@@ -150,12 +161,12 @@ async def test_an_item_deleted_between_search_and_reading_is_replaced(visual: Sp
         ) -> SearchResult:
             result = await super().search(space, query, k, exclude=exclude)
             if any(neighbour.item_id == "near" for neighbour in result.neighbours):
-                await delete(self, "near")
+                await self.write([ItemDeletion("near")])
             return result
 
     catalog = Fleeting([visual])
     axis = np.eye(visual.dimension, dtype=np.float32)
-    await put(catalog, [vectored("near", axis[0]), vectored("next", unit(*(axis[0] + axis[1])))])
+    await catalog.write([vectored("near", axis[0]), vectored("next", unit(*(axis[0] + axis[1])))])
     example = VectorExample(Vector("visual", axis[0], visual.fingerprint))
     found = await _ask(Recommender(catalog, pictures), example, k=1, detail=Detail.BASIC)
     assert _ids(found) == ["next"]
@@ -173,7 +184,7 @@ async def test_an_item_that_the_index_knows_and_the_store_does_not_is_passed_ove
 
     catalog = Haunted([visual])
     axis = np.eye(visual.dimension, dtype=np.float32)
-    await put(catalog, [vectored("ghost", axis[0]), vectored("real", unit(*(axis[0] + axis[1])))])
+    await catalog.write([vectored("ghost", axis[0]), vectored("real", unit(*(axis[0] + axis[1])))])
     example = VectorExample(Vector("visual", axis[0], visual.fingerprint))
     found = await _ask(Recommender(catalog, pictures), example, k=1, detail=Detail.BASIC)
     assert _ids(found) == ["real"]

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from twinset.client import Client
 from twinset.contract import Metric
 from twinset.errors import (
+    Aborted,
     DeadlineExceeded,
     FailedPrecondition,
     Internal,
@@ -27,12 +28,17 @@ from twinset.items import (
     Attribute,
     Catalog,
     Embedding,
+    FeedResult,
+    FeedSummary,
+    Interaction,
     Item,
+    ItemUpdate,
     Picture,
     PutResult,
     Recommendation,
     Recommendations,
     Space,
+    User,
     Vector,
     View,
 )
@@ -40,15 +46,20 @@ from twinset.items import (
 __version__ = version("twinset")
 
 __all__ = [
+    "Aborted",
     "Attribute",
     "Catalog",
     "Client",
     "DeadlineExceeded",
     "Embedding",
     "FailedPrecondition",
+    "FeedResult",
+    "FeedSummary",
+    "Interaction",
     "Internal",
     "InvalidArgument",
     "Item",
+    "ItemUpdate",
     "Metric",
     "NotFound",
     "Picture",
@@ -59,6 +70,7 @@ __all__ = [
     "Space",
     "TwinsetError",
     "Unavailable",
+    "User",
     "Vector",
     "View",
     "__version__",

@@ -12,9 +12,11 @@ import grpc
 
 from twinset import wire
 from twinset.batches import batches
+from twinset.catalog_exports import CatalogExports
+from twinset.catalog_writes import CatalogWrites
 from twinset.channel import DEFAULT_SERVER, open_channel
 from twinset.errors import NotFound
-from twinset.items import Catalog, Embedding, Item, Picture, PutResult, Recommendations, Vector, View
+from twinset.items import Catalog, Embedding, Item, Picture, Recommendations, Vector, View
 from twinset.status import error_from_call, error_from_status
 from twinset.stream import PipelinedStream
 from twinset.v1 import (
@@ -31,7 +33,7 @@ _EMBED_AT_ONCE = 16
 _PAGE_SIZES: dict[View, int] = {"id": 1000, "basic": 1000, "full": 16}
 
 
-class Client:
+class Client(CatalogWrites, CatalogExports):
     """A connection to a twinset server; a context manager.
 
     ```python
@@ -42,7 +44,8 @@ class Client:
 
     It may be shared by threads. Every method raises a `TwinsetError` where the call fails: `Unavailable` where no
     server can be reached, `DeadlineExceeded` where it takes longer than `timeout_s`, and those that its `Raises` names.
-    Reads are tried up to four times while the server is unavailable, all within `timeout_s`.
+    Reads are tried up to four times while the server is unavailable, all within `timeout_s`. Writes are tried again
+    too: each message has a name of its own, under which the server makes it once.
     """
 
     def __init__(self, server: str = DEFAULT_SERVER, *, timeout_s: float = 30.0) -> None:
@@ -123,30 +126,6 @@ class Client:
             for result in response.results:
                 yield wire.embedding_from_proto(result, response.model)
 
-    def put_items(self, items: Iterable[Item], *, batch: int = 64) -> Iterator[PutResult]:
-        """Create items, or replace those of the same ids as a whole; return what became of each, in order.
-
-        A result without error means that the item is on disk and that the next search finds it. When the stream fails,
-        those without a result may be stored or not: putting them again is safe.
-
-        Args:
-            items: drawn in another thread as the server takes them.
-            batch: items in a message, 1 to 256; fewer go where they are large.
-
-        Raises:
-            InvalidArgument: an item doesn't fit into a message.
-            TypeError, ValueError: an attribute holds what attributes can't.
-        """
-        messages = batches(map(wire.item_to_proto, items), size=_item_size, most=batch, name=_item_name)
-        stream: PipelinedStream[catalog_pb2.PutItemsRequest, catalog_pb2.PutItemsResponse] = PipelinedStream(
-            self._catalog.PutItems,
-            (catalog_pb2.PutItemsRequest(items=message) for message in messages),
-            server=self.server,
-            timeout_s=self.timeout_s,
-        )
-        for _, response in stream:
-            yield from map(wire.put_result_from_proto, response.results)
-
     def get_item(self, item_id: str, *, view: View = "full") -> Item:
         """Return one item.
 
@@ -181,16 +160,6 @@ class Client:
             if not response.next_page_token:
                 return
             request.page_token = response.next_page_token
-
-    def delete_item(self, item_id: str) -> int:
-        """Delete an item with its pictures and vectors; return the change's sequence.
-
-        Raises:
-            NotFound: no item has this id.
-        """
-        with self._errors():
-            response = self._catalog.DeleteItem(catalog_pb2.DeleteItemRequest(id=item_id), timeout=self.timeout_s)
-        return int(response.sequence)
 
     def get_picture(self, item_id: str, picture_id: str = "") -> Picture:
         """Return a picture with its content as it was put.
@@ -274,11 +243,3 @@ class Client:
 
 def _picture_name(place: int, _: bytes) -> str:
     return f"picture {place}"
-
-
-def _item_name(_: int, item: catalog_pb2.Item) -> str:
-    return f"item {item.id!r}"
-
-
-def _item_size(item: catalog_pb2.Item) -> int:
-    return item.ByteSize()

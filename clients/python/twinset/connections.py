@@ -101,7 +101,7 @@ class Connections:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _streaming(self, method: str, make: _Make) -> Any:
+    def _streaming(self, method: str, make: _Make) -> Callable[..., Any]:
         def call(request: Any, **options: Any) -> Any:
             # A stream stays where it begins, so it is worth knowing first where that is.
             if self._workers == 0:

@@ -46,6 +46,10 @@ class FailedPrecondition(TwinsetError):
     """The catalogue's state forbids it, such as a vector of another model's fingerprint."""
 
 
+class Aborted(TwinsetError):
+    """Somebody else changed it since: the etag given is not the stored one. Read it again, then decide again."""
+
+
 class Unavailable(TwinsetError):
     """The server, or what it needs, can't be reached. Reading again later helps, and so does putting again."""
 

@@ -57,7 +57,8 @@ class Picture:
 class Item:
     """Something to recommend. `pictures` are up to 16, the first is the main one.
 
-    `etag`, `sequence`, `created` and `updated` come from the server.
+    `sequence`, `created` and `updated` come from the server, and so does `etag`. A put with an etag is made only if the
+    stored item still has that one, so that an item that was read, changed and put can't undo the work of others.
     """
 
     id: str
@@ -74,16 +75,103 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class PutResult:
-    """What became of one item: stored durably, unless `error` says why not.
+class ItemUpdate:
+    """A change of some fields of a stored item; a field that is None stays as it is.
 
-    `sequence` is the change sequence that the put got.
+    Attributes:
+        id: the item.
+        title: anew, as are `uri` and `category`; empty takes it away.
+        attributes: single ones by name; None takes one away, and those not named stay.
+        all_attributes: all of them anew; goes not with `attributes`.
+        pictures: all of them anew; empty takes them away.
+        vectors: anew for the spaces that they name; those of other spaces stay.
+        etag: where it isn't empty, the stored item must have it.
+    """
+
+    id: str
+    title: str | None = None
+    uri: str | None = None
+    category: str | None = None
+    attributes: Mapping[str, Attribute | None] = field(default_factory=dict)
+    all_attributes: Mapping[str, Attribute] | None = None
+    pictures: Sequence[Picture] | None = None
+    vectors: Sequence[Vector] | None = None
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody whom items are recommended to. A put with an etag is made only if the stored one still is that."""
+
+    id: str
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    vectors: Sequence[Vector] = ()
+    etag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """One user's act on one item. Neither needs to be stored.
+
+    Attributes:
+        user_id: who.
+        item_id: on what.
+        kind: such as "like", "buy", "view" or "dislike".
+        weight: how much it counts.
+        time: when; None means when the server gets it, and a time without a zone is UTC.
+        sequence: the change sequence that it got, where it comes from the server.
+    """
+
+    user_id: str
+    item_id: str
+    kind: str
+    weight: float = 1.0
+    time: datetime.datetime | None = None
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PutResult:
+    """What became of one change: made durably, unless `error` says why not.
+
+    Attributes:
+        id: of what was to change; empty for an interaction.
+        etag: the new one; empty where nothing is left to have one.
+        sequence: the change sequence that it got.
+        error: why nothing was changed.
+        slowed_s: for how long the server held back the answer to the message, because vectors come faster than they
+            are indexed: more streams would only wait longer.
     """
 
     id: str
     etag: str = ""
     sequence: int = 0
     error: TwinsetError | None = None
+    slowed_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FeedResult:
+    """What became of one item of a feed: it counts at the commit, unless `error` says why not.
+
+    `unchanged`: the stored item was made from just this, so that nothing was embedded.
+    """
+
+    id: str
+    unchanged: bool = False
+    error: TwinsetError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedSummary:
+    """What a committed feed did, in items. `failed` ids keep what was stored under them, and count as unchanged too."""
+
+    created: int
+    replaced: int
+    unchanged: int
+    deleted: int
+    failed: int
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +274,5 @@ class Catalog:
     spaces: tuple[Space, ...]
     sequence: int
     server_version: str
+    user_count: int = 0
+    interaction_count: int = 0

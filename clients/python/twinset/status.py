@@ -13,6 +13,7 @@ _BY_CODE: dict[str, type[errors.TwinsetError]] = {
     "INVALID_ARGUMENT": errors.InvalidArgument,
     "NOT_FOUND": errors.NotFound,
     "FAILED_PRECONDITION": errors.FailedPrecondition,
+    "ABORTED": errors.Aborted,
     "UNAVAILABLE": errors.Unavailable,
     "RESOURCE_EXHAUSTED": errors.ResourceExhausted,
     "DEADLINE_EXCEEDED": errors.DeadlineExceeded,

@@ -114,6 +114,7 @@ def item_to_proto(item: items.Item) -> catalog_pb2.Item:
         attributes={name: attribute_to_proto(name, value) for name, value in item.attributes.items()},
         pictures=[catalog_pb2.Picture(id=picture.id, content=picture.content) for picture in item.pictures],
         vectors=[vector_to_proto(vector) for vector in item.vectors],
+        etag=item.etag,
     )
 
 
@@ -146,13 +147,6 @@ def picture_from_proto(picture: catalog_pb2.Picture, content: bytes = b"") -> it
         size_bytes=picture.size_bytes,
         stored=picture.stored,
     )
-
-
-def put_result_from_proto(result: catalog_pb2.PutItemResult) -> items.PutResult:
-    """Return what became of a put."""
-    if result.WhichOneof("result") == "receipt":
-        return items.PutResult(result.id, result.receipt.etag, result.receipt.sequence)
-    return items.PutResult(result.id, error=error_from_status(result.error))
 
 
 def embedding_from_proto(result: embedding_pb2.EmbedResult, model: str) -> items.Embedding:
@@ -199,4 +193,6 @@ def catalog_from_proto(response: catalog_pb2.GetCatalogResponse) -> items.Catalo
         ),
         sequence=response.sequence,
         server_version=response.server_version,
+        user_count=response.user_count,
+        interaction_count=response.interaction_count,
     )

@@ -71,7 +71,7 @@ class SqliteCatalog:
             undo.pop_all()
         self._writer = Writer(folder, self._connection, self._pictures)
         self._readers = Readers(folder.database)
-        self._pacing = Pacing(settings.slow_at, self._outside, time.monotonic)
+        self._pacing = Pacing(settings.slow_at, lambda: self._follower.delta_length, time.monotonic)
         self._scans = ThreadPoolExecutor(_SCAN_THREADS, thread_name_prefix="catalog-scan")
         self._copies = ThreadPoolExecutor(_COPY_THREADS, thread_name_prefix="catalog-copies")
         self._closed = False
@@ -200,9 +200,6 @@ class SqliteCatalog:
         if self._follower.behind():
             await self._follower.catch_up()
         return self._follower.views
-
-    def _outside(self) -> int:
-        return sum(view.delta.length for view in self._follower.views.spaces.values())
 
     def _contents(self, changes: Sequence[Checked | TwinsetError]) -> Future[Contents]:
         pictures = list(pictures_in(changes))

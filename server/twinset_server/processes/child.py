@@ -121,14 +121,14 @@ class Child:
         pause_s = _SHORTEST_PAUSE_S
         while True:
             began_s = loop.time()
-            reason = await self._attend(first)
+            failure, reason = await self._attend(first)
             if not first.done():
-                first.set_exception(StartupError(reason))
+                first.set_exception(StartupError(failure or f"{self.name} can't start: {reason}; the log says more"))
                 if give_up:
                     return
             if loop.time() - began_s >= _STEADY_S:
                 pause_s = _SHORTEST_PAUSE_S
-            _log.warning("%s ended, and is started again: %s", self.name, reason)
+            _log.warning("%s is started again: %s", self.name, failure or reason)
             self._restarts += 1
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -137,11 +137,11 @@ class Child:
             except StartupError as error:
                 _log.warning("%s", error)
 
-    async def _attend(self, first: asyncio.Future[None]) -> str:
-        """Give the order, listen until the process has ended, and return why it did."""
+    async def _attend(self, first: asyncio.Future[None]) -> tuple[str, str]:
+        """Give the order and listen until the process has ended; return why it did, in its own words and in ours."""
         process, failure = self._process, ""
         if process is None or process.returncode is not None or process.stdout is None:
-            return "there is no process"
+            return "", "there is no process"
         self.say(self._order().to_json())
         try:
             async for line in process.stdout:
@@ -160,7 +160,7 @@ class Child:
             if self._hear is not None:
                 self._hear({})
         _close(process)
-        return failure or _describe(status)
+        return failure, _describe(status)
 
 
 async def _ended(process: Process, within_s: float) -> bool:

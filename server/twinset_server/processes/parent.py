@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ class Parent:
         _die_with_parent()
         self._messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
         os.dup2(2, 1)
+        self._telling = threading.Lock()
         self._orders = os.fdopen(os.dup(0), "r", encoding="utf-8")
 
     def order(self) -> Order:
@@ -53,10 +55,11 @@ class Parent:
         return self._orders.fileno()
 
     def tell(self, **message: object) -> None:
-        """Send a message; a supervisor that is gone doesn't hear it."""
+        """Send a message, from any thread; a supervisor that is gone doesn't hear it."""
         try:
-            self._messages.write(json.dumps(message) + "\n")
-            self._messages.flush()
+            with self._telling:
+                self._messages.write(json.dumps(message) + "\n")
+                self._messages.flush()
         except BrokenPipeError:
             logging.getLogger(__name__).warning("the supervisor is gone")
 

@@ -15,13 +15,11 @@ from twinset_server.domain import (
     CatalogStatus,
     Float32Array,
     Item,
-    ItemDraft,
     ItemVector,
     Metric,
     Picture,
-    PictureDraft,
-    Receipt,
     Space,
+    StoredInteraction,
     Vector,
 )
 from twinset_server.embedding import Outputs
@@ -49,30 +47,6 @@ def vector(message: embedding_pb2.Vector, field: str) -> Vector:
         raise BadVector(f"{field}.values", f"takes {len(message.values)} bytes, which is no multiple of 4 (float32)")
     values = np.frombuffer(message.values, dtype="<f4").astype(np.float32, copy=False)
     return Vector(message.space, values, message.fingerprint or None)
-
-
-def draft(message: catalog_pb2.Item) -> ItemDraft | TwinsetError:
-    """Return the item that `message` carries, or why it can't be read."""
-    try:
-        return ItemDraft(
-            id=message.id,
-            title=message.title,
-            uri=message.uri,
-            category=message.category,
-            attributes={name: _attribute(name, value) for name, value in message.attributes.items()},
-            pictures=[PictureDraft(p.id or str(n), p.content) for n, p in enumerate(message.pictures)],
-            vectors=[vector(v, f"vectors[{n}]") for n, v in enumerate(message.vectors)],
-        )
-    except TwinsetError as error:
-        return error
-
-
-def put_result(item_id: str, outcome: Receipt | TwinsetError) -> catalog_pb2.PutItemResult:
-    """Return what became of one item."""
-    if isinstance(outcome, TwinsetError):
-        return catalog_pb2.PutItemResult(id=item_id, error=to_status(outcome))
-    receipt = catalog_pb2.PutReceipt(etag=outcome.etag, sequence=outcome.sequence)
-    return catalog_pb2.PutItemResult(id=item_id, receipt=receipt)
 
 
 def item(stored: Item, view: View, spaces: dict[str, Space]) -> catalog_pb2.Item:
@@ -152,6 +126,19 @@ def example(request: recommender_pb2.RecommendRequest) -> Example:
             raise InvalidRequest(EXAMPLE_FIELD, "is empty: set item_id, picture or vector")
 
 
+def interaction(stored: StoredInteraction) -> catalog_pb2.Interaction:
+    """Return a stored interaction."""
+    made = stored.interaction
+    return catalog_pb2.Interaction(
+        user_id=made.user_id,
+        item_id=made.item_id,
+        kind=made.kind,
+        weight=made.weight,
+        time=_timestamp(made.time),
+        sequence=stored.sequence,
+    )
+
+
 def metric(value: Metric) -> embedding_pb2.Metric:
     """Return the proto's word for a metric."""
     return _METRICS[value]
@@ -177,6 +164,8 @@ def catalog_status(status: CatalogStatus, version: str) -> catalog_pb2.GetCatalo
         ],
         sequence=status.sequence,
         server_version=version,
+        user_count=status.users,
+        interaction_count=status.interactions,
     )
 
 
@@ -199,7 +188,12 @@ def check_view(view: View, asked: int, field: str) -> None:
         raise InvalidRequest(field, f"asks for {asked} items; with ITEM_VIEW_FULL at most {limits.MAX_FULL_VIEW}")
 
 
-def _attribute(name: str, value: catalog_pb2.AttributeValue) -> Attribute:
+def attribute(name: str, value: catalog_pb2.AttributeValue) -> Attribute:
+    """Return the value of the attribute called `name`.
+
+    Raises:
+        InvalidRequest: it has none, or no valid time.
+    """
     match value.WhichOneof("kind"):
         case "string_value":
             return value.string_value
@@ -212,12 +206,21 @@ def _attribute(name: str, value: catalog_pb2.AttributeValue) -> Attribute:
         case "string_list":
             return tuple(value.string_list.values)
         case "time_value":
-            try:
-                return value.time_value.ToDatetime(tzinfo=datetime.UTC)
-            except (ValueError, OverflowError) as error:
-                raise InvalidRequest(f"attributes[{name!r}]", f"is no valid time: {error}") from error
+            return moment(f"attributes[{name!r}]", value.time_value)
         case _:
             raise InvalidRequest(f"attributes[{name!r}]", "has no value")
+
+
+def moment(field: str, message: timestamp_pb2.Timestamp) -> datetime.datetime:
+    """Return the time in UTC.
+
+    Raises:
+        InvalidRequest: it is outside the years 1 to 9999.
+    """
+    try:
+        return message.ToDatetime(tzinfo=datetime.UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequest(field, f"is no valid time: {error}") from error
 
 
 def _attribute_message(value: Attribute) -> catalog_pb2.AttributeValue:

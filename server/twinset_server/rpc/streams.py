@@ -72,6 +72,12 @@ async def in_order(
                 entry[0].cancel()
 
 
+def check_running(stopping: asyncio.Event) -> None:
+    """Raise `ServerStopping` once the server stops: a long answer ends between two messages, to be gone on with."""
+    if stopping.is_set():
+        raise ServerStopping("the server is stopping: go on behind what came when it is back, or with another")
+
+
 async def _cancel_at(stopping: asyncio.Event, reader: asyncio.Task[None]) -> None:
     await stopping.wait()
     reader.cancel()

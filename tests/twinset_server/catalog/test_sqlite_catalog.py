@@ -1,20 +1,41 @@
 import asyncio
 import datetime
+import io
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fakes.items import delete, new_picture, put, unit, vectored, writable
+from fakes.pictures import png
 from twinset.contract import Metric
 from twinset_server.catalog import Folder, SqliteCatalog, open_alone
 from twinset_server.catalog.store.changes import Changes
 from twinset_server.catalog.store.collector import Collector
+from twinset_server.catalog.store.staging import Staging
 from twinset_server.config import ExternalSpace, StoreSettings
-from twinset_server.domain import Interaction, Receipt, Space, WritableUser
-from twinset_server.errors import DiskFull, PictureNotStored, StoreUnavailable
+from twinset_server.domain import (
+    Change,
+    Interaction,
+    ItemDeletion,
+    ItemUpdate,
+    ItemVector,
+    Receipt,
+    Space,
+    WritableUser,
+)
+from twinset_server.errors import (
+    BadPicture,
+    DiskFull,
+    FailedPrecondition,
+    InvalidRequest,
+    PictureNotStored,
+    StoreUnavailable,
+)
 
 VISUAL = Space("visual", 3, Metric.COSINE, "a" * 64)
 
@@ -260,3 +281,93 @@ async def test_an_end_that_is_cancelled_twice_still_commits_and_frees_the_folder
         await serving
     async with open_alone(StoreSettings(path=tmp_path), {}) as again:
         assert (await again.status()).items == 1
+
+
+async def test_a_feed_that_grows_leaves_no_file_behind_whatever_ends_its_process(
+    catalog: SqliteCatalog, tmp_path: Path
+) -> None:
+    async with catalog.feed() as feed:
+        await feed.stage([vectored(str(number), unit(1, number, 0)) for number in range(1000)])
+        assert list((tmp_path / "feeds").iterdir()) == []
+        assert (await feed.commit()).created == 1000
+
+
+async def test_a_feed_whose_disk_failed_cannot_be_committed(
+    catalog: SqliteCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(catalog, [writable("a")])
+
+    def fail(*args: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    async with catalog.feed() as feed:
+        with monkeypatch.context() as patched:
+            patched.setattr(Staging, "add", fail)
+            with pytest.raises(StoreUnavailable, match="I/O"):
+                await feed.stage([writable("b")])
+        with pytest.raises(FailedPrecondition, match="begin another"):
+            await feed.commit()
+    assert (await catalog.status()).items == 1
+
+
+async def test_other_writes_go_on_while_a_feed_is_gathered_and_committed(catalog: SqliteCatalog) -> None:
+    async with catalog.feed() as feed:
+        await feed.stage([writable(f"feed {number}") for number in range(500)])
+        puts = asyncio.gather(*(put(catalog, [writable(f"other {number}")]) for number in range(100)))
+        summary = await feed.commit()
+        results = await puts
+    assert all(isinstance(result, Receipt) for [result] in results)
+    status = await catalog.status()
+    assert status.items == 500 + sum(result.sequence > summary.sequence for [result] in results)  # type: ignore[union-attr]
+
+
+async def test_answers_are_held_back_while_too_many_vectors_stand_outside_the_index(tmp_path: Path) -> None:
+    async with open_alone(StoreSettings(path=tmp_path, slow_at=10), {}, [VISUAL]) as catalog:
+        assert (await catalog.write([vectored(str(n), unit(1, n, 0)) for n in range(12)])).slowed_s == 0
+        await catalog.search("visual", unit(1, 0, 0), 1)
+        slowed = await catalog.write([vectored(str(n), unit(1, n, 0)) for n in range(10)])
+        assert 0 < slowed.slowed_s <= 1
+        assert all(isinstance(outcome, Receipt) for outcome in slowed.outcomes)
+        assert (await catalog.write([ItemUpdate("1", changed_attributes={"price": 1})])).slowed_s == 0
+
+
+async def test_the_copy_of_a_large_picture_is_described_as_it_is(tmp_path: Path) -> None:
+    target = io.BytesIO()
+    Image.new("RGB", (800, 400), (200, 20, 20)).save(target, "PNG")
+    new = new_picture("0", target.getvalue())
+    small = new_picture("1", png())
+    async with open_alone(StoreSettings(path=tmp_path, pictures="model"), {}) as catalog:
+        await put(catalog, [writable("shoe", pictures=[new, small])])
+        stored = await catalog.picture("shoe", "0")
+        assert (stored.picture.media_type, stored.picture.width, stored.picture.height) == ("image/jpeg", 512, 256)
+        assert stored.picture.size_bytes == len(stored.content)
+        assert stored.picture.sha256 == new.picture.sha256
+        [item] = await catalog.get(["shoe"], vectors=False)
+        assert item is not None
+        assert item.pictures[0] == replace(new.picture, stored=True)
+        assert (await catalog.picture("shoe", "1")).content == small.content
+        [bad] = await put(catalog, [writable("bad", pictures=[new_picture("0", b"no picture")])])
+        assert isinstance(bad, BadPicture)
+        assert await catalog.get(["bad"], vectors=False) == [None]
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (writable("\ud800"), "id"),
+        (ItemUpdate("a", title="\ud800"), "title"),
+        (ItemUpdate("a", changed_attributes={"size": float("nan")}), "attributes['size']"),
+        (ItemDeletion("\ud800"), "id"),
+        (WritableUser("u", {}, [ItemVector("visual", "", unit(1, 0, 0))] * 2), "vectors[1].space"),
+        (Interaction("u", "a", "like", float("inf"), datetime.datetime.now(datetime.UTC)), "weight"),
+        (Interaction("u", "a", "like", 1.0, datetime.datetime(2026, 1, 2)), "time"),
+        (Interaction("u", "a", "\ud800", 1.0, datetime.datetime.now(datetime.UTC)), "kind"),
+    ],
+)
+async def test_a_change_that_cannot_be_stored_names_its_field(
+    catalog: SqliteCatalog, change: Change, field: str
+) -> None:
+    [error] = (await catalog.write([change])).outcomes
+    assert isinstance(error, InvalidRequest)
+    assert error.field == field
+    assert (await catalog.status()).sequence == 0

@@ -23,6 +23,8 @@ ALL = sorted(set(_subclasses(TwinsetError)), key=lambda kind: kind.__name__)
 def _make(kind: type[TwinsetError]) -> TwinsetError:
     if issubclass(kind, errors.FingerprintMismatch):
         return kind("vector", given="a" * 64, expected="b" * 64, space="visual")
+    if issubclass(kind, errors.StaleEtag):
+        return kind("item", "a", given="1", stored="2")
     if issubclass(kind, errors.InvalidRequest | errors.FailedPrecondition):
         return kind("field", "what is wrong")
     return kind("what is wrong")
@@ -59,6 +61,7 @@ def test_no_two_errors_share_a_reason() -> None:
         (errors.BadPicture("content", "is cut off"), grpc.StatusCode.INVALID_ARGUMENT, "BadRequest"),
         (errors.ItemNotFound("a"), grpc.StatusCode.NOT_FOUND, "ResourceInfo"),
         (errors.NoVector("a", "none"), grpc.StatusCode.FAILED_PRECONDITION, "PreconditionFailure"),
+        (errors.StaleEtag("item", "a", given="1", stored="2"), grpc.StatusCode.ABORTED, "ErrorInfo"),
         (errors.DiskFull("full"), grpc.StatusCode.RESOURCE_EXHAUSTED, "RetryInfo"),
         (errors.EmbedderUnavailable("gone"), grpc.StatusCode.UNAVAILABLE, "RetryInfo"),
         (errors.DeadlineExceeded("late"), grpc.StatusCode.DEADLINE_EXCEEDED, "ErrorInfo"),

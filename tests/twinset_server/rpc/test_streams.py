@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from twinset_server.errors import ServerStopping
-from twinset_server.rpc.streams import in_order, weight
+from twinset_server.rpc.streams import check_running, in_order, weight
 
 
 async def _requests(*values: int) -> AsyncIterator[int]:
@@ -124,3 +124,11 @@ async def test_a_stopping_server_answers_what_it_has_read_and_reads_no_more() ->
         async for answer in in_order(endless(), work, weigh=lambda _: 1, capacity=8, stopping=stopping):
             got.append(answer)
     assert got == [0, 1, 2]
+
+
+async def test_a_long_answer_ends_once_the_server_stops() -> None:
+    stopping = asyncio.Event()
+    check_running(stopping)
+    stopping.set()
+    with pytest.raises(ServerStopping):
+        check_running(stopping)

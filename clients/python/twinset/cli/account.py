@@ -21,13 +21,15 @@ _FAILURES_SHOWN = 50
 class Account:
     """What became of the pictures, or of the vectors, so far. `failed` holds the reason by path, or by row.
 
-    `stripped` counts the items put that had facts in the catalogue before, and have none now.
+    `stripped` counts the items put that had facts in the catalogue before, and have none now. `slowed_s` is the longest
+    time for which the server held an answer back.
     """
 
     total: int
     put: int = 0
     unchanged: int = 0
     stripped: int = 0
+    slowed_s: float = 0.0
     failed: dict[Path | str, str] = field(default_factory=dict)
 
     @property
@@ -66,6 +68,11 @@ def print_sums(account: Account, thing: str, seconds: float) -> None:
         f"{counted(account.total, thing)}: {account.put:,} put, {account.unchanged:,} unchanged, "
         f"{len(account.failed):,} failed, in {seconds:.1f} s{rate}"
     )
+    if account.slowed_s:
+        typer.echo(
+            f"the server held answers back for up to {account.slowed_s:.1f} s, since vectors came faster than it "
+            "indexes them: all are stored, and more clients at a time would not be faster"
+        )
 
 
 def print_stripped(account: Account) -> None:
@@ -79,10 +86,15 @@ def print_stripped(account: Account) -> None:
 
 def print_failures(account: Account) -> None:
     """Print the failures with their reasons on stderr."""
-    for place, reason in itertools.islice(sorted(account.failed.items(), key=_by_place), _FAILURES_SHOWN):
+    print_failed(account.failed)
+
+
+def print_failed(failed: Mapping[Path | str, str] | Mapping[str, str]) -> None:
+    """Print on stderr what failed, each with its reason."""
+    for place, reason in itertools.islice(sorted(failed.items(), key=_by_place), _FAILURES_SHOWN):
         typer.echo(f"failed: {legible(place)}: {legible(reason)}", err=True)
-    if len(account.failed) > _FAILURES_SHOWN:
-        typer.echo(f"and {len(account.failed) - _FAILURES_SHOWN:,} more", err=True)
+    if len(failed) > _FAILURES_SHOWN:
+        typer.echo(f"and {len(failed) - _FAILURES_SHOWN:,} more", err=True)
 
 
 def _by_place(failure: tuple[Path | str, str]) -> list[str | int]:

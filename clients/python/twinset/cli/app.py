@@ -14,11 +14,12 @@ import typer
 
 import twinset
 from twinset.channel import DEFAULT_SERVER
-from twinset.cli import report
+from twinset.cli import acts, changes, exports, feed, report
 from twinset.cli.attributes import read_attributes
 from twinset.cli.problem import Problem, SomeFailed, explain, picture_fault
 from twinset.cli.progress import counting
 from twinset.cli.put_command import INTERRUPTED, check_facts, put_pictures, put_vectors
+from twinset.cli.session import Server, Session, session
 from twinset.cli.sheet import SheetItem, SheetRow, render
 from twinset.client import Client
 from twinset.errors import TwinsetError
@@ -38,24 +39,6 @@ app = typer.Typer(
 )
 
 
-class Session:
-    """What holds for every command."""
-
-    def __init__(self, server: str, timeout_s: float) -> None:
-        self.server = server
-        self.timeout_s = timeout_s
-
-    def connect(self, server: str | None) -> Client:
-        """Return a client; `server` is the one that the command itself was given, if any."""
-        try:
-            return Client(server or self.server, timeout_s=self.timeout_s)
-        except ValueError as error:
-            raise Problem(str(error)) from error
-
-
-_Server = Annotated[
-    str | None, typer.Option("--server", metavar="HOST:PORT", help="The server, instead of the one named before.")
-]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -107,7 +90,7 @@ def put(
     fingerprint: Annotated[
         str | None, typer.Option(metavar="HEX", help="Of the model that made the vectors, where DIR doesn't tell.")
     ] = None,
-    server: _Server = None,
+    server: Server = None,
 ) -> None:
     """Put the pictures of a folder, one item each; what is in the catalogue already is left alone.
 
@@ -125,7 +108,7 @@ def put(
     if folder is None and vectors is None:
         raise Problem("put takes a FOLDER of pictures, or --vectors DIR, or both")
     facts = {} if attributes is None else read_attributes(attributes)
-    with _session(context).connect(server) as client:
+    with session(context).connect(server) as client:
         if vectors is not None:
             failed = put_vectors(client, vectors, space, fingerprint, folder, id_rule, facts)
         else:
@@ -151,7 +134,7 @@ def recommend(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE.parquet", help="Where --all writes.")
     ] = None,
-    server: _Server = None,
+    server: Server = None,
 ) -> None:
     """Show the items that look most like a picture or an item.
 
@@ -168,7 +151,7 @@ def recommend(
     if every != (output is not None) or (every and (json or html or exclude)):
         raise Problem("--all goes with --output FILE.parquet, and with none of --json, --html and --exclude")
     picture = None if image is None else _read_picture(image)
-    with _session(context).connect(server) as client:
+    with session(context).connect(server) as client:
         if output is not None:
             _recommend_all(client, output, k, space)
             return
@@ -243,13 +226,13 @@ def items(
     context: typer.Context,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many. [default: all]")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, one item a line.")] = False,
-    server: _Server = None,
+    server: Server = None,
 ) -> None:
     """List the items of the catalogue by id.
 
     Example: `twinset items --limit 20`
     """
-    with _session(context).connect(server) as client:
+    with session(context).connect(server) as client:
         listed = itertools.islice(client.list_items(page_size=min(limit or 1000, 1000)), limit)
         if json:
             for item in listed:
@@ -259,12 +242,12 @@ def items(
 
 
 @app.command()
-def status(context: typer.Context, json: _Json = False, server: _Server = None) -> None:
+def status(context: typer.Context, json: _Json = False, server: Server = None) -> None:
     """Show how many items and vectors the server holds, and what made them.
 
     Example: `twinset status`
     """
-    with _session(context).connect(server) as client:
+    with session(context).connect(server) as client:
         catalog = client.catalog()
     if json:
         report.print_json(report.status_json(client.server, catalog))
@@ -272,10 +255,13 @@ def status(context: typer.Context, json: _Json = False, server: _Server = None) 
         report.console().print(*report.status_tables(client.server, catalog), sep="\n\n")
 
 
-def _session(context: typer.Context) -> Session:
-    session = context.find_object(Session)
-    assert session is not None  # noqa: S101 - the callback has set it
-    return session
+# Behind those above, as the help lists them.
+app.command()(changes.update)
+app.command()(changes.delete)
+app.command()(feed.replace)
+app.command("put-users")(acts.put_users)
+app.command("put-interactions")(acts.put_interactions)
+app.add_typer(exports.app, name="export")
 
 
 def run(arguments: Sequence[str]) -> int:

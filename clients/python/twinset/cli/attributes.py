@@ -1,17 +1,15 @@
-"""A CSV file to the facts of items."""
+"""A table to the facts of items."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from twinset.cli.problem import Problem
-from twinset.cli.report import counted
-from twinset.items import Attribute
+from twinset.cli.table import open_table
+from twinset.items import Attribute, ItemUpdate
 
 _FIELDS = ("title", "uri", "category")
 
@@ -43,57 +41,60 @@ def read_attributes(path: Path) -> dict[str, Facts]:
     Raises:
         Problem: the file can't be read or has no rows, or a line is malformed; the message names the line.
     """
-    lines, rows = _rows(path)
-    if not rows:
-        raise Problem(f"{path} is empty: its first line must name the columns, such as id,title,category")
-    if len(rows) == 1:
-        raise Problem(f"{path} has no rows: its only line names the columns, add a line for each item")
-    header = [name.strip() for name in rows[0]]
-    for place, name in enumerate(header):
-        if not name:
-            raise Problem(f"{path}, line 1: column {place + 1} has no name")
-        if name in header[:place]:
-            raise Problem(f"{path}, line 1: two columns are called {name!r}")
-    id_column = header.index("id") if "id" in header else 0
-    records: dict[str, list[str]] = {}
-    line_of: dict[str, int] = {}
-    for line, row in zip(lines[1:], rows[1:], strict=True):
-        if len(row) != len(header):
-            raise Problem(f"{path}, line {line}: {counted(len(row), 'value')} for {counted(len(header), 'column')}")
-        item_id = row[id_column].strip()
+    records = _records(path)
+    header, id_column = records.header, records.id_column
+    by_id = records.by_id
+    readers = [_reader([record[column] for record in by_id.values()]) for column in range(len(header))]
+    return {item_id: _facts(header, id_column, record, readers) for item_id, record in by_id.items()}
+
+
+def read_updates(path: Path, *, clear_empty: bool) -> list[ItemUpdate]:
+    """Return the update of each row of a table like that of `read_attributes`.
+
+    Each changes what its row gives a value for. An empty value leaves the field or attribute as it is; with
+    `clear_empty` it takes it away.
+
+    Raises:
+        Problem: the table is malformed, or has no column besides the id.
+    """
+    records = _records(path)
+    changed = [name for place, name in enumerate(records.header) if place != records.id_column]
+    if not changed:
+        raise Problem(f"{path} has only the ids' column: add a column for each field or attribute to change")
+    empty = {name: "" if name in _FIELDS else None for name in changed} if clear_empty else {}
+    updates: list[ItemUpdate] = []
+    for item_id, facts in read_attributes(path).items():
+        given = {name: value for name in _FIELDS if (value := getattr(facts, name))}
+        fields = {name: value for name, value in empty.items() if name in _FIELDS} | given
+        gone: dict[str, Attribute | None] = {name: None for name in empty if name not in _FIELDS}
+        attributes = gone | dict(facts.attributes)
+        if fields or attributes:
+            updates.append(ItemUpdate(item_id, attributes=attributes, **fields))
+    return updates
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    header: Sequence[str]
+    id_column: int
+    by_id: Mapping[str, Sequence[str]]
+
+
+def _records(path: Path) -> _Records:
+    table = open_table(path)
+    id_column = list(table.header).index("id") if "id" in table.header else 0
+    by_id: dict[str, Sequence[str]] = {}
+    place_of: dict[str, str] = {}
+    for row in table.rows:
+        item_id = row.values[id_column]
         if not item_id:
-            raise Problem(f"{path}, line {line}: no value in the id column {header[id_column]!r}")
-        if item_id in records:
-            raise Problem(f"{path}, line {line}: the id {item_id!r} stands in line {line_of[item_id]} already")
-        records[item_id], line_of[item_id] = [value.strip() for value in row], line
-    readers = [_reader([record[column] for record in records.values()]) for column in range(len(header))]
-    return {item_id: _facts(header, id_column, record, readers) for item_id, record in records.items()}
-
-
-def _rows(path: Path) -> tuple[list[int], list[list[str]]]:
-    """Return the numbers of the lines that rows end in, and the rows."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise Problem(f"{path} can't be read: {error.strerror}") from error
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise Problem(f"{path}, line {line}: not UTF-8 text, save the file as UTF-8") from error
-    header = text.partition("\n")[0]
-    delimiter = next((mark for mark in ",;\t" if mark in header), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    lines: list[int] = []
-    rows: list[list[str]] = []
-    try:
-        for row in reader:
-            if row:
-                lines.append(reader.line_num)
-                rows.append(row)
-    except csv.Error as error:
-        raise Problem(f"{path}, line {reader.line_num}: {error}") from error
-    return lines, rows
+            raise Problem(f"{path}, {row.place}: no value in the id column {table.header[id_column]!r}")
+        if item_id in by_id:
+            raise Problem(f"{path}, {row.place}: the id {item_id!r} stands in {place_of[item_id]} already")
+        by_id[item_id], place_of[item_id] = row.values, row.place
+    if not by_id:
+        raise Problem(f"{path} has no rows: its only line names the columns, add a line for each item")
+    return _Records(table.header, id_column, by_id)
 
 
 def _reader(column: Sequence[str]) -> Callable[[str], Attribute]:

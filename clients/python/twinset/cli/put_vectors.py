@@ -145,6 +145,7 @@ class VectorPut:
         for attempt in itertools.count(1):
             later: dict[str, TwinsetError] = {}
             for result in self._client.put_items(self._changed(rows)):
+                self.account.slowed_s = max(self.account.slowed_s, result.slowed_s)
                 if result.error is None:
                     self.account.put += 1
                     self.account.stripped += result.id in self._losing_facts

@@ -129,6 +129,8 @@ def status_tables(server: str, catalog: Catalog) -> list[Table]:
         ("server", f"{server}, version {catalog.server_version}"),
         ("items", f"{catalog.item_count:,}"),
         ("pictures", f"{catalog.picture_count:,}"),
+        ("users", f"{catalog.user_count:,}"),
+        ("interactions", f"{catalog.interaction_count:,}"),
         ("sequence", f"{catalog.sequence:,}"),
     ):
         _add(counts, name, value)

@@ -115,7 +115,9 @@ class SpaceState:
         if opened is not None:
             self._take(opened, deaths, sequence)
         self._last_key = self.key
-        self._live = sum(int(segment.rows.alive(sequence).sum()) for segment in self._segments)
+        self._live = 0
+        for segment in self._segments:
+            self._live += int(np.count_nonzero(segment.rows.alive(sequence)))
 
     def switch(self, opened: OpenGeneration, deaths: Int64Array | None, sequence: int) -> None:
         """Put a newer generation, with the deaths since it up to change `sequence`, in the place of the one in use."""

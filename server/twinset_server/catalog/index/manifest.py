@@ -244,14 +244,14 @@ def _encoded(generation: Generation) -> bytes:
         "dead": asdict(generation.dead),
         "segments": [asdict(record) for record in generation.segments],
     }
-    return json.dumps({**content, "checksum": _checksum(content)}, indent=1).encode()
+    return sealed(content)
 
 
 def _decoded(content: bytes, path: Path, number: int) -> Generation:
     try:
         document = json.loads(content)
-        checksum = document.pop("checksum")
-        if checksum != _checksum(document):
+        document.pop("checksum")
+        if content != sealed(document):
             raise Unsound(f"{path} has another content than was written: its checksum differs")
         if (document["format"], document["usearch"]) != (_FORMAT, USEARCH):
             raise Unsound(
@@ -281,5 +281,7 @@ def _generation(document: Mapping[str, Any]) -> Generation:
     )
 
 
-def _checksum(document: Mapping[str, Any]) -> str:
-    return xxh3_128(json.dumps(document, sort_keys=True).encode()).hexdigest()
+def sealed(document: Mapping[str, Any]) -> bytes:
+    """Return a manifest's bytes: its content as JSON, and the checksum of that."""
+    checksum = xxh3_128(json.dumps(document).encode()).hexdigest()
+    return json.dumps({**document, "checksum": checksum}, indent=1).encode()

@@ -62,7 +62,7 @@ class Shelf:
         self._looked_at = 0
 
     def open(self) -> None:
-        """Begin with the newest sound generation, and remove what belongs to none.
+        """Begin with the newest sound generation.
 
         Raises:
             OSError: the folder can't be written.
@@ -77,9 +77,8 @@ class Shelf:
             self._segments = found.segments
             self._sequence, self._key, self._dead = found.generation.sequence, found.generation.key, found.dead
             self._kept = [found.generation, *self._sound_before(found.generation)]
+        # Nothing is removed yet: a damaged manifest keeps its number from being given again.
         self._last_number = manifest.next_segment(self._folder) - 1
-        if self._kept:
-            manifest.prune(self._folder, self._kept, ())
 
     @property
     def log_floor(self) -> int:

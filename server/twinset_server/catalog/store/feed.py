@@ -94,7 +94,7 @@ class StoredFeed:
         """Take note of items; see the port."""
         self._check()
         async with self._one:
-            await _in_thread(self._staging.note, list(digests))
+            await self._keep(self._staging.note, list(digests))
             stored = await self._readers.read(records.digests, list(digests))
         return {item_id for item_id, digest in digests.items() if digest and stored.get(item_id) == digest}
 
@@ -102,7 +102,7 @@ class StoredFeed:
         """Keep items for the commit; see the port."""
         self._check()
         async with self._one:
-            return await _in_thread(self._stage, items)
+            return await self._keep(self._stage, items)
 
     async def commit(self) -> FeedSummary:
         """Make the feed the catalogue; see the port."""
@@ -129,7 +129,15 @@ class StoredFeed:
 
     def _check(self) -> None:
         if self._ended:
-            raise FailedPrecondition("feed", "the feed has ended: begin another")
+            raise FailedPrecondition("feed", "the feed was committed, or has failed: begin another")
+
+    async def _keep(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await _in_thread(function, *args, **kwargs)
+        except BaseException:
+            # What isn't known to be of the feed would be deleted at its commit.
+            self._ended = True
+            raise
 
     def _stage(self, items: Sequence[WritableItem]) -> list[TwinsetError | None]:
         entries = [self._checked(item) for item in items]

@@ -42,10 +42,12 @@ class PictureFiles:
         self._pool = ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="catalog-pictures")
 
     def prepare(self) -> None:
-        """Make the directories."""
-        self._incoming.mkdir(exist_ok=True)
+        """Make the directories where there are none."""
+        if self._incoming.is_dir():  # the last one made
+            return
         for number in range(256):
             (self._folder / f"{number:02x}").mkdir(exist_ok=True)
+        self._incoming.mkdir(exist_ok=True)
         sync(self._folder)
 
     def write(self, contents: Mapping[str, bytes]) -> dict[str, TwinsetError]:

@@ -21,7 +21,7 @@ from twinset_server.domain import NewPicture, Picture
 
 _TABLES = """
 PRAGMA page_size = 8192;
-PRAGMA journal_mode = OFF;
+PRAGMA journal_mode = MEMORY;
 PRAGMA synchronous = OFF;
 PRAGMA locking_mode = EXCLUSIVE;
 CREATE TABLE items (id TEXT PRIMARY KEY COLLATE BINARY) WITHOUT ROWID;

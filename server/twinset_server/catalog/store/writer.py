@@ -137,6 +137,8 @@ class Writer:
             results = [self._answer(write, changes, contents, now_us) for write in writes]
             changes.drop(self._strays)
             changes.finish()
+            steps.reached(steps.BEFORE_COMMIT)
+        steps.reached(steps.AFTER_COMMIT)
         self._strays.clear()
         return results
 

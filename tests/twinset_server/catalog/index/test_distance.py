@@ -4,11 +4,11 @@ import pytest
 from fakes.catalog import distance
 from twinset.contract import Metric
 from twinset_server.catalog.index.distance import distances, ranks
-from twinset_server.catalog.index.rows import Rows
+from twinset_server.catalog.index.rows import Delta, Rows
 
 
 def rows_of(vectors: np.ndarray) -> Rows:
-    return Rows.of(np.arange(len(vectors)), vectors, [(str(number), "") for number in range(len(vectors))])
+    return Delta.of(np.arange(len(vectors)), vectors, [(str(number), "") for number in range(len(vectors))])
 
 
 def unit_rows(count: int, dimension: int) -> np.ndarray:

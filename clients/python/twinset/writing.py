@@ -1,0 +1,151 @@
+"""Writes that survive a broken connection: every message has a name, and goes again under it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+from twinset.errors import Unavailable
+from twinset.stream import Answers, PipelinedStream
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+TRIES = 4
+"""How often a stream is begun anew without any answer in between, the first time included."""
+
+_LONGEST_PAUSE_S = 2.0
+
+
+def request_id() -> str:
+    """Return a new name for a write: the server remembers it for 24 hours, and makes such a write once."""
+    return uuid.uuid4().hex
+
+
+class WriteStream(Generic[Request, Response]):
+    """A pipelined stream of writes that begins anew where it breaks.
+
+    What was not answered is sent again in its order. That is safe since every message carries a `request_id`: what the
+    server has made of it already it doesn't make again, but gives the same receipts.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[Iterator[Request]], Answers[Response]],
+        requests: Iterable[Request],
+        *,
+        server: str,
+        timeout_s: float,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Prepare the stream; it begins with the first read, and can be read once.
+
+        Args:
+            call: the stub's method.
+            requests: what to send; drawn in another thread.
+            server: the server's address, for messages.
+            timeout_s: longest wait for one answer.
+            pause: waits some seconds.
+        """
+        self._call = call
+        self._unanswered = _Unanswered(iter(requests))
+        self._server = server
+        self._timeout_s = timeout_s
+        self._pause = pause
+
+    def __iter__(self) -> Iterator[Response]:
+        """Return the answers in the order of the requests.
+
+        Raises:
+            Unavailable: the server stayed away.
+            TwinsetError: the stream failed. What was answered before stands.
+        """
+        tries = 1
+        while True:
+            stream = PipelinedStream(
+                self._call, self._unanswered.from_first(), server=self._server, timeout_s=self._timeout_s
+            )
+            try:
+                for _, response in stream:
+                    self._unanswered.settle_first()
+                    tries = 1
+                    yield response
+            except Unavailable as error:
+                if tries == TRIES:
+                    raise
+                self._pause(pause_s(error, tries))
+                tries += 1
+            else:
+                return
+
+
+def until_available(write: Callable[[], Response], *, pause: Callable[[float], None] = time.sleep) -> Response:
+    """Return what `write` returns, called again while the server is unavailable; it must carry a `request_id`.
+
+    Raises:
+        Unavailable: the server stayed away.
+    """
+    for attempt in range(1, TRIES):
+        try:
+            return write()
+        except Unavailable as error:
+            pause(pause_s(error, attempt))
+    return write()
+
+
+def pause_s(error: Unavailable, attempt: int) -> float:
+    """Return how many seconds to wait before the try behind `attempt`."""
+    wanted = 0.2 * 2**attempt if error.retry_after_s is None else error.retry_after_s
+    return min(wanted, _LONGEST_PAUSE_S)
+
+
+class _Unanswered(Generic[Request]):
+    """Requests drawn from their source and not yet answered; each stream reads them from the first on.
+
+    A stream that broke may still be drawing in its thread when the next begins: what it draws is the next one's.
+    """
+
+    def __init__(self, source: Iterator[Request]) -> None:
+        self._source = source
+        self._failure: Exception | None = None
+        self._drawing = threading.Lock()
+        # Apart from drawing: an answer doesn't wait for a slow source.
+        self._changing = threading.Lock()
+        self._drawn: deque[Request] = deque()
+        self._settled = 0
+
+    def from_first(self) -> Iterator[Request]:
+        """Return the requests from the first unanswered one on; raises what the source raises, each time."""
+        place = self._settled
+        while True:
+            with self._drawing:
+                if place == self._settled + len(self._drawn) and not self._draw():
+                    return
+                with self._changing:
+                    request = self._drawn[place - self._settled]
+            place += 1
+            yield request
+
+    def settle_first(self) -> None:
+        """Forget the first: it is answered."""
+        with self._changing:
+            self._drawn.popleft()
+            self._settled += 1
+
+    def _draw(self) -> bool:
+        if self._failure is not None:
+            raise self._failure
+        try:
+            request = next(self._source)
+        except StopIteration:
+            return False
+        except Exception as failure:
+            self._failure = failure
+            raise
+        with self._changing:
+            self._drawn.append(request)
+        return True

@@ -1,0 +1,24 @@
+"""What the parts of `CatalogService` share. It is one service of many RPCs, and each file holds those of one noun."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, TypeAlias
+
+import grpc.aio
+
+from twinset.v1 import catalog_pb2_grpc
+from twinset_server.ingest import Ingest
+from twinset_server.ports import Catalog
+
+Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+
+class CatalogPart(catalog_pb2_grpc.CatalogServiceServicer):
+    """Some RPCs of the service; `rpc/catalog.py` puts the parts together."""
+
+    def __init__(self, catalog: Catalog, ingest: Ingest, stopping: asyncio.Event) -> None:
+        """Answer from `catalog`, change it through `ingest`, and end streams once `stopping` is set."""
+        self._catalog = catalog
+        self._ingest = ingest
+        self._stopping = stopping

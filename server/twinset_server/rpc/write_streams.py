@@ -1,0 +1,87 @@
+"""Streams of changes: messages are prepared side by side, and committed and answered in their order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeVar
+
+from twinset.v1 import catalog_pb2
+from twinset_server import limits
+from twinset_server.domain import Prepared, Receipt, Written
+from twinset_server.errors import TwinsetError
+from twinset_server.ingest import Ingest
+from twinset_server.rpc.streams import closing, in_order, weight
+
+Request = TypeVar("Request")
+
+MAX_UNDONE_CHANGES = 128
+"""Changes that a stream holds unanswered before it reads no more; a larger message is taken alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A message ready to commit: the ids as they were sent, and what became of each so far."""
+
+    kind: type[Prepared]
+    ids: Sequence[str]
+    changes: Sequence[Prepared | TwinsetError]
+    request_id: str
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a message."""
+
+    ids: Sequence[str]
+    written: Written
+
+    def outcomes(self) -> Sequence[tuple[str, Receipt | TwinsetError]]:
+        """Return each id as it was sent, with what became of it."""
+        return list(zip(self.ids, self.written.outcomes, strict=True))
+
+
+async def write_stream(
+    requests: AsyncIterator[Request],
+    prepare: Callable[[Request], Awaitable[Batch]],
+    *,
+    weigh: Callable[[Request], int],
+    ingest: Ingest,
+    stopping: asyncio.Event,
+) -> AsyncIterator[Answer]:
+    """Yield what became of each message, in order, each after its durable commit.
+
+    Args:
+        requests: the messages.
+        prepare: makes a message ready to commit; what it raises ends the stream after what came before.
+        weigh: tells what a message weighs against `MAX_UNDONE_CHANGES`.
+        ingest: where changes are committed.
+        stopping: set once no more messages are to be read.
+    """
+
+    async def commit(batch: Batch) -> Answer:
+        return Answer(batch.ids, await ingest.commit(batch.kind, batch.ids, batch.changes, batch.request_id))
+
+    # Two lines, one behind the other.
+    ready = in_order(requests, prepare, weigh=weigh, capacity=MAX_UNDONE_CHANGES, stopping=stopping)
+    done = in_order(closing(ready), commit, weigh=lambda batch: batch.weight, capacity=MAX_UNDONE_CHANGES)
+    async with aclosing(done):  # type: ignore[type-var]
+        async for answer in done:
+            yield answer
+
+
+def weigh_items(items: Sequence[catalog_pb2.Item], size_bytes: int) -> int:
+    """Return what items weigh: one each, or their pictures where there are more. Or bytes, where those count most.
+
+    Pictures are decoded and embedded.
+    """
+    return weight(max(len(items), sum(len(item.pictures) for item in items)), size_bytes)
+
+
+def check_message(field: str, elements: Sequence[object], most: int, request_id: str = "") -> None:
+    """Raise `InvalidRequest` where a message has no elements, too many, or too long a request id."""
+    limits.check_count(field, elements, most, least=1)
+    limits.check_request_id(request_id)

@@ -1,0 +1,55 @@
+"""The real gRPC server in a thread of this process, on fakes of its seams: for callers that block."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from types import TracebackType
+from typing import Self
+
+from fakes.catalog import FakeCatalog
+from fakes.embedder import FakeEmbedder
+from twinset_server.config import ServerSettings
+from twinset_server.domain import Metric, Space
+from twinset_server.embedding import PictureEmbedder
+from twinset_server.rpc.server import RpcServer
+
+OWN = Space("own", 2, Metric.EUCLIDEAN, "c" * 64)
+
+
+class FakeService:
+    """Listens on a free port of loopback while its context lasts. `catalog` and `embedder` are what it stands on."""
+
+    def __init__(self) -> None:
+        self.embedder = FakeEmbedder()
+        contract = self.embedder.contract
+        visual = Space("visual", contract.spaces[0].dimension, Metric.COSINE, contract.fingerprint, contract.model)
+        self.catalog = FakeCatalog([visual, OWN])
+        self.address = ""
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="fake-service")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join()
+
+    async def _serve(self) -> None:
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        pictures = PictureEmbedder(
+            self.embedder, max_batch=4, max_in_flight=2, max_pictures=16, max_waiting_bytes=32 << 20, decode_threads=2
+        )
+        server = RpcServer(self.catalog, pictures)
+        self.address = f"127.0.0.1:{await server.start(ServerSettings(port=0))}"
+        self._ready.set()
+        await self._stopped.wait()
+        await server.stop(0)
+        pictures.close()

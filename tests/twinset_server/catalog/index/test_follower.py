@@ -1,0 +1,336 @@
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes.change_log import Database, some
+from twinset.contract import Metric
+from twinset_server.catalog.index import follower as follower_module
+from twinset_server.catalog.index import manifest
+from twinset_server.catalog.index.builder import Builder
+from twinset_server.catalog.index.follower import Follower
+from twinset_server.catalog.index.search import Query, scan, walk
+from twinset_server.catalog.index.views import View
+from twinset_server.config import StoreSettings
+from twinset_server.domain import Space
+from twinset_server.errors import StoreUnavailable
+
+
+def builder_of(database: Database, index: Path, *, fold_at: int = 50) -> Builder:
+    return Builder(database.path, index, StoreSettings(path=index.parent, fold_at=fold_at))
+
+
+@contextlib.contextmanager
+def following(database: Database, index: Path, *, wait_s: float = 0.0) -> Iterator[Follower]:
+    follower = Follower(database.path, index, builder_wait_s=wait_s)
+    try:
+        follower.start()
+        yield follower
+    finally:
+        follower.close()
+
+
+def own(follower: Follower) -> View:
+    return follower.views.spaces["own"]
+
+
+def found(view: View) -> dict[str, int]:
+    """Return the items that an exact search of everything finds, each with how often it does."""
+    result = scan(view, Query(next(iter(some(range(1)).values())), view.live + 10, frozenset()))
+    items: dict[str, int] = {}
+    for neighbour in result.neighbours:
+        items[neighbour.item_id] = items.get(neighbour.item_id, 0) + 1
+    return items
+
+
+def assert_sees(view: View, database: Database) -> None:
+    expected = database.living.get("own", {})
+    assert view.live == len(expected)
+    query = next(iter(some(range(1), seed=9).values()))
+    result = scan(view, Query(query, len(expected) + 10, frozenset()))
+    distances = {
+        item: float(np.square(vectors[0][1].astype(float) - query).sum()) / 2 for item, vectors in expected.items()
+    }
+    assert {one.item_id for one in result.neighbours} == expected.keys()
+    assert all(abs(one.distance - distances[one.item_id]) < 1e-9 for one in result.neighbours)
+
+
+async def until_generation(follower: Follower, number: int) -> View:
+    async with asyncio.timeout(30):
+        while own(follower).generation != number:
+            await asyncio.sleep(0.002)
+    return own(follower)
+
+
+def test_an_empty_catalogue_has_its_spaces(database: Database, index: Path) -> None:
+    with following(database, index) as follower:
+        assert (own(follower).live, own(follower).generation, follower.views.sequence) == (0, 0, 0)
+
+
+def test_without_generations_all_comes_from_the_log(database: Database, index: Path) -> None:
+    database.put("own", some(range(30)))
+    database.delete("00003")
+    with following(database, index) as follower:
+        assert (own(follower).delta.length, own(follower).segments) == (29, ())
+        assert_sees(own(follower), database)
+
+
+def test_a_start_reads_the_generation_and_what_came_after(database: Database, index: Path) -> None:
+    database.put("own", some(range(200)))
+    builder_of(database, index).build_now()
+    database.put("own", {**some(range(200, 210)), **some(range(5), seed=1)})
+    database.delete("00100")
+    with following(database, index) as follower:
+        view = own(follower)
+        assert (view.generation, view.delta.length, view.segments[0].rows.length) == (1, 15, 200)
+        assert_sees(view, database)
+
+
+async def test_a_commit_is_known_at_once_and_seen_after_catching_up(database: Database, index: Path) -> None:
+    with following(database, index) as follower:
+        for step in range(50):
+            last = database.put("own", some(range(step, step + 3), seed=step))
+            if step % 5 == 4:
+                last = database.delete(f"{step:05d}")
+            if follower.behind():
+                await follower.catch_up()
+            assert follower.views.sequence == last
+            assert not follower.behind()
+            assert_sees(own(follower), database)
+
+
+async def test_a_commit_that_touches_no_vector_is_followed(database: Database, index: Path) -> None:
+    with following(database, index) as follower:
+        database.skip(7)
+        if follower.behind():
+            await follower.catch_up()
+        assert follower.views.sequence == 7
+
+
+async def test_changes_are_taken_in_without_being_asked_for(database: Database, index: Path) -> None:
+    with following(database, index) as follower:
+        last = database.put("own", some(range(600)))
+        async with asyncio.timeout(10):
+            while follower.views.sequence < last:
+                await asyncio.sleep(0.002)
+        assert_sees(own(follower), database)
+        assert follower.delta_length == 600
+
+
+async def test_old_views_stay_as_they_were(database: Database, index: Path) -> None:
+    database.put("own", some(range(200)))
+    builder = builder_of(database, index)
+    builder.build_now()
+    with following(database, index) as follower:
+        before = own(follower)
+        database.delete("00000", "00150")
+        database.put("own", some(range(10, 100), seed=1))
+        await follower.catch_up()
+        builder.build_now()
+        await until_generation(follower, 2)
+        assert len(found(before)) == before.live == 200
+        assert len(found(own(follower))) == own(follower).live == 198
+
+
+async def test_a_new_generation_takes_the_place_of_the_delta(database: Database, index: Path) -> None:
+    builder = builder_of(database, index)
+    with following(database, index) as follower:
+        database.put("own", some(range(120)))
+        builder.fold_once()
+        database.delete("00001")
+        database.put("own", some(range(120, 130)))
+        await follower.catch_up()
+        view = await until_generation(follower, 1)
+        assert (view.delta.length, view.segments[0].rows.length) == (10, 120)
+        assert_sees(view, database)
+
+
+async def test_deaths_between_a_generation_and_its_use_are_not_lost(database: Database, index: Path) -> None:
+    builder = builder_of(database, index)
+    database.put("own", some(range(1000)))
+    builder.fold_once()
+    with following(database, index) as follower:
+        for start in range(1000, 1300, 100):
+            database.put("own", {**some(range(start, start + 100)), **some(range(start - 900, start - 890), seed=1)})
+            builder.build_now()
+            database.delete(f"{start:05d}", f"{start - 700:05d}")
+            await follower.catch_up()
+        await until_generation(follower, max(manifest.numbers(index / "1")))
+        await follower.catch_up()
+        assert_sees(own(follower), database)
+
+
+async def test_a_damaged_new_generation_is_left_alone(
+    database: Database, index: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    builder = builder_of(database, index)
+    database.put("own", some(range(100)))
+    builder.build_now()
+    with following(database, index) as follower:
+        monkey = manifest.manifest_path(index / "1", 2)
+        monkey.write_bytes(b"{}")
+        async with asyncio.timeout(10):
+            while "generation 2 can't be used" not in caplog.text:
+                await asyncio.sleep(0.01)
+        database.put("own", some(range(100, 120)))
+        await follower.catch_up()
+        assert own(follower).generation == 1
+        assert_sees(own(follower), database)
+
+
+async def test_who_slept_while_the_log_was_cut_begins_anew(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    builder = builder_of(database, index)
+    database.put("own", some(range(300)))
+    builder.build_now()
+    monkeypatch.setattr(follower_module, "_TICK_S", 1000)
+    with following(database, index) as follower:
+        database.delete("00001", "00002")
+        for start in (300, 400):
+            database.put("own", some(range(start, start + 60)))
+            builder.build_now()
+        database.cut_log(builder.log_floors()["own"])
+        database.delete("00301")
+        assert follower.behind()
+        await follower.catch_up()
+        assert_sees(own(follower), database)
+    assert "log was cut" in caplog.text
+
+
+async def test_a_log_that_was_cut_behind_us_is_no_reason_to_begin_anew(
+    database: Database, index: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    builder = builder_of(database, index)
+    database.put("own", some(range(300)))
+    builder.build_now()
+    with following(database, index) as follower:
+        for start in (300, 400):
+            database.put("own", some(range(start, start + 60)))
+            database.delete(f"{start:05d}")
+            builder.build_now()
+            await follower.catch_up()
+        database.cut_log(builder.log_floors()["own"])
+        await follower.catch_up()
+        assert_sees(own(follower), database)
+    assert "log was cut" not in caplog.text
+
+
+async def test_a_space_that_is_declared_later_appears(database: Database, index: Path) -> None:
+    with following(database, index) as follower:
+        database.add_space(Space("late", 4, Metric.EUCLIDEAN, "e" * 64))
+        database.put("late", {"a": np.array([1, 2, 3, 4], np.float32)})
+        assert follower.behind()
+        await follower.catch_up()
+        assert follower.views.spaces["late"].live == 1
+
+
+async def test_a_delta_that_is_mostly_dead_is_compacted(database: Database, index: Path) -> None:
+    with following(database, index) as follower:
+        for seed in range(15):
+            database.put("own", some(range(200), seed=seed))
+            await follower.catch_up()
+        assert own(follower).delta.length < 2000
+        assert_sees(own(follower), database)
+
+
+def test_many_vectors_without_an_index_wait_for_the_builder(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "_BULK", 100)
+    database.put("own", some(range(200)))
+    builder = threading.Thread(target=builder_of(database, index).build_now)
+    builder.start()
+    try:
+        with following(database, index, wait_s=30) as follower:
+            assert own(follower).generation == 1
+            assert_sees(own(follower), database)
+    finally:
+        builder.join()
+
+
+def test_a_builder_that_never_comes_is_not_waited_for_without_end(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(follower_module, "_BULK", 100)
+    database.put("own", some(range(200)))
+    with following(database, index, wait_s=0.1) as follower:
+        assert_sees(own(follower), database)
+    assert "searches are slow until the builder" in caplog.text
+
+
+async def test_a_database_that_fails_is_told_to_who_waits_and_tried_again(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with following(database, index) as follower:
+        with monkeypatch.context() as patch:
+
+            def broken(self: object) -> None:
+                raise OSError("the disk is gone")
+
+            patch.setattr(follower_module.ChangeLog, "spaces", broken)
+            with pytest.raises(StoreUnavailable):
+                await follower.catch_up()
+        database.put("own", some(range(3)))
+        await follower.catch_up()
+        assert_sees(own(follower), database)
+    assert "could not be read" in caplog.text
+
+
+async def test_who_waits_is_told_when_the_follower_closes(database: Database, index: Path) -> None:
+    with following(database, index) as follower:
+        pass
+    with pytest.raises(StoreUnavailable):
+        await follower.catch_up()
+
+
+async def test_searches_during_writes_folds_and_switches_see_every_living_item_once(
+    database: Database, index: Path
+) -> None:
+    """One writer overwrites what another process's builder folds; no search may miss an item or see one twice."""
+    database.put("own", some(range(60)))
+    builder = builder_of(database, index, fold_at=40)
+    stop, failed = threading.Event(), []
+
+    def write() -> None:
+        rounds = 0
+        with contextlib.closing(Database(database.path)) as writer:
+            while not stop.is_set():
+                rounds += 1
+                writer.put("own", some(range(0, 60, 3), seed=rounds) if rounds % 2 else some(range(20), seed=rounds))
+
+    def build() -> None:
+        try:
+            while not stop.is_set():
+                builder.fold_once()
+                builder.merge_once()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write), threading.Thread(target=build)]
+    with following(database, index) as follower:
+        for thread in threads:
+            thread.start()
+        try:
+            generations = set()
+            async with asyncio.timeout(60):
+                while len(generations) < 5:
+                    if follower.behind():
+                        await follower.catch_up()
+                    view = own(follower)
+                    generations.add(view.generation)
+                    assert view.live == 60
+                    assert len(found(view)) == 60
+                    query = Query(next(iter(some(range(1), seed=3).values())), 5, frozenset())
+                    walked = walk(view, query) or scan(view, query)
+                    assert len(walked.neighbours) == 5
+                    await asyncio.sleep(0)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+    assert not failed

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+
+from twinset_server.catalog.index.plan import Fold, Limits, Merge, Shape, fold, merge
+
+LIMITS = Limits(fold_at=4000, bulk_at=40_000, graph_at=1000)
+
+
+def shape(number: int, rows: int, *, dead: int = 0, graph: bool = True, flat: bool = False) -> Shape:
+    return Shape(number, rows, dead, graph, flat)
+
+
+def test_few_rows_wait() -> None:
+    assert fold([], 3999, (), LIMITS) is None
+    assert fold([], 4000, (), LIMITS) == Fold(None, graph=True)
+
+
+def test_nothing_is_never_folded() -> None:
+    assert fold([], 0, (), Limits(0, 100, 10)) is None
+
+
+def test_rows_are_added_to_the_youngest_segment_while_it_is_small() -> None:
+    assert fold([shape(1, 500_000), shape(2, 20_000)], 4000, (), LIMITS) == Fold(2, graph=True)
+
+
+def test_folding_a_few_thousand_rows_never_copies_a_million() -> None:
+    assert fold([shape(1, 1_000_000)], 5000, (), LIMITS) == Fold(None, graph=True)
+
+
+def test_a_segment_that_is_at_work_is_not_added_to() -> None:
+    assert fold([shape(1, 500_000), shape(2, 20_000)], 4000, {2}, LIMITS) == Fold(None, graph=True)
+
+
+def test_a_segment_that_is_due_to_be_merged_is_left_alone() -> None:
+    shapes = [shape(1, 100_000), shape(2, 20_000)]
+    assert merge(shapes, (), LIMITS) == Merge((1, 2), extend=True)
+    assert fold(shapes, 4000, (), LIMITS) == Fold(None, graph=True)
+
+
+def test_many_rows_are_written_without_a_graph_and_get_one_later() -> None:
+    assert fold([], 40_000, (), LIMITS) == Fold(None, graph=False)
+    assert merge([shape(1, 40_000, graph=False)], (), LIMITS) == Merge((1,), extend=False)
+
+
+def test_a_few_rows_need_no_graph() -> None:
+    assert fold([], 500, (), Limits(100, 40_000, 1000)) == Fold(None, graph=False)
+    assert merge([shape(1, 500, graph=False)], (), LIMITS) is None
+
+
+def test_a_segment_gets_its_graph_as_soon_as_it_is_large_enough() -> None:
+    assert fold([shape(1, 900, graph=False)], 200, (), Limits(100, 40_000, 1000)) == Fold(1, graph=True)
+
+
+def test_segments_are_merged_when_the_younger_is_an_eighth_of_the_older() -> None:
+    assert merge([shape(1, 80_000), shape(2, 9_999)], (), LIMITS) is None
+    assert merge([shape(1, 80_000), shape(2, 10_000)], (), LIMITS) == Merge((1, 2), extend=True)
+
+
+def test_one_merge_takes_all_that_follow_from_it() -> None:
+    shapes = [shape(1, 500_000), shape(2, 60_000), shape(3, 8000)]
+    assert merge(shapes, (), LIMITS) == Merge((1, 2, 3), extend=True)
+
+
+def test_only_living_rows_count_for_a_merge() -> None:
+    assert merge([shape(1, 80_000), shape(2, 11_000, dead=1_100)], (), LIMITS) is None
+
+
+def test_a_merge_waits_for_segments_that_are_at_work() -> None:
+    shapes = [shape(1, 500_000), shape(2, 60_000), shape(3, 8000)]
+    assert merge(shapes, {3}, LIMITS) is None
+    assert merge(shapes, {1}, LIMITS) is None
+    assert merge([*shapes, shape(4, 8000)], {1, 2}, LIMITS) is None
+
+
+def test_older_segments_are_merged_while_the_youngest_is_at_work() -> None:
+    assert merge([shape(1, 80_000), shape(2, 20_000), shape(3, 1000)], {3}, LIMITS) == Merge((1, 2), extend=True)
+
+
+def test_a_segment_is_built_anew_when_more_than_a_fifth_of_it_is_dead() -> None:
+    assert merge([shape(1, 1000, dead=200)], (), LIMITS) is None
+    assert merge([shape(1, 1000, dead=201)], (), LIMITS) == Merge((1,), extend=False)
+    assert merge([shape(1, 1000, dead=201)], {1}, LIMITS) is None
+
+
+def test_where_a_graph_was_tried_in_vain_it_is_tried_again_with_half_as_many_more() -> None:
+    flat = shape(1, 10_000, graph=False, flat=True)
+    assert merge([flat], (), LIMITS) is None
+    assert fold([flat], 4000, (), LIMITS) == Fold(None, graph=True)
+    assert merge([flat, shape(2, 4000)], (), LIMITS) is None
+    assert merge([flat, shape(2, 5000)], (), LIMITS) == Merge((1, 2), extend=False)
+
+
+@pytest.mark.parametrize("bulk", [0, 500_000])
+def test_a_million_rows_make_few_segments_and_are_written_a_few_times_each(bulk: int) -> None:
+    rng = np.random.default_rng(1)
+    shapes = [shape(1, bulk)] if bulk else []
+    number, added, inserted, most = 1, 0, 0, 0
+    while added < 1_000_000:
+        waiting = int(rng.integers(4000, 9000))
+        added += waiting
+        number += 1
+        planned = fold(shapes, waiting, (), LIMITS)
+        assert planned is not None
+        base = [one for one in shapes if one.number == planned.extended]
+        shapes = [*(one for one in shapes if one not in base), shape(number, waiting + sum(one.rows for one in base))]
+        inserted += waiting
+        while (due := merge(shapes, (), LIMITS)) is not None:
+            number += 1
+            run = [one for one in shapes if one.number in due.numbers]
+            inserted += sum(one.rows for one in (run[1:] if due.extend else run))
+            shapes = [*(one for one in shapes if one not in run), shape(number, sum(one.rows for one in run))]
+            shapes.sort(key=lambda one: -one.rows)
+        most = max(most, len(shapes))
+    assert most <= 4
+    assert inserted / added <= 4
+
+
+@pytest.mark.parametrize(("fold_at", "graph_at"), [(1, 2), (50, 25), (4096, 1024)])
+def test_small_limits_of_tests_still_give_graphs(fold_at: int, graph_at: int) -> None:
+    limits = Limits.of(fold_at, 20_000)
+    assert (limits.fold_at, limits.graph_at, limits.bulk_at) == (fold_at, graph_at, 40_000)

@@ -1,0 +1,103 @@
+"""Children are started together, again when they die, and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from fakes import supervised
+from twinset_server.config import Settings
+from twinset_server.errors import StartupError, StoreUnavailable
+from twinset_server.processes.order import Order
+from twinset_server.processes.supervisor import Programs, Supervisor
+from twinset_server.rpc.interceptor import Place
+
+TESTS = Path(supervised.__file__).parents[1]
+
+
+def program(role: str) -> tuple[str, ...]:
+    """Return a command that is found from a child's own working directory too."""
+    path = os.pathsep.join([str(TESTS), *sys.path])
+    return ("/usr/bin/env", f"PYTHONPATH={path}", sys.executable, str(supervised.PROGRAM), role)
+
+
+def order(worker: int) -> Order:
+    return Order(Settings(), Place(worker, 1), model_is_ready=False)
+
+
+def supervisor(worker: str = "builder") -> Supervisor:
+    """Return a supervisor of one child that needs no port, beside a builder."""
+    programs = Programs(worker=program(worker), builder=program("builder"))
+    return Supervisor(0, 1, order, drain_s=1, programs=programs)
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Supervisor]:
+    running = supervisor()
+    await running.launch()
+    await running.begin()
+    yield running
+    await running.stop()
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_a_child_that_dies_is_started_again(running: Supervisor) -> None:
+    before = running.status
+    assert [child.ready for child in before] == [True, True]
+    os.kill(before[0].pid, signal.SIGKILL)
+    await wait_until(lambda: running.status[0].restarts == 1 and running.status[0].ready)
+    assert running.status[0].pid != before[0].pid
+    assert running.status[1] == before[1]
+
+
+async def test_a_child_that_can_t_start_at_first_ends_the_start_with_its_own_words() -> None:
+    refused = supervisor("refusing-worker")
+    await refused.launch()
+    with pytest.raises(StartupError, match="worker 0 refuses"):
+        await refused.begin()
+    await refused.stop()
+    assert [child.pid for child in refused.status] == [0, 0]
+
+
+async def test_a_program_that_isn_t_there_ends_the_start() -> None:
+    absent = Supervisor(0, 1, order, drain_s=1, programs=Programs(worker=("/no/such/program",)))
+    with pytest.raises(StartupError, match=r"worker 0 can't be started: .*/no/such/program"):
+        await absent.launch()
+
+
+async def test_a_rebuild_tells_how_far_it_is(running: Supervisor) -> None:
+    assert [done async for done in running.rebuild("visual")] == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+async def test_a_rebuild_of_an_unknown_space_fails(running: Supervisor) -> None:
+    with pytest.raises(StoreUnavailable, match="nowhere"):
+        _ = [done async for done in running.rebuild("nowhere")]
+
+
+async def test_a_rebuild_ends_with_the_builder(running: Supervisor) -> None:
+    with pytest.raises(StoreUnavailable, match="the builder ended"):
+        _ = [done async for done in running.rebuild("fatal")]
+    await wait_until(lambda: running.status[1].ready)
+    assert [done async for done in running.rebuild("visual")][-1] == 1.0
+
+
+async def test_while_paused_there_are_no_children(running: Supervisor) -> None:
+    before = [child.pid for child in running.status]
+    async with running.paused():
+        assert [child.pid for child in running.status] == [0, 0]
+        with pytest.raises(StoreUnavailable, match="doesn't run"):
+            _ = [done async for done in running.rebuild("visual")]
+    after = running.status
+    assert all(child.ready for child in after)
+    assert not {child.pid for child in after} & set(before)
