@@ -37,13 +37,17 @@ class Attempt:
 
 @dataclass(slots=True)
 class Ledger:
-    """Acknowledged states and calls under way. `acknowledged` counts the changes that callers were told of."""
+    """Acknowledged states and calls under way.
+
+    `acknowledged` counts the changes that callers were told of; `generation` is the last that the builder published.
+    """
 
     items: dict[str, State | None] = field(default_factory=dict)
     users: dict[str, int] = field(default_factory=dict)
     interactions: set[int] = field(default_factory=set)
     attempts: dict[int, Attempt] = field(default_factory=dict)
     acknowledged: int = 0
+    generation: int = 0
     _serials: itertools.count[int] = field(default_factory=itertools.count)
 
     def begin(self, attempt: Attempt) -> int:
@@ -55,6 +59,12 @@ class Ledger:
     def done(self, number: int) -> None:
         """Note that the call was acknowledged as a whole."""
         attempt = self.attempts.pop(number)
+        # Each thing has one caller, who asks for one change of it after the other: earlier ones can't come any more.
+        for earlier in self.attempts.values():
+            for name in attempt.items:
+                earlier.items.pop(name, None)
+            for name in attempt.users:
+                earlier.users.pop(name, None)
         self.items |= attempt.items
         self.users |= attempt.users
         self.interactions |= set(attempt.interactions)
@@ -109,8 +119,13 @@ def done(number: str) -> str:
     return json.dumps(["done", number])
 
 
+def published(generation: int) -> str:
+    """Return the line that notes that a generation of the index is durable."""
+    return json.dumps(["published", generation])
+
+
 def read(lines: Iterable[str]) -> Ledger:
-    """Return the ledger that lines of `begun` and `done` describe."""
+    """Return the ledger that such lines describe."""
     ledger, numbers = Ledger(), {}
     for line in lines:
         match json.loads(line):
@@ -119,6 +134,8 @@ def read(lines: Iterable[str]) -> Ledger:
                 numbers[number] = ledger.begin(Attempt(states, users, interactions, whole))  # type: ignore[arg-type]
             case ["done", number]:
                 ledger.done(numbers[number])
+            case ["published", generation]:
+                ledger.generation = generation
     return ledger
 
 

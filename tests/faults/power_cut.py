@@ -17,7 +17,8 @@ from faults.disk.journal import Disk, Record, read
 from faults.disk.power import PoweredFolder
 from faults.ledger import Ledger, Stored
 from faults.scratch import scratch
-from twinset_server.catalog import SqliteCatalog, open_alone
+from twinset_server.catalog import SqliteCatalog, external_space, open_alone
+from twinset_server.catalog.index import manifest
 from twinset_server.errors import TwinsetError
 
 
@@ -64,10 +65,19 @@ def folders(records: Sequence[Record], wanted: Sequence[Cut], chance: random.Ran
 
 async def judge(folder: Path, told: Ledger) -> list[str]:
     """Open the catalogue in `folder`, and return what is lost, resurrected or not found."""
+    index = _lost_generation(folder, told.generation)
     async with open_alone(power_load.settings(folder), content.EXTERNAL) as catalog:
         named = {*told.users, *(name for attempt in told.attempts.values() for name in attempt.users)}
         stored, problems = await held(catalog, named)
-        return problems + told.problems(stored) + await misplaced(catalog, stored)
+        return index + problems + told.problems(stored) + await misplaced(catalog, stored)
+
+
+def _lost_generation(folder: Path, published: int) -> list[str]:
+    """Tell where a published generation, by which the log was cut and older files were removed, is gone."""
+    space = external_space(content.SPACE, content.EXTERNAL[content.SPACE])
+    sound = [manifest.newest_sound(path, space) for path in (folder / "index").glob("*")]
+    newest = max((one.generation.number for one in sound if one is not None), default=0)
+    return [f"generation {published} was published, and {newest} is the newest"] if newest < published else []
 
 
 async def held(catalog: SqliteCatalog, users: Iterable[str]) -> tuple[Stored, list[str]]:

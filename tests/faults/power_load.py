@@ -20,11 +20,13 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from faults import content, ledger, planted
 from faults.disk.power import PoweredFolder
 from faults.ledger import Attempt, State
 from twinset_server.catalog import Folder, SqliteCatalog, declare_spaces, external_space, hold, join, open_catalog
+from twinset_server.catalog.index import manifest
 from twinset_server.config import StoreSettings
 from twinset_server.domain import (
     Change,
@@ -164,6 +166,14 @@ def build(told: PoweredFolder) -> None:
         stop.set()
 
     threading.Thread(target=wait, daemon=True).start()
+    write_manifest = manifest.write
+
+    def noted(*arguments: Any) -> manifest.Generation:
+        generation = write_manifest(*arguments)
+        told.acknowledge(ledger.published(generation.number))
+        return generation
+
+    manifest.write = noted
     folder = Folder(told.root)
     with join(folder):
         Indexing(folder, settings(told.root)).run(stop)

@@ -1,6 +1,6 @@
 """The ledger judges: acknowledged is there, under way may be, and nothing else is."""
 
-from faults.ledger import Attempt, Ledger, Stored, begun, done, read
+from faults.ledger import Attempt, Ledger, Stored, begun, done, published, read
 
 
 def told(*attempts: Attempt) -> Ledger:
@@ -40,6 +40,14 @@ def test_what_is_under_way_may_be_there_or_not() -> None:
     assert ledger.problems(Stored({"a": (3, 0)})) == ["item a is (3, 0), and should be (1, 0) or (2, 0)"]
 
 
+def test_what_failed_before_a_later_change_was_acknowledged_must_not_come_back() -> None:
+    ledger = told(Attempt(items={"a": (1, 0)}))
+    ledger.begin(Attempt(items={"a": (2, 0)}))
+    ledger.done(ledger.begin(Attempt(items={"a": (3, 0)})))
+    assert ledger.problems(Stored({"a": (3, 0)})) == []
+    assert ledger.problems(Stored({"a": (2, 0)})) == ["item a is (2, 0), and should be (3, 0)"]
+
+
 def test_nothing_is_there_twice_or_unasked() -> None:
     ledger = told(Attempt(interactions=[1]))
     assert ledger.problems(Stored(interactions=[1, 1])) == ["interaction 1 is there 2 times"]
@@ -61,6 +69,7 @@ def test_a_feed_is_there_as_a_whole_or_not_at_all() -> None:
 
 def test_lines_tell_the_same() -> None:
     put, delete = Attempt(items={"a": (1, 0)}), Attempt(items={"a": None})
-    ledger = read([begun("x/1", put), done("x/1"), begun("x/2", delete)])
+    ledger = read([begun("x/1", put), done("x/1"), published(4), begun("x/2", delete)])
     assert ledger.items == {"a": (1, 0)}
     assert list(ledger.attempts.values()) == [delete]
+    assert ledger.generation == 4
