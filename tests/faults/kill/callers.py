@@ -33,8 +33,7 @@ OPTIONS = [
 ]
 
 _AGAIN = (code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED)
-_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN)
-"""A process that is killed breaks its streams; gRPC reports it by any of these."""
+_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 class Refused(AssertionError):
@@ -146,7 +145,7 @@ class Caller:
             response = await call.read()
             call.cancel()
         except grpc.aio.AioRpcError as error:
-            if error.code() in _BROKEN:
+            if _broken(error):
                 return False
             raise Refused(f"{method}: {error.code().name} {error.details()}") from error
         if response is grpc.aio.EOF:
@@ -163,6 +162,11 @@ class Caller:
 
     def _connected(self) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(self._address, options=OPTIONS)
+
+
+def _broken(error: grpc.aio.AioRpcError) -> bool:
+    """Return whether the connection broke, which gRPC's own code may also call an internal error of its core."""
+    return error.code() in _BROKEN or "from Core" in (error.details() or "")
 
 
 def item(name: str, state: State) -> catalog_pb2.Item:
@@ -219,7 +223,7 @@ async def _fed(address: str, states: dict[str, State]) -> bool:
                     if result.HasField("error") and result.error.code not in _AGAIN:
                         raise Refused(f"feed: {result.error.message}")
         except grpc.aio.AioRpcError as error:
-            if error.code() not in (*_BROKEN, grpc.StatusCode.ABORTED, grpc.StatusCode.FAILED_PRECONDITION):
+            if not _broken(error):
                 raise Refused(f"feed: {error.code().name} {error.details()}") from error
     return False
 
