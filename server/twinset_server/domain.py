@@ -54,6 +54,10 @@ __all__ = [
 Float32Array = NDArray[np.float32]
 UInt8Array = NDArray[np.uint8]
 
+MAX_ATTRIBUTES = 64
+MAX_ATTRIBUTES_BYTES = 64 << 10
+"""What an item or a user may hold."""
+
 Attribute = str | int | float | bool | tuple[str, ...] | datetime.datetime
 """A typed attribute: text, whole number, number, truth, several texts, or a time in UTC."""
 
@@ -252,6 +256,16 @@ class Interaction:
     kind: str
     weight: float
     time: datetime.datetime
+
+    @property
+    def id(self) -> str:
+        """What a repeated request knows it by. Its time isn't in it: where the caller gave none, it is the server's."""
+        return interaction_id(self.user_id, self.item_id, self.kind)
+
+
+def interaction_id(user_id: str, item_id: str, kind: str) -> str:
+    """Return `Interaction.id` of one that may not be valid."""
+    return f"{user_id}\n{item_id}\n{kind}"
 
 
 @dataclass(frozen=True, slots=True)

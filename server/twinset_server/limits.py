@@ -7,7 +7,17 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence, Sized
 
-from twinset_server.domain import Attribute, Interaction, ItemDraft, ItemUpdateDraft, PictureDraft, UserDraft, Vector
+from twinset_server.domain import (
+    MAX_ATTRIBUTES,
+    MAX_ATTRIBUTES_BYTES,
+    Attribute,
+    Interaction,
+    ItemDraft,
+    ItemUpdateDraft,
+    PictureDraft,
+    UserDraft,
+    Vector,
+)
 from twinset_server.errors import InvalidRequest
 
 MAX_REQUEST_BYTES = 24 << 20
@@ -28,11 +38,9 @@ MAX_TITLE_BYTES = 1024
 MAX_URI_BYTES = 2048
 MAX_CATEGORY_BYTES = 256
 MAX_PICTURES_PER_ITEM = 16
-MAX_ATTRIBUTES = 64
 MAX_ATTRIBUTE_NAME_BYTES = 64
 MAX_ATTRIBUTE_TEXT_BYTES = 1024
 MAX_ATTRIBUTE_LIST = 64
-MAX_ATTRIBUTES_BYTES = 64 << 10
 
 MAX_BATCH_GET = 1000
 DEFAULT_PAGE = 100

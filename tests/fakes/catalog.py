@@ -77,10 +77,10 @@ class FakeCatalog:
         return dict(sorted(self._spaces.items()))
 
     async def write(self, changes: Sequence[Change], *, request_id: str = "") -> Written:
-        made = [(change.kind if isinstance(change, Refused) else type(change), _name(change)) for change in changes]
+        made = [(change.kind if isinstance(change, Refused) else type(change), change.id) for change in changes]
         before, answered = self._requests.get(request_id, (made, [None] * len(changes)))
         if before != made:
-            raise RequestIdReused("request_id", "was used for other changes within 24 hours")
+            raise RequestIdReused("request_id", f"{request_id!r} was used for other changes within 24 hours")
         outcomes = [receipt or self._apply(change) for receipt, change in zip(answered, changes, strict=True)]
         if request_id:
             receipts = [outcome if isinstance(outcome, Receipt) else None for outcome in outcomes]
@@ -338,10 +338,6 @@ def _check(values: Float32Array, space: Space, field: str) -> None:
 def _check_etag(kind: str, name: str, given: str, stored: str) -> None:
     if given and given != stored:
         raise StaleEtag(kind, name, given=given, stored=stored)
-
-
-def _name(change: Change) -> str:
-    return f"{change.user_id} {change.item_id}" if isinstance(change, Interaction) else change.id
 
 
 def _seen(item: Item, vectors: bool) -> Item:

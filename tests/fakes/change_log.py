@@ -54,7 +54,7 @@ class Database:
         """Put items in one commit; a vector, or several with the ids of their pictures. Return the last sequence."""
         with self._transaction() as connection:
             for item_id, given in items.items():
-                vectors = [("", given)] if isinstance(given, np.ndarray) else list(given)
+                vectors = [(item_id[-1], given)] if isinstance(given, np.ndarray) else list(given)
                 sequence = self._next(connection)
                 item = self._key(connection, item_id, sequence)
                 self._end_vectors(connection, item, sequence)

@@ -1,4 +1,4 @@
-"""Damage to files of the index, as disks, kills and people do it: every kind of it must be found before a file is used."""
+"""Damage to files of the index, as disks, kills and people do it: all of it must be found before a file is used."""
 
 from __future__ import annotations
 

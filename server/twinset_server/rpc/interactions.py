@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from twinset.v1 import catalog_pb2
 from twinset_server import limits
-from twinset_server.domain import Interaction, WritableUser
+from twinset_server.domain import Interaction, WritableUser, interaction_id
 from twinset_server.errors import InvalidRequest
 from twinset_server.rpc import changes, convert
 from twinset_server.rpc.catalog_part import CatalogPart, Context
@@ -45,14 +45,14 @@ class Interactions(CatalogPart):
             check_message("interactions", request.interactions, limits.MAX_INTERACTIONS_PER_MESSAGE, request.request_id)
             now = datetime.datetime.now(datetime.UTC)
             prepared = await self._ingest.interactions([changes.interaction(i, now) for i in request.interactions])
-            ids = [""] * len(prepared)
+            ids = [interaction_id(i.user_id, i.item_id, i.kind) for i in request.interactions]
             return Batch(Interaction, ids, prepared, request.request_id, _weigh_interactions(request))
 
         async for answer in closing(
             write_stream(requests, prepare, weigh=_weigh_interactions, ingest=self._ingest, stopping=self._stopping)
         ):
             yield catalog_pb2.PutInteractionsResponse(
-                results=[changes.result(*outcome) for outcome in answer.outcomes()]
+                results=[changes.result("", outcome) for _, outcome in answer.outcomes()]
             )
 
     async def ExportInteractions(  # noqa: N802

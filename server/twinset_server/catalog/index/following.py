@@ -109,15 +109,13 @@ class SpaceState:
         """Hold a generation and the deaths since it, up to change `sequence`; the vectors above `key` follow."""
         self.is_new = False
         self._delta = Delta.empty(self.space.dimension)
-        self._dead_in_delta = 0
-        self._log_from = 0
-        self._number, self.key, self._segments = 0, 0, ()
-        if opened is not None:
+        self._dead_in_delta = self._live = self._log_from = 0
+        if opened is None:
+            self._number, self.key, self._segments = 0, 0, ()
+        else:
             self._take(opened, deaths, sequence)
+            self._live = sum(int(np.count_nonzero(one.rows.alive(sequence))) for one in opened.segments)
         self._last_key = self.key
-        self._live = 0
-        for segment in self._segments:
-            self._live += int(np.count_nonzero(segment.rows.alive(sequence)))
 
     def switch(self, opened: OpenGeneration, deaths: Int64Array | None, sequence: int) -> None:
         """Put a newer generation, with the deaths since it up to change `sequence`, in the place of the one in use."""

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twinset_server.domain import Change, Interaction, Receipt
+from twinset_server.domain import Change, Receipt, Refused
 from twinset_server.errors import RequestIdReused, TwinsetError
 
 KEPT_US = 24 * 3600 * 1_000_000
@@ -58,7 +58,5 @@ def remember(
 
 
 def _name(change: Change) -> list[str]:
-    kind = type(change).__name__
-    if isinstance(change, Interaction):
-        return [kind, change.user_id, change.item_id, change.kind, change.time.isoformat()]
-    return [kind, change.id]
+    kind = change.kind if isinstance(change, Refused) else type(change)
+    return [kind.__name__, change.id]

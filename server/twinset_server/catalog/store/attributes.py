@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 
-from twinset_server.domain import Attribute
+from twinset_server.domain import MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, Attribute
 from twinset_server.errors import InvalidRequest
 
 _TIME = "time"
@@ -32,9 +32,20 @@ def encode_changes(changes: Mapping[str, Attribute | None]) -> str:
 
 
 def merged(text: str, changes: str) -> str:
-    """Return what `encode` made `text` of with `changes` applied, again as JSON text."""
+    """Return what `encode` made `text` of with `changes` applied, again as JSON text.
+
+    Raises:
+        InvalidRequest: there would be too many attributes, or too large ones.
+    """
     document = json.loads(text) | json.loads(changes)
-    return _text({name: value for name, value in document.items() if value is not None})
+    left = {name: value for name, value in document.items() if value is not None}
+    if len(left) > MAX_ATTRIBUTES:
+        raise InvalidRequest("attributes", f"would be {len(left)} with these, at most {MAX_ATTRIBUTES} allowed")
+    encoded = _text(left)
+    # JSON's own marks take a little room.
+    if len(encoded.encode()) > MAX_ATTRIBUTES_BYTES * 5 // 4:
+        raise InvalidRequest("attributes", f"would take more than {MAX_ATTRIBUTES_BYTES} bytes with these")
+    return encoded
 
 
 def decode(text: str) -> dict[str, Attribute]:

@@ -21,6 +21,7 @@ from twinset_server.domain import (
     ItemUpdate,
     ItemVector,
     NewPicture,
+    Refused,
     Space,
     WritableItem,
     WritableUser,
@@ -101,6 +102,7 @@ def checked(change: Change, spaces: Mapping[str, Space]) -> Checked:
     """Return `change` ready to store.
 
     Raises:
+        TwinsetError: the error of a change that was refused before.
         InvalidRequest: text that isn't UTF-8, an attribute, a time, a weight or a SHA-256 that can't be stored.
         BadVector: a vector doesn't fit its space.
         SpaceNotFound: a vector's space doesn't exist.
@@ -117,6 +119,8 @@ def checked(change: Change, spaces: Mapping[str, Space]) -> Checked:
             return _user(change, spaces)
         case Interaction():
             return _interaction(change)
+        case Refused():
+            raise change.error
 
 
 def entry(item: WritableItem, spaces: Mapping[str, Space]) -> Entry:

@@ -94,7 +94,7 @@ class StoredFeed:
         """Take note of items; see the port."""
         self._check()
         async with self._one:
-            await self._keep(self._staging.note, list(digests))
+            await self._guarded(self._staging.note, list(digests))
             stored = await self._readers.read(records.digests, list(digests))
         return {item_id for item_id, digest in digests.items() if digest and stored.get(item_id) == digest}
 
@@ -102,7 +102,13 @@ class StoredFeed:
         """Keep items for the commit; see the port."""
         self._check()
         async with self._one:
-            return await self._keep(self._stage, items)
+            return await self._guarded(self._stage, items)
+
+    async def keep(self, item_ids: Sequence[str]) -> None:
+        """Let what is stored under these ids stay as it is; see the port."""
+        self._check()
+        async with self._one:
+            await self._guarded(self._staging.withdraw, item_ids)
 
     async def commit(self) -> FeedSummary:
         """Make the feed the catalogue; see the port."""
@@ -131,7 +137,7 @@ class StoredFeed:
         if self._ended:
             raise FailedPrecondition("feed", "the feed was committed, or has failed: begin another")
 
-    async def _keep(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _guarded(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return await _in_thread(function, *args, **kwargs)
         except BaseException:

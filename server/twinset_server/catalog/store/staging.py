@@ -73,6 +73,13 @@ class Staging:
                 [(name,) for one in staged for name in one.contents.values()],
             )
 
+    def withdraw(self, item_ids: Sequence[str]) -> None:
+        """Keep in mind that the feed has these items, and nothing else of them."""
+        self.note(item_ids)
+        with self._connection:
+            self._connection.execute("BEGIN")
+            self._connection.executemany("DELETE FROM staged WHERE id = ?", [(one,) for one in item_ids])
+
     def has(self, item_ids: Sequence[str]) -> set[str]:
         """Return those of `item_ids` that the feed has."""
         statement = "SELECT id FROM items WHERE id IN (SELECT value FROM json_each(?))"

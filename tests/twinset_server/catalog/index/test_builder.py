@@ -336,7 +336,7 @@ def test_both_lanes_run_until_they_are_stopped(database: Database, index: Path, 
             database.delete(f"{start:05d}")
         waited = threading.Event()
         for _ in range(1000):
-            if manifest.numbers(index / "1") and newest(index, space).generation.key > 1400:
+            if (numbers := manifest.numbers(index / "1")) and manifest.read(index / "1", numbers[0]).key > 1400:
                 break
             waited.wait(0.02)
     finally:

@@ -28,3 +28,14 @@ def test_what_is_encoded_is_decoded_with_its_type(document: dict[str, attributes
 def test_what_is_no_attribute_is_refused_by_name(value: object) -> None:
     with pytest.raises(InvalidRequest, match="attributes\\['size'\\]"):
         attributes.encode({"size": value})  # type: ignore[dict-item]
+
+
+def test_single_attributes_can_not_grow_beyond_the_limits() -> None:
+    full = attributes.encode({f"name{n}": n for n in range(64)})
+    with pytest.raises(InvalidRequest, match="would be 65"):
+        attributes.merged(full, attributes.encode_changes({"another": 1}))
+    assert (
+        len(attributes.decode(attributes.merged(full, attributes.encode_changes({"another": 1, "name0": None})))) == 64
+    )
+    with pytest.raises(InvalidRequest, match="65536 bytes"):
+        attributes.merged(attributes.encode({}), attributes.encode_changes({"long": tuple(["x" * 1024] * 80)}))

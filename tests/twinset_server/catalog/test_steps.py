@@ -1,0 +1,70 @@
+"""A builder that is killed at a named step leaves what the next one, and every reader, can go on from."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fakes.change_log import OWN, Database, some
+from twinset_server.catalog import steps
+from twinset_server.catalog.index import manifest
+from twinset_server.catalog.index.builder import Builder
+from twinset_server.config import StoreSettings
+
+_BUILD = """
+import sys
+from pathlib import Path
+from twinset_server.catalog.index.builder import Builder
+from twinset_server.config import StoreSettings
+folder = Path(sys.argv[1])
+Builder(folder / "catalog.sqlite", folder / "index", StoreSettings(path=folder, fold_at=50)).build_now()
+"""
+
+
+def build(folder: Path, fault: str | None) -> int:
+    environment = {**os.environ, **({"TWINSET_FAULT_AT": fault} if fault else {})}
+    return subprocess.run([sys.executable, "-c", _BUILD, str(folder)], env=environment, check=False).returncode
+
+
+def test_where_no_fault_is_asked_for_nothing_happens() -> None:
+    steps.reached(steps.BEFORE_COMMIT)
+
+
+@pytest.mark.parametrize(
+    ("step", "generation"),
+    [
+        (steps.SEGMENT_SAVED, 1),
+        (steps.SEGMENT_SYNCED, 1),
+        (steps.MANIFEST_WRITTEN, 1),
+        (steps.MANIFEST_RENAMED, 2),
+        (steps.DIRECTORY_SYNCED, 2),
+    ],
+)
+def test_a_builder_killed_at_a_step_leaves_a_sound_generation(tmp_path: Path, step: str, generation: int) -> None:
+    database = Database(tmp_path / "catalog.sqlite")
+    database.add_space(OWN)
+    database.put("own", some(range(300)))
+    assert build(tmp_path, None) == 0
+    database.put("own", some(range(300, 600)))
+    assert build(tmp_path, f"{step}:1") == -signal.SIGKILL
+    found = manifest.newest_sound(tmp_path / "index" / "1", OWN)
+    assert found is not None
+    assert found.generation.number == generation
+    database.put("own", some(range(600, 900)))
+    builder = Builder(database.path, tmp_path / "index", StoreSettings(path=tmp_path, fold_at=50))
+    builder.build_now()
+    found = manifest.newest_sound(tmp_path / "index" / "1", OWN)
+    assert found is not None
+    assert sum(segment.rows.length for segment in found.segments) == 900
+    assert not list((tmp_path / "index" / "1").glob("*.tmp"))
+    database.close()
+
+
+def test_the_count_says_at_which_time_a_step_kills(tmp_path: Path) -> None:
+    program = "from twinset_server.catalog import steps\nfor _ in range(2): steps.reached('after-commit'); print('x')"
+    environment = {**os.environ, "TWINSET_FAULT_AT": "after-commit:2"}
+    done = subprocess.run([sys.executable, "-uc", program], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"x\n")
