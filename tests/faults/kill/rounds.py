@@ -35,7 +35,11 @@ READY_WITHIN_S = 60.0
 
 @dataclass(slots=True)
 class Tally:
-    """What rounds of one kind came to. `ready_s` has for each kill how long it took until a call was answered."""
+    """What rounds of one kind came to.
+
+    For each kill `ready_s` has how long it took until a new connection read and wrote, `whole_s` until every process
+    was there and each worker answered.
+    """
 
     rounds: int = 0
     kills: int = 0
@@ -141,13 +145,27 @@ class Rounds:
                 raise TimeoutError(f"no answer within {READY_WITHIN_S:.0f} s after the kill")
             await asyncio.sleep(0.02)
         tally.ready_s.append(time.monotonic() - begun)
-        while sorted(self.service.children().values()) != sorted(["builder"] + ["worker"] * WORKERS):
+        everybody = ["builder"] + ["worker"] * WORKERS
+        answering: set[str] = set()
+        while len(answering) < WORKERS or sorted(self.service.children().values()) != everybody:
             if time.monotonic() - begun > READY_WITHIN_S:
                 raise TimeoutError(f"not all processes are back within {READY_WITHIN_S:.0f} s after the kill")
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.01)
+            answering |= await self._who_answers()
         tally.whole_s.append(time.monotonic() - begun)
 
+    async def _who_answers(self) -> set[str]:
+        """Return the worker that a new connection gets to, if any."""
+        async with connected(self.service.address) as channel:
+            call = catalog_pb2_grpc.CatalogServiceStub(channel).GetCatalog(catalog_pb2.GetCatalogRequest(), timeout=2)
+            try:
+                await call
+            except grpc.aio.AioRpcError:
+                return set()
+            return {str(value) for name, value in await call.trailing_metadata() if name == "twinset-worker"}
+
     async def _answers(self) -> bool:
+        """Return whether a new connection reads and writes."""
         async with connected(self.service.address) as channel:
             try:
                 stub = catalog_pb2_grpc.CatalogServiceStub(channel)

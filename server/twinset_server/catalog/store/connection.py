@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from twinset_server.catalog import steps
 from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.store.schema import open_writer
 
@@ -43,9 +42,7 @@ class WritingConnection:
             self.sqlite.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                steps.reached(steps.BEFORE_COMMIT)
                 self.sqlite.execute("COMMIT")
-                steps.reached(steps.AFTER_COMMIT)
             except BaseException:
                 # SQLite has already rolled back after some errors.
                 if self.sqlite.in_transaction:
