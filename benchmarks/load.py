@@ -40,7 +40,7 @@ def connections(address: str, per_worker: int) -> list[grpc.Channel]:
         channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         ask = channel.unary_unary(_CATALOG + "GetCatalog", _bytes, _bytes)
         _, call = ask.with_call(b"", timeout=30, wait_for_ready=True)
-        metadata = dict(call.initial_metadata())
+        metadata = dict(call.trailing_metadata())
         own = channels.setdefault(metadata["twinset-worker"], [])
         if len(own) < per_worker:
             own.append(channel)

@@ -19,6 +19,11 @@ import uvloop
 from pydantic import ValidationError
 
 import twinset
+from twinset_server.commands.backup import backup
+from twinset_server.commands.check import check
+from twinset_server.commands.compact import compact
+from twinset_server.commands.rebuild import rebuild
+from twinset_server.commands.restore import restore
 from twinset_server.config import Settings, load, setting_names
 from twinset_server.errors import StartupError
 from twinset_server.processes.builder import build
@@ -152,6 +157,13 @@ def _say_ready(model: str, address: str) -> None:
     typer.echo(f"Triton serves {model} on {address}")
     # Whoever started this waits for the line, and a pipe would keep it.
     sys.stdout.flush()
+
+
+app.command()(backup)
+app.command()(restore)
+app.command()(check)
+app.command()(compact)
+app.command()(rebuild)
 
 
 def _describe(problem: Any) -> str:

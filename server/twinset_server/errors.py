@@ -234,5 +234,42 @@ class DeadlineExceeded(TwinsetError):
     reason = "DEADLINE_EXCEEDED"
 
 
+class OperationNotFound(NotFound):
+    """No operation has this name, or it ended long ago."""
+
+    reason = "OPERATION_NOT_FOUND"
+    kind = "operation"
+
+
+class OperationRunning(FailedPrecondition):
+    """Another operation runs that excludes this one, or the operation named hasn't ended."""
+
+    reason = "OPERATION_RUNNING"
+
+
+class BackupUnsound(FailedPrecondition):
+    """What is to be restored is no backup, one of another version, or damaged."""
+
+    reason = "BACKUP_UNSOUND"
+
+
+class BackupRefused(FailedPrecondition):
+    """A backup can't be written where it was wanted."""
+
+    reason = "BACKUP_REFUSED"
+
+
+class Cancelled(TwinsetError):
+    """The caller wants the result no more."""
+
+    reason = "CANCELLED"
+
+
+class OperationCancelled(Cancelled):
+    """The operation was cancelled, and left nothing behind."""
+
+    reason = "OPERATION_CANCELLED"
+
+
 class StartupError(Exception):
     """The server can't start; the message says what to do. Never reaches a caller."""

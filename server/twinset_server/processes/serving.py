@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from twinset.contract import ModelContract
+from twinset_server.admin import AdminServer
 from twinset_server.config import Settings
 from twinset_server.domain import VISUAL, Space
 from twinset_server.errors import StartupError
 from twinset_server.processes.keeper import keeping
 from twinset_server.processes.order import Order, share, worker_count
 from twinset_server.processes.reservation import reserved
+from twinset_server.processes.served_folder import ServedFolder
 from twinset_server.processes.supervisor import Programs, Supervisor
 from twinset_server.rpc.interceptor import Place
 from twinset_server.triton import TritonEmbedder, open_embedder
@@ -51,6 +53,10 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
         # Calls in flight may still need the model.
         stack.push_async_callback(supervisor.stop)
         await supervisor.begin()
+        admin = AdminServer(settings.admin, ServedFolder(settings.store.path, supervisor))
+        # First of all at the end: what it does needs the children.
+        stack.push_async_callback(admin.stop)
+        await admin.start()
         yield supervisor
 
 

@@ -59,7 +59,9 @@ class Supervisor:
         Raises:
             StartupError: the machine has no room for them.
         """
-        await asyncio.gather(*(child.launch() for child in self._children))
+        # Each in its turn: after a failure none may come about that `stop` doesn't know of.
+        for child in self._children:
+            await child.launch()
 
     async def begin(self, *, give_up: bool = True) -> None:
         """Give the orders, and return when all children do their work.

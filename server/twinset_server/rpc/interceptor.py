@@ -28,6 +28,9 @@ _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 
 _Metadata = tuple[tuple[str, str], ...]
 
+# Health and reflection come with handlers and errors of their own.
+_OURS = ("/twinset.", "/google.longrunning.", _HEALTH_CHECK)
+
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
@@ -60,8 +63,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         """Return the handler, wrapped by its shape."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        # Health and reflection come with handlers and errors of their own.
-        if handler is None or not method.startswith(("/twinset.", _HEALTH_CHECK)):
+        if handler is None or not method.startswith(_OURS):
             return handler
         said = self._metadata
         if handler.unary_unary:

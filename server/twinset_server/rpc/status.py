@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from twinset_server.errors import (
     Aborted,
+    Cancelled,
     DeadlineExceeded,
     Exhausted,
     FailedPrecondition,
@@ -31,6 +32,7 @@ _CODES: Final[dict[type[TwinsetError], grpc.StatusCode]] = {
     Aborted: grpc.StatusCode.ABORTED,
     Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Unavailable: grpc.StatusCode.UNAVAILABLE,
+    Cancelled: grpc.StatusCode.CANCELLED,
     DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 

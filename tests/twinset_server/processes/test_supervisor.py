@@ -74,6 +74,7 @@ async def test_a_program_that_isn_t_there_ends_the_start() -> None:
     absent = Supervisor(0, 1, order, drain_s=1, programs=Programs(worker=("/no/such/program",)))
     with pytest.raises(StartupError, match=r"worker 0 can't be started: .*/no/such/program"):
         await absent.launch()
+    assert [child.pid for child in absent.status] == [0, 0]
 
 
 async def test_a_rebuild_tells_how_far_it_is(running: Supervisor) -> None:

@@ -1,0 +1,254 @@
+"""Compares all that a catalogue has on disk: tables, vectors, pictures, index. Reads only."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+
+from twinset.contract import Metric
+from twinset_server.catalog.maintenance.copying import sha256_of
+from twinset_server.catalog.maintenance.generations import Generation, Generations
+from twinset_server.catalog.maintenance.layout import Layout
+from twinset_server.catalog.maintenance.restore import leftovers
+from twinset_server.catalog.maintenance.snapshot import Snapshot, snapshot
+from twinset_server.catalog.store.schema import VERSION
+from twinset_server.maintenance import CheckReport, Finding, Severity, Work
+
+_ROWS = 4096
+_BATCH = 256
+_THREADS = 4
+
+_UNIT_TOLERANCE = 1e-3
+"""As at the put: see `store.entry`."""
+
+_NULL = re.compile(r"NULL value in (\w+)\.(\w+)")
+
+_RESTORE = "restore the folder from a backup"
+_PUT_AGAIN = "put the item again"
+_COMPACT = "twinset-server compact removes it"
+_REBUILD = "twinset-server rebuild makes a new index"
+
+
+def check(layout: Layout, generations: Generations, work: Work) -> CheckReport:
+    """Return what is wrong with the catalogue in `layout`, the worst first.
+
+    Raises:
+        OperationCancelled: it was cancelled.
+    """
+    checked = _Check(layout, generations, work)
+    try:
+        # Contents stay for as long as the snapshot names them.
+        with layout.keeping_pictures(), snapshot(layout.database, work) as state:
+            checked.all(state)
+    except sqlite3.Error as error:
+        work.check()
+        checked.found(Severity.ERROR, layout.database.name, f"can't be read: {error}", _RESTORE)
+    findings = sorted(checked.findings, key=lambda one: -one.severity.value)
+    return CheckReport(findings, checked.sequence, checked.vectors, checked.pictures, checked.generations)
+
+
+class _Check:
+    def __init__(self, layout: Layout, generations: Generations, work: Work) -> None:
+        self.findings: list[Finding] = []
+        self.sequence = self.vectors = self.pictures = self.generations = 0
+        self._layout = layout
+        self._index = generations
+        self._work = work
+
+    def found(self, severity: Severity, subject: str, description: str, advice: str) -> None:
+        self.findings.append(Finding(severity, subject, description, advice))
+
+    def all(self, state: Snapshot) -> None:
+        execute = state.connection.execute
+        [(version,)] = execute("SELECT value FROM meta WHERE name = 'version'").fetchall()
+        if version != VERSION:
+            advice = f"check it with the twinset-server that wrote it, this one knows version {VERSION}"
+            self.found(Severity.ERROR, self._layout.database.name, f"has schema version {version}", advice)
+            return
+        self._database(state)
+        if self.findings:
+            # What a damaged file tells about vectors and pictures is no finding of theirs.
+            return
+        counts = state.counts()
+        self.sequence = counts.sequence
+        self._numbers(state)
+        self._items(state, counts.items)
+        self._vectors(state, counts.vectors)
+        self._pictures(state, counts.pictures)
+        self._orphans(state)
+        self._generations(state)
+
+    def _database(self, state: Snapshot) -> None:
+        self._work.stage("checking the database")
+        name = self._layout.database.name
+        for (problem,) in state.connection.execute("PRAGMA integrity_check").fetchall():
+            if problem != "ok" and not _imagined(state, problem):
+                self.found(Severity.ERROR, name, problem.strip(), _RESTORE)
+        for table, row, parent, _ in state.connection.execute("PRAGMA foreign_key_check").fetchall():
+            where = f"{name}: {table} {row}" if row is not None else f"{name}: {table}"
+            self.found(Severity.ERROR, where, f"belongs to a row of {parent} that isn't there", _RESTORE)
+
+    def _numbers(self, state: Snapshot) -> None:
+        """Sequences and keys rise, and nothing has one that isn't given yet."""
+        execute = state.connection.execute
+        for table in ("items", "users", "interactions", "dead", "tombstones"):
+            [(highest,)] = execute(f"SELECT max(seq) FROM {table}").fetchall()  # noqa: S608
+            if highest is not None and highest > self.sequence:
+                text = f"has change {highest}, but the last one is {self.sequence}"
+                self.found(Severity.ERROR, f"{self._layout.database.name}: {table}", text, _RESTORE)
+        for table in ("items", "vectors", "users"):
+            [(highest, given)] = execute(
+                f"SELECT max(key), (SELECT seq FROM sqlite_sequence WHERE name = ?) FROM {table}",  # noqa: S608
+                (table,),
+            ).fetchall()
+            if highest is not None and highest > (given or 0):
+                text = f"has key {highest}, but the last one given is {given}"
+                self.found(Severity.ERROR, f"{self._layout.database.name}: {table}", text, _RESTORE)
+        for (key,) in execute("SELECT vectors.key FROM dead JOIN vectors USING (key) LIMIT 100").fetchall():
+            self.found(Severity.ERROR, f"vectors {key}", "is stored, but recorded as ended", _PUT_AGAIN)
+
+    def _items(self, state: Snapshot, total: int) -> None:
+        self._work.stage("checking attributes", "items", total)
+        rows = state.connection.execute("SELECT id, attributes FROM items ORDER BY key")
+        while chunk := rows.fetchmany(_ROWS):
+            for item_id, attributes in chunk:
+                try:
+                    json.loads(attributes)
+                except ValueError:
+                    self.found(Severity.ERROR, f"item {item_id!r}", "has attributes that can't be read", _PUT_AGAIN)
+            self._work.advance(len(chunk))
+
+    def _vectors(self, state: Snapshot, total: int) -> None:
+        self._work.stage("checking vectors", "vectors", total)
+        execute = state.connection.execute
+        for space, name, dimension, metric in execute("SELECT key, name, dimension, metric FROM spaces").fetchall():
+            rows = execute(
+                "SELECT items.id, vectors.key, value FROM vectors JOIN items ON items.key = item WHERE space = ?"
+                " ORDER BY vectors.key",
+                (space,),
+            )
+            self._space(rows, f"item {{}} in space {name!r}", dimension, Metric(metric))
+            users = execute(
+                "SELECT id, key, value FROM user_vectors JOIN users ON key = user WHERE space = ?", (space,)
+            )
+            self._space(users, f"user {{}} in space {name!r}", dimension, Metric(metric))
+
+    def _space(self, rows: sqlite3.Cursor, subject: str, dimension: int, metric: Metric) -> None:
+        while chunk := rows.fetchmany(_ROWS):
+            fitting = []
+            for owner, key, value in chunk:
+                if len(value) == 4 * dimension:
+                    fitting.append((owner, key, value))
+                else:
+                    text = f"vector {key} has {len(value)} bytes instead of {4 * dimension}"
+                    self.found(Severity.ERROR, subject.format(repr(owner)), text, _PUT_AGAIN)
+            values = np.frombuffer(b"".join(value for *_, value in fitting), "<f4").reshape(-1, dimension)
+            finite = np.isfinite(values).all(axis=1)
+            with np.errstate(invalid="ignore", over="ignore"):
+                lengths = np.linalg.norm(values.astype(np.float64), axis=1)
+            unit = (np.abs(lengths - 1) <= _UNIT_TOLERANCE) | (metric is not Metric.COSINE)
+            for place in np.flatnonzero(~(finite & unit)):
+                owner, key, _ = fitting[place]
+                fault = "isn't of unit length" if finite[place] else "has a component that isn't finite"
+                self.found(Severity.ERROR, subject.format(repr(owner)), f"vector {key} {fault}", _PUT_AGAIN)
+            self.vectors += len(chunk)
+            self._work.advance(len(chunk))
+
+    def _pictures(self, state: Snapshot, total: int) -> None:
+        self._work.stage("checking pictures", "pictures", total)
+
+        def fault(sha256: str) -> str | None:
+            try:
+                intact = sha256_of(self._layout.picture(sha256)) == sha256
+            except OSError as error:
+                return f"can't be read ({error.strerror})"
+            return None if intact else "is damaged: its content has another SHA-256"
+
+        names = state.pictures()
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="check") as pool:
+            while batch := list(islice(names, _BATCH)):
+                for sha256, problem in zip(batch, pool.map(fault, batch), strict=True):
+                    if problem is not None:
+                        subject = str(self._layout.picture(sha256).relative_to(self._layout.path))
+                        owners = ", ".join(repr(item_id) for item_id in _owners(state, sha256))
+                        advice = f"put again with this picture: {owners}"
+                        self.found(Severity.ERROR, subject, problem, advice)
+                self.pictures += len(batch)
+                self._work.advance(len(batch))
+
+    def _orphans(self, state: Snapshot) -> None:
+        folders = self._layout.picture_folders()
+        self._work.stage("looking for unused files", "folders", len(folders))
+        named = "SELECT 1 FROM pictures WHERE content = ? LIMIT 1"
+        for folder in folders:
+            for file in sorted(folder.iterdir()):
+                if not state.connection.execute(named, (folder.name + file.name,)).fetchone():
+                    # Or of an item that is put just now.
+                    subject = str(file.relative_to(self._layout.path))
+                    self.found(Severity.INFO, subject, "is shown by no item", _COMPACT)
+            self._work.advance()
+        for path in leftovers(self._layout):
+            self.found(Severity.INFO, path.name, "was left by a restore that didn't end", _COMPACT)
+
+    def _generations(self, state: Snapshot) -> None:
+        kept = self._index.kept(self._layout.index)
+        self._work.stage("checking the index", "generations", len(kept))
+        unsound = list(self._index.verify(self._layout.index))
+        self.findings += unsound
+        spaces = dict(state.connection.execute("SELECT name, key FROM spaces").fetchall())
+        for generation in kept:
+            self.generations += 1
+            damaged = any(finding.subject.removeprefix("index/") in generation.files for finding in unsound)
+            # One that is newer than the snapshot knows what the snapshot doesn't.
+            if not damaged and generation.sequence <= self.sequence:
+                self._compare(state, generation, spaces.get(generation.space))
+            self._work.advance()
+
+    def _compare(self, state: Snapshot, generation: Generation, space: int | None) -> None:
+        subject = f"index/{generation.files[0]}"
+        if space is None:
+            text = f"is of a space {generation.space!r} that isn't there"
+            self.found(Severity.WARNING, subject, text, _REBUILD)
+            return
+        execute = state.connection.execute
+        ended = [
+            key for (key,) in execute("SELECT key FROM dead WHERE space = ? AND seq > ?", (space, generation.sequence))
+        ]
+        indexed = np.setdiff1d(self._index.keys(self._layout.index, generation), np.array(ended, np.int64))
+        rows = execute("SELECT key FROM vectors WHERE space = ? AND key <= ?", (space, generation.key))
+        stored = np.fromiter((key for (key,) in rows), np.int64)
+        for keys, text in (
+            (np.setdiff1d(indexed, stored), "holds vectors that aren't stored"),
+            (np.setdiff1d(stored, indexed), "lacks stored vectors"),
+        ):
+            if len(keys):
+                named = ", ".join(map(str, keys[:5].tolist())) + (", ..." if len(keys) > 5 else "")
+                self.found(Severity.WARNING, subject, f"{text}: {len(keys)} of them, keys {named}", _REBUILD)
+
+
+def _imagined(state: Snapshot, problem: str) -> bool:
+    """Return whether `problem` tells of a NULL that isn't there.
+
+    SQLite 3.40 takes one column for another in tables without rowid whose primary key isn't their first columns.
+    """
+    match = _NULL.fullmatch(problem)
+    if match is None:
+        return False
+    question = 'SELECT NOT EXISTS (SELECT 1 FROM "{}" WHERE "{}" IS NULL)'.format(*match.groups())  # noqa: S608
+    return bool(state.connection.execute(question).fetchone()[0])
+
+
+def _owners(state: Snapshot, sha256: str) -> Iterator[str]:
+    rows = state.connection.execute(
+        "SELECT DISTINCT items.id FROM pictures JOIN items ON items.key = item WHERE content = ?"
+        " ORDER BY items.id LIMIT 5",
+        (sha256,),
+    )
+    for (item_id,) in rows.fetchall():
+        yield item_id

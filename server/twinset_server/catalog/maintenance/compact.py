@@ -1,0 +1,158 @@
+"""Frees what nothing needs, so that deleted content is in no file of the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from twinset_server.catalog.maintenance.generations import Generations
+from twinset_server.catalog.maintenance.layout import INCOMING, Layout
+from twinset_server.catalog.store.schema import open_reader, open_writer
+from twinset_server.errors import StoreUnavailable
+from twinset_server.maintenance import Work
+
+REMEMBERED_S = 24 * 3600
+"""How long a write that named itself is answered as before."""
+
+_ROWS = 10_000
+_INSTRUCTIONS = 10_000
+_CHECKPOINT_S = 30.0
+_CHECKPOINT_TRY_MS = 200
+_TRY_EVERY_S = 0.05
+
+_UNUSED = """
+SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM pictures WHERE content = value)
+"""
+
+
+def stale_spaces(layout: Layout, generations: Generations) -> Sequence[str]:
+    """Return the spaces of which some generation holds a vector that is no longer stored.
+
+    Raises:
+        sqlite3.Error: the database can't be read.
+    """
+    with contextlib.closing(open_reader(layout.database)) as connection:
+        spaces = dict(connection.execute("SELECT name, key FROM spaces").fetchall())
+        stale = set()
+        for generation in generations.kept(layout.index):
+            rows = connection.execute("SELECT key FROM vectors WHERE space = ?", (spaces.get(generation.space),))
+            stored = np.fromiter((key for (key,) in rows), np.int64)
+            if len(np.setdiff1d(generations.rows(layout.index, generation), stored)):
+                stale.add(generation.space)
+    return sorted(stale & set(spaces))
+
+
+def drop_rows(layout: Layout, generations: Generations, work: Work, *, served: bool) -> int:
+    """Delete rows of the logs that nobody reads any more; return how many.
+
+    Of ended vectors those stay that a kept generation doesn't know yet; while the catalogue is served, without a
+    generation all do, since workers follow them.
+
+    Raises:
+        sqlite3.Error: the database can't be written.
+        OperationCancelled: it was cancelled; some may be deleted.
+    """
+    work.stage("dropping old rows", "rows")
+    known: dict[str, int] = {}
+    for generation in generations.kept(layout.index):
+        known[generation.space] = min(generation.sequence, known.get(generation.space, generation.sequence))
+    total = 0
+    with contextlib.closing(open_writer(layout.database)) as connection:
+        [(last,)] = connection.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchall()
+        deletions: list[tuple[str, tuple[object, ...]]] = []
+        for space, name in connection.execute("SELECT key, name FROM spaces").fetchall():
+            bound = known.get(name, 0 if served else last)
+            deletions.append(
+                (
+                    "DELETE FROM dead WHERE (seq, key) IN"
+                    " (SELECT seq, key FROM dead WHERE space = ? AND seq <= ? LIMIT ?)",
+                    (space, bound, _ROWS),
+                )
+            )
+        oldest = min(known.values(), default=last)
+        deletions += [
+            (
+                "DELETE FROM tombstones WHERE seq IN (SELECT seq FROM tombstones WHERE seq <= ? LIMIT ?)",
+                (oldest, _ROWS),
+            ),
+            (
+                "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE made < ? LIMIT ?)",
+                (int((time.time() - REMEMBERED_S) * 1e6), _ROWS),
+            ),
+        ]
+        for statement, parameters in deletions:
+            # In parts, so that no write waits for long.
+            while True:
+                with layout.writing():
+                    deleted = connection.execute(statement, parameters).rowcount
+                total += deleted
+                work.advance(deleted)
+                if deleted < _ROWS:
+                    break
+    return total
+
+
+def drop_pictures(layout: Layout, work: Work) -> int:
+    """Remove contents that no item shows; return how many.
+
+    Raises:
+        OSError, sqlite3.Error: a file can't be removed, or the database not be read.
+        OperationCancelled: it was cancelled; some may be removed.
+    """
+    folders = layout.picture_folders()
+    work.stage("removing unused pictures", "folders", len(folders))
+    removed = 0
+    with contextlib.closing(open_writer(layout.database)) as connection:
+        for folder in folders:
+            with layout.removing_pictures(work):
+                names = json.dumps([folder.name + file.name for file in folder.iterdir()])
+                unused = connection.execute(_UNUSED, (names,)).fetchall()
+                for (sha256,) in unused:
+                    layout.picture(sha256).unlink()
+                # Locked in the order of the writers: pictures, then the database.
+                with layout.writing():
+                    connection.executemany("DELETE FROM dropped WHERE content = ?", unused)
+            removed += len(unused)
+            work.advance()
+        if (layout.pictures / INCOMING).is_dir():
+            with layout.removing_pictures(work):
+                for file in (layout.pictures / INCOMING).iterdir():
+                    file.unlink()
+    return removed
+
+
+def vacuum(layout: Layout, work: Work) -> None:
+    """Write the database anew without what was deleted from it, and empty its log.
+
+    Raises:
+        StoreUnavailable: the database stayed in use, and the log may hold deleted content.
+        OSError, sqlite3.Error: it can't be written; the database is what it was.
+        OperationCancelled: it was cancelled; the database is what it was.
+    """
+    work.stage("writing the database anew")
+    with contextlib.closing(open_writer(layout.database)) as connection:
+        connection.execute("PRAGMA secure_delete = ON")
+        with layout.writing():
+            connection.set_progress_handler(lambda: work.cancel_requested, _INSTRUCTIONS)
+            connection.execute("VACUUM")
+            connection.set_progress_handler(None, 0)
+        work.stage("emptying the log")
+        # What was deleted long ago lies in the log until it is cut off, which waits for readers of older states.
+        connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_TRY_MS}")
+        give_up = time.monotonic() + _CHECKPOINT_S
+        while True:
+            with layout.writing():
+                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if not busy:
+                return
+            if time.monotonic() > give_up:
+                raise StoreUnavailable(
+                    f"{layout.database} was read without a pause for {_CHECKPOINT_S:.0f} s, so its log could not be "
+                    "emptied and may hold deleted content: compact again when less is read"
+                )
+            work.check()
+            time.sleep(_TRY_EVERY_S)

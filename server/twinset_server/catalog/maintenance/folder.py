@@ -1,0 +1,122 @@
+"""The works of maintenance on one folder, behind the port: threads for what blocks, errors in the service's words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from twinset_server.catalog.maintenance import backup, check, compact, rebuild, restore
+from twinset_server.catalog.maintenance.generations import Generations, ManifestGenerations
+from twinset_server.catalog.maintenance.layout import Layout
+from twinset_server.catalog.maintenance.manifest import Manifest
+from twinset_server.catalog.store.failures import from_os_error, from_sqlite
+from twinset_server.errors import StartupError, StoreUnavailable
+from twinset_server.maintenance import (
+    BackupReport,
+    CheckReport,
+    CompactReport,
+    Handle,
+    RebuildReport,
+    RestoreReport,
+    Work,
+)
+
+_log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class FolderMaintenance:
+    """Implements the port `Maintenance` on the folder that `handle` holds.
+
+    `served` is False where nobody else uses the folder, so that more can be dropped.
+    """
+
+    def __init__(self, handle: Handle, *, served: bool = True, generations: Generations | None = None) -> None:
+        self._handle = handle
+        self._served = served
+        self._layout = Layout(handle.folder)
+        self._generations = generations or ManifestGenerations()
+
+    async def backup(self, into: Path, name: str, work: Work) -> BackupReport:
+        """Copy the catalogue to `into / name`; see the port."""
+        return await _threaded(work, backup.backup, self._layout, into, name, self._generations, work)
+
+    async def restore(self, backup: Path, work: Work) -> RestoreReport:
+        """Put a backup in the place of the catalogue; see the port."""
+        layout = self._layout
+        described = await _threaded(work, restore.verify, backup, work)
+        async with contextlib.AsyncExitStack() as stack:
+            # From before the first picture is added until the catalogue that names it serves, or is given up: then the
+            # old one's are needed.
+            await asyncio.to_thread(stack.enter_context, layout.keeping_pictures())
+            try:
+                await _threaded(work, restore.stage, backup, layout, described, work)
+                work.stage("switching to the backup")
+                before = await self._switched(described)
+            finally:
+                await _threaded(work, restore.clear, layout)
+        counts = described.counts
+        pictures = counts.pictures - len(described.lost_pictures)
+        return RestoreReport(counts.sequence, counts.items, pictures, before)
+
+    async def check(self, work: Work) -> CheckReport:
+        """Compare tables, vectors, pictures and index; see the port."""
+        return await _threaded(work, check.check, self._layout, self._generations, work)
+
+    async def compact(self, work: Work) -> CompactReport:
+        """Drop what nothing needs, until deleted content is in no file; see the port."""
+        layout, generations = self._layout, self._generations
+        before = await _threaded(work, layout.size_bytes)
+        await _threaded(work, restore.clear, layout)
+        # First, since rows that the old generations need can go after them.
+        stale = await _threaded(work, compact.stale_spaces, layout, generations)
+        await rebuild.rebuild(self._handle, stale, work, alone=True)
+        rows = await _threaded(work, compact.drop_rows, layout, generations, work, served=self._served)
+        pictures = await _threaded(work, compact.drop_pictures, layout, work)
+        await _threaded(work, compact.vacuum, layout, work)
+        after = await _threaded(work, layout.size_bytes)
+        return CompactReport(before, after, rows, pictures, tuple(stale))
+
+    async def rebuild(self, space: str, work: Work) -> RebuildReport:
+        """Build the index of a space anew, of every one where `space` is empty; see the port."""
+        spaces = await _threaded(work, rebuild.named_spaces, self._layout.database, space)
+        await rebuild.rebuild(self._handle, spaces, work, alone=False)
+        return RebuildReport(tuple(spaces))
+
+    async def _switched(self, described: Manifest) -> int:
+        try:
+            async with self._handle.paused():
+                return await asyncio.to_thread(restore.switch, self._layout, described)
+        except StartupError as error:
+            _log.error("the restored catalogue can't be served, so the old one comes back: %s", error)
+            async with self._handle.paused():
+                await asyncio.to_thread(restore.undo, self._layout)
+            raise StoreUnavailable(f"the restored catalogue can't be served, the old one is back: {error}") from error
+        except OSError as error:
+            raise from_os_error(error) from error
+
+
+async def _threaded(work: Work, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what `function` returns, called in a thread.
+
+    Raises:
+        DiskFull, StoreUnavailable: the disk or SQLite failed.
+        OperationCancelled: it was cancelled.
+    """
+    try:
+        return await asyncio.to_thread(function, *args, **kwargs)
+    except sqlite3.Error as error:
+        # A statement that is given up fails like any other.
+        work.check()
+        _log.exception("the catalogue's database failed")
+        raise from_sqlite(error) from error
+    except OSError as error:
+        _log.exception("a file of the catalogue could not be read or written")
+        raise from_os_error(error) from error

@@ -1,0 +1,62 @@
+"""A folder that nobody serves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+from twinset_server.catalog.index.builder import Builder
+from twinset_server.catalog.maintenance.copying import remove
+from twinset_server.catalog.maintenance.layout import Layout
+from twinset_server.catalog.store.schema import open_reader
+from twinset_server.config import StoreSettings
+
+_LOOK_EVERY_S = 0.1
+
+
+class IdleFolder:
+    """Implements `Handle` for a command that holds the folder's lock itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self._layout = Layout(folder)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the catalogue."""
+        return self._layout.path
+
+    @contextlib.asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Return a context in which nobody else has a file of the folder open: nobody ever has."""
+        yield
+
+    async def rebuild(self, space: str, *, alone: bool = False) -> AsyncGenerator[float, None]:
+        """Build the index of a space from the stored vectors alone; see `Handle`.
+
+        Raises:
+            SpaceNotFound: the catalogue has none of this name.
+            OSError: the disk is full, or failed.
+        """
+        if alone:
+            # Nobody answers from it, and it is only derived.
+            await asyncio.to_thread(self._remove_index, space)
+        shares = [0.0]
+        builder = Builder(self._layout.database, self._layout.index, StoreSettings(path=self._layout.path))
+        building = asyncio.create_task(asyncio.to_thread(builder.rebuild, space, shares.append))
+        try:
+            while not building.done():
+                await asyncio.wait([building], timeout=_LOOK_EVERY_S)
+                yield shares[-1]
+            building.result()
+        finally:
+            builder.close()
+            await asyncio.wait([building])
+        yield 1.0
+
+    def _remove_index(self, space: str) -> None:
+        with contextlib.closing(open_reader(self._layout.database)) as connection:
+            found = connection.execute("SELECT key FROM spaces WHERE name = ?", (space,)).fetchone()
+        if found is not None:
+            remove(self._layout.index / str(found[0]))

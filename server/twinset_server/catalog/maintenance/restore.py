@@ -1,0 +1,244 @@
+"""Puts a backup in the place of a catalogue, so that a crash at any moment leaves the old one or the new one.
+
+Pictures have their SHA-256 for a name: those of the backup are added to those of the catalogue, where nothing names
+them yet. The index is derived: it is taken away first and put in last. So one rename, that of the database, decides.
+What was replaced lies beside it (`*.replaced`) until the new catalogue serves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from twinset_server.catalog.folder import sync
+from twinset_server.catalog.maintenance import manifest
+from twinset_server.catalog.maintenance.copying import copy, remove, sha256_of, sync_folders
+from twinset_server.catalog.maintenance.layout import Layout
+from twinset_server.catalog.maintenance.manifest import Manifest
+from twinset_server.catalog.store.schema import VERSION, open_writer
+from twinset_server.errors import BackupUnsound, StartupError, StoreUnavailable
+from twinset_server.maintenance import Work
+
+_log = logging.getLogger(__name__)
+
+INCOMING = "restoring"
+"""The folder within the catalogue's in which a backup is copied."""
+
+REPLACED = ".replaced"
+
+_NAMED = 10
+"""Damaged files that an error names; the rest are counted."""
+
+_THREADS = 4
+_BATCH = 256
+
+T = TypeVar("T")
+
+
+def verify(backup: Path, work: Work) -> Manifest:
+    """Read every file of a backup, and return what it is.
+
+    Raises:
+        BackupUnsound: it is no backup of this version, or files are missing or damaged; the message names them.
+        OperationCancelled: it was cancelled.
+    """
+    described = manifest.read(backup, schema=VERSION)
+    try:
+        actual = sha256_of(backup / manifest.SUMS)
+    except OSError as error:
+        raise _unsound(backup, [f"{manifest.SUMS} ({error.strerror})"]) from error
+    if actual != described.sums_sha256:
+        raise _unsound(backup, [f"{manifest.SUMS} (another checksum)"])
+    work.stage("verifying the backup", "files", described.files)
+
+    def fault(line: tuple[str, str]) -> str | None:
+        sha256, name = line
+        try:
+            return None if sha256_of(backup / name) == sha256 else f"{name} (another checksum)"
+        except OSError as error:
+            return f"{name} ({error.strerror})"
+
+    faults = []
+    for found in _over_threads(fault, manifest.sums(backup)):
+        if found is not None:
+            faults.append(found)
+        work.advance()
+    if faults:
+        raise _unsound(backup, faults)
+    return described
+
+
+def stage(backup: Path, layout: Layout, described: Manifest, work: Work) -> None:
+    """Copy a verified backup into the catalogue's folder, where it changes nothing yet.
+
+    Raises:
+        BackupUnsound: a file has changed since it was verified.
+        OSError: it can't be read or written.
+        OperationCancelled: it was cancelled.
+    """
+    clear(layout)
+    work.stage("copying the backup", "files", described.files)
+    incoming = Layout(layout.path / INCOMING)
+    incoming.pictures.mkdir(parents=True)
+    incoming.index.mkdir()
+    layout.pictures.mkdir(exist_ok=True)
+
+    def copy_one(line: tuple[str, str]) -> str | None:
+        sha256, name = line
+        target = incoming.path / name
+        if name.startswith("pictures/"):
+            there = layout.picture(sha256)
+            if there.exists() and sha256_of(there) == sha256:
+                return None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return None if copy(backup / name, target) == sha256 else name
+
+    for changed in _over_threads(copy_one, manifest.sums(backup)):
+        if changed is not None:
+            raise _unsound(backup, [f"{changed} (changed while it was restored)"])
+        work.advance()
+    sync_folders(incoming.path)
+    _add_pictures(incoming, layout)
+
+
+def switch(layout: Layout, described: Manifest) -> int:
+    """Make the staged backup the catalogue; return the last change of the one before, 0 where it can't be read.
+
+    Nobody else may have the database open. The one before can be had back by `undo` until `clear`.
+
+    Raises:
+        StoreUnavailable: somebody has, or the new one can't be opened; the catalogue is the one before.
+        OSError: as before, and the catalogue is either of them.
+    """
+    incoming = Layout(layout.path / INCOMING)
+    before = _detach(layout)
+    _set_aside(layout.index)
+    sync(layout.path)
+    incoming.database.rename(layout.database)
+    sync(layout.path)
+    # From here on the catalogue is the new one; an index that isn't there is built.
+    incoming.index.rename(layout.index)
+    sync(layout.path)
+    try:
+        _prove(layout, described)
+    except (sqlite3.Error, StartupError) as error:
+        undo(layout)
+        raise StoreUnavailable(f"the restored catalogue can't be opened, the old one is back: {error}") from error
+    return before
+
+
+def undo(layout: Layout) -> None:
+    """Put back what `switch` replaced.
+
+    Raises:
+        OSError: files can't be renamed.
+    """
+    with contextlib.suppress(sqlite3.Error):
+        _close_log(layout.database)
+    for suffix in ("-wal", "-shm"):
+        remove(_beside(layout.database, suffix))
+    remove(layout.index)
+    replaced = _beside(layout.database, REPLACED)
+    if replaced.exists():
+        replaced.rename(layout.database)
+    else:
+        remove(layout.database)
+    for path in (layout.index, _beside(layout.database, "-wal")):
+        if _beside(path, REPLACED).exists():
+            _beside(path, REPLACED).rename(path)
+    sync(layout.path)
+
+
+def clear(layout: Layout) -> None:
+    """Remove what a restore leaves beside the catalogue, a killed one too.
+
+    Raises:
+        OSError: it can't be removed.
+    """
+    for path in leftovers(layout):
+        remove(path)
+
+
+def leftovers(layout: Layout) -> list[Path]:
+    """Return what a restore left beside the catalogue."""
+    replaced = (layout.database, _beside(layout.database, "-wal"), layout.index)
+    paths = (layout.path / INCOMING, *(_beside(path, REPLACED) for path in replaced))
+    return [path for path in paths if path.exists()]
+
+
+def _over_threads(function: Callable[[tuple[str, str]], T], lines: Iterator[tuple[str, str]]) -> Iterator[T]:
+    """Yield what `function` returns for each line, in their order."""
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="restore") as pool:
+        while batch := list(itertools.islice(lines, _BATCH)):
+            yield from pool.map(function, batch)
+
+
+def _add_pictures(incoming: Layout, layout: Layout) -> None:
+    for folder in incoming.picture_folders():
+        target = layout.pictures / folder.name
+        target.mkdir(exist_ok=True)
+        for file in folder.iterdir():
+            # Over a file of this name that is damaged.
+            file.replace(target / file.name)
+        sync(target)
+    sync(layout.pictures)
+
+
+def _detach(layout: Layout) -> int:
+    """Give the database a second name, without a log beside it; return its last change, 0 where it can't be read."""
+    if not layout.database.exists():
+        return 0
+    sequence = 0
+    try:
+        sequence = _close_log(layout.database)
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            raise StoreUnavailable(
+                f"{layout.database} is in use, so it can't be replaced: end what has it open, then restore again"
+            ) from error
+        # Being damaged may be why it is replaced. Its log would be taken for one of the new database.
+        _log.warning("%s can't be read (%s) and is replaced as it is", layout.database, error)
+        remove(_beside(layout.database, "-shm"))
+        log = _beside(layout.database, "-wal")
+        if log.exists():
+            log.rename(_beside(log, REPLACED))
+    replaced = _beside(layout.database, REPLACED)
+    replaced.hardlink_to(layout.database)
+    return sequence
+
+
+def _close_log(database: Path) -> int:
+    """Write the log back into the database and remove it; return the last change."""
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        [(sequence,)] = connection.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchall()
+        connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+        return int(sequence)
+
+
+def _set_aside(path: Path) -> None:
+    if path.exists():
+        path.rename(_beside(path, REPLACED))
+
+
+def _prove(layout: Layout, described: Manifest) -> None:
+    with contextlib.closing(open_writer(layout.database)) as connection:
+        [(sequence,)] = connection.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchall()
+    if sequence != described.counts.sequence:
+        raise StartupError(f"its last change is {sequence}, the backup's was {described.counts.sequence}")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
+
+
+def _unsound(backup: Path, faults: list[str]) -> BackupUnsound:
+    rest = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+    return BackupUnsound(
+        str(backup), f"the backup {backup} is damaged in {', '.join(faults[:_NAMED])}{rest}: use another backup"
+    )

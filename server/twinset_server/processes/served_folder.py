@@ -1,0 +1,38 @@
+"""The folder of a server that runs, as the works of maintenance use it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from twinset_server.processes.supervisor import Supervisor
+
+
+class ServedFolder:
+    """Implements `Handle`: the supervisor pauses its children, and its builder builds."""
+
+    def __init__(self, folder: Path, supervisor: Supervisor) -> None:
+        self._folder = folder
+        self._supervisor = supervisor
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the catalogue."""
+        return self._folder
+
+    def paused(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Return a context in which no child has a file of the folder open; see `Handle`."""
+        return self._supervisor.paused()
+
+    async def rebuild(self, space: str, *, alone: bool = False) -> AsyncGenerator[float, None]:
+        """Have the builder build the index of a space from the stored vectors alone; see `Handle`.
+
+        Raises:
+            StoreUnavailable: the builder doesn't run, or it couldn't build the index.
+        """
+        # The builder keeps the two newest generations: after a second one the older ones are gone.
+        times = 2 if alone else 1
+        for done in range(times):
+            async for share in self._supervisor.rebuild(space):
+                yield (done + share) / times

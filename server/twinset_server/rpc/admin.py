@@ -1,0 +1,127 @@
+"""`AdminService`, and the server of the port for operators."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+from google.longrunning import operations_pb2, operations_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from twinset.v1 import admin_pb2, admin_pb2_grpc
+from twinset_server.config import AdminSettings
+from twinset_server.errors import StartupError
+from twinset_server.maintenance import Maintenance
+from twinset_server.operations import Operations
+from twinset_server.rpc.interceptor import ErrorInterceptor
+from twinset_server.rpc.operations import OperationsServicer, to_message
+
+ADDRESS_FILE = "server.json"
+"""Beside the catalogue, for as long as it is served: where its operators' port is."""
+
+_SERVICES = (
+    admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+    operations_pb2.DESCRIPTOR.services_by_name["Operations"].full_name,
+    reflection.SERVICE_NAME,
+)
+
+_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}  # noqa: S104
+
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
+    """Starts operations."""
+
+    def __init__(self, operations: Operations) -> None:
+        self._operations = operations
+
+    async def Backup(  # noqa: N802
+        self, request: admin_pb2.BackupRequest, context: _Context
+    ) -> operations_pb2.Operation:
+        """See the proto."""
+        return to_message(self._operations.backup(request.folder, request.name))
+
+    async def Restore(  # noqa: N802
+        self, request: admin_pb2.RestoreRequest, context: _Context
+    ) -> operations_pb2.Operation:
+        """See the proto."""
+        return to_message(self._operations.restore(request.path))
+
+    async def Check(  # noqa: N802
+        self, request: admin_pb2.CheckRequest, context: _Context
+    ) -> operations_pb2.Operation:
+        """See the proto."""
+        return to_message(self._operations.check())
+
+    async def Compact(  # noqa: N802
+        self, request: admin_pb2.CompactRequest, context: _Context
+    ) -> operations_pb2.Operation:
+        """See the proto."""
+        return to_message(self._operations.compact())
+
+    async def Rebuild(  # noqa: N802
+        self, request: admin_pb2.RebuildRequest, context: _Context
+    ) -> operations_pb2.Operation:
+        """See the proto."""
+        return to_message(self._operations.rebuild(request.space))
+
+
+class AdminRpcServer:
+    """Serves operators of the catalogue in `folder`, and says there where it listens."""
+
+    def __init__(self, folder: Path, maintenance: Maintenance) -> None:
+        self._address_file = folder / ADDRESS_FILE
+        self._operations = Operations(maintenance)
+        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=(("grpc.so_reuseport", 0),))
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            AdminServicer(self._operations), self._server
+        )
+        operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(self._operations), self._server)
+        reflection.enable_server_reflection(_SERVICES, self._server)
+
+    async def start(self, settings: AdminSettings) -> int:
+        """Listen, and return the port.
+
+        Raises:
+            StartupError: the port is taken, the address is none of this machine's, or the folder can't be written.
+        """
+        port = await self.start_at(f"{settings.host}:{settings.port}")
+        host = _LOOPBACK.get(settings.host, settings.host)
+        content = {"process": os.getpid(), "admin": f"{host}:{port}"}
+        temporary = self._address_file.with_suffix(".tmp")
+        try:
+            temporary.write_text(json.dumps(content) + "\n")
+            temporary.replace(self._address_file)
+        except OSError as error:
+            raise StartupError(
+                f"{self._address_file} can't be written ({error.strerror}): see its permissions"
+            ) from error
+        return port
+
+    async def start_at(self, address: str) -> int:
+        """Listen at `address`, such as "unix:/run/twinset", telling nobody; return the port.
+
+        Raises:
+            StartupError: the address is taken, or none of this machine's.
+        """
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise StartupError(
+                f"can't listen on {address} ({error}): stop the process that does, or choose another address with the "
+                "settings admin.host and admin.port"
+            ) from error
+        await self._server.start()
+        return port
+
+    async def stop(self) -> None:
+        """Cancel what runs, wait until it has ended, and close."""
+        with contextlib.suppress(FileNotFoundError):
+            self._address_file.unlink()
+        await self._operations.close()
+        await self._server.stop(0)
