@@ -130,7 +130,8 @@ async def feed(told: PoweredFolder, first: str) -> None:
         told.acknowledge(ledger.begun(f"{first}feed", attempt))
         async with catalog.feed() as session:
             outcomes = await session.stage([item(name, state) for name, state in states.items()])
-            assert outcomes == [None] * len(states), outcomes
+            if outcomes != [None] * len(states):
+                return
             await session.commit()
         told.acknowledge(ledger.done(f"{first}feed"))
 
