@@ -18,6 +18,9 @@ from twinset_server.triton import open_embedder
 
 _LONGEST_PROOF_S = 5.0
 
+_BUILDER_WAIT_S = 120.0
+"""A million vectors are written without their graph in a quarter of that."""
+
 
 @asynccontextmanager
 async def answering_worker(settings: Settings, place: Place, *, model_is_ready: bool) -> AsyncIterator[int]:
@@ -31,7 +34,7 @@ async def answering_worker(settings: Settings, place: Place, *, model_is_ready: 
     Raises:
         StartupError: a part can't start; the message says what to do.
     """
-    async with open_catalog(Folder(settings.store.path), settings.store) as catalog:
+    async with open_catalog(Folder(settings.store.path), settings.store, builder_wait_s=_BUILDER_WAIT_S) as catalog:
         visual = catalog.spaces().get(VISUAL)
         embedder_opened = open_embedder(
             settings.triton,

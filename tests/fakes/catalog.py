@@ -281,9 +281,9 @@ class FakeFeed:
 
     async def unchanged(self, digests: Mapping[str, bytes]) -> set[str]:
         stored = self._catalog._items.keys()
-        same = {i for i, digest in digests.items() if i in stored and self._catalog._digests[i] == digest}
-        self._staged.update(dict.fromkeys(same))
-        return same
+        for item_id in digests:
+            self._staged.setdefault(item_id, None)
+        return {i for i, digest in digests.items() if digest and i in stored and self._catalog._digests[i] == digest}
 
     async def stage(self, items: Sequence[WritableItem]) -> list[TwinsetError | None]:
         errors: list[TwinsetError | None] = []
@@ -291,6 +291,7 @@ class FakeFeed:
             try:
                 self._catalog._check_vectors(item.vectors)
             except TwinsetError as error:
+                self._staged.setdefault(item.id, None)
                 errors.append(error)
             else:
                 self._staged[item.id] = item

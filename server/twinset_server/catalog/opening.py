@@ -42,16 +42,23 @@ def declare_spaces(folder: Folder, spaces: Iterable[Space] = ()) -> dict[str, Sp
 
 
 @contextlib.asynccontextmanager
-async def open_catalog(folder: Folder, settings: StoreSettings) -> AsyncIterator[SqliteCatalog]:
+async def open_catalog(
+    folder: Folder, settings: StoreSettings, *, builder_wait_s: float = 0.0
+) -> AsyncIterator[SqliteCatalog]:
     """Open the catalogue in `folder`, which this process or its supervisor holds and has declared the spaces of.
 
     At the end what was written is committed.
 
+    Args:
+        folder: the catalogue's.
+        settings: how to keep it.
+        builder_wait_s: how long a builder, where one runs, may take to write an index where there is none: with many
+            vectors that is quicker than to read them all from the database.
     Raises:
         StartupError: the database or the pictures' folder can't be used.
     """
     with join(folder):
-        catalog = await to_the_end(_opened, folder, settings)
+        catalog = await to_the_end(_opened, folder, settings, builder_wait_s)
         try:
             yield catalog
         finally:
@@ -74,9 +81,9 @@ async def open_alone(
             yield catalog
 
 
-def _opened(folder: Folder, settings: StoreSettings) -> SqliteCatalog:
+def _opened(folder: Folder, settings: StoreSettings, builder_wait_s: float) -> SqliteCatalog:
     try:
-        catalog = SqliteCatalog(folder, settings)
+        catalog = SqliteCatalog(folder, settings, builder_wait_s=builder_wait_s)
         catalog.start()
     except (sqlite3.Error, OSError) as error:
         raise _unusable(folder, error) from error

@@ -53,7 +53,7 @@ _PICTURE_TRIES = 3
 class SqliteCatalog:
     """The catalogue of one process among several; `open_catalog` makes it. Implements the port `Catalog`."""
 
-    def __init__(self, folder: Folder, settings: StoreSettings) -> None:
+    def __init__(self, folder: Folder, settings: StoreSettings, *, builder_wait_s: float = 0.0) -> None:
         """Open what is in `folder`.
 
         Raises:
@@ -67,7 +67,7 @@ class SqliteCatalog:
             self._pictures = PictureFiles(folder.pictures)
             undo.callback(self._pictures.close)
             self._pictures.prepare()
-            self._follower = Follower(folder.database, folder.index)
+            self._follower = Follower(folder.database, folder.index, builder_wait_s=builder_wait_s)
             undo.pop_all()
         self._writer = Writer(folder, self._connection, self._pictures)
         self._readers = Readers(folder.database)

@@ -19,14 +19,14 @@ from twinset_server.catalog.index.plan import Limits
 from twinset_server.catalog.index.shelf import Progress, Shelf
 from twinset_server.catalog.store.log import ChangeLog
 from twinset_server.config import StoreSettings
-from twinset_server.errors import SpaceNotFound
+from twinset_server.errors import SpaceNotFound, StoreUnavailable
 
 _log = logging.getLogger(__name__)
 
 _PAUSE_S = 0.05
 _PAUSE_AFTER_FAILURE_S = 5.0
 
-_FOLD_NICE = 5
+_FOLD_NICE = 10
 _MERGE_NICE = 15
 """On Linux a priority belongs to a thread, and the threads that USearch starts inherit it."""
 
@@ -149,14 +149,16 @@ class Builder:
             return list(self._shelves.values())
 
     def _lane(self, work: Callable[[ChangeLog], bool], nice: int) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), nice)
+        thread = threading.get_native_id()
+        # Never higher than the process was given: that takes a privilege.
+        os.setpriority(os.PRIO_PROCESS, thread, max(nice, os.getpriority(os.PRIO_PROCESS, thread)))
         with contextlib.closing(ChangeLog(self._database)) as log:
             while not self._stop.is_set():
                 try:
                     pause = 0.0 if work(log) else _PAUSE_S
                 except Stopped:
                     return
-                except (OSError, sqlite3.Error):
+                except (OSError, sqlite3.Error, StoreUnavailable):
                     # Nothing is lost: the rows are in SQLite, and searched exactly until they are folded.
                     _log.exception(
                         "the index could not be written; it is tried again in %.0f s", _PAUSE_AFTER_FAILURE_S

@@ -88,7 +88,7 @@ class Follower:
         try:
             self._await_builder()
             self._absorb()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, StoreUnavailable) as error:
             raise StartupError(
                 f"{self._database} can't be read ({error}): check its disk, or restore the folder from a backup"
             ) from error
@@ -153,8 +153,9 @@ class Follower:
                 waiters, self._waiters = self._waiters, []
             error: StoreUnavailable | None = None
             try:
-                changed = self._log.changed()
-                if changed or waiters or failed or self._news():
+                # Both are asked each time: under load there is always a change, and generations must not wait.
+                news, changed = self._news(), self._log.changed()
+                if news or changed or waiters or failed:
                     self._absorb()
                 failed = False
             except Exception:
@@ -208,14 +209,15 @@ class Follower:
                 self._found[name] = state.open_newest(self._stop.is_set)
         ready = self._opened()
         with self._log.snapshot() as snapshot:
-            cut = [name for name, state in self._states.items() if state.log_was_cut(self._position)]
+            cut = self._cut_off()
             if not cut:
                 self._take_in(snapshot, ready)
                 position = snapshot.position
         if cut:
             for name in cut:
                 _log.warning("space %s: the log was cut before it was read, its index begins anew", name)
-                self._states[name].forget()
+                self._states[name].is_new = True
+                self._found.pop(name, None)
                 # What is being opened shares segments that lack deaths.
                 self._opening.pop(name, None)
             return False
@@ -223,6 +225,13 @@ class Follower:
         views = {name: state.view(position.sequence) for name, state in sorted(self._states.items())}
         self._views = Views(position.sequence, views)
         return True
+
+    def _cut_off(self) -> list[str]:
+        """Return the spaces whose state the log that was just read doesn't reach back to."""
+        known = {name: self._position.sequence for name, state in self._states.items() if not state.is_new}
+        # Where nothing is known, no death is missed.
+        known.update({name: found.generation.sequence for name, found in self._found.items() if found is not None})
+        return [name for name, sequence in known.items() if self._states[name].log_was_cut(sequence)]
 
     def _take_in(self, snapshot: Snapshot, ready: Mapping[str, OpenGeneration]) -> None:
         sequence = snapshot.position.sequence
@@ -235,7 +244,10 @@ class Follower:
                 if chunk.space in following:
                     following[chunk.space].add(chunk)
         for name, opened in ready.items():
-            following[name].switch(opened, snapshot.dead(opened.generation.sequence).get(name), sequence)
+            if following[name].log_was_cut(opened.generation.sequence):
+                following[name].set_aside(opened)
+            else:
+                following[name].switch(opened, snapshot.dead(opened.generation.sequence).get(name), sequence)
         for name in self._states.keys() - following.keys():
             state, found = self._states[name], self._found.pop(name)
             state.begin(found, None if found is None else snapshot.dead(found.generation.sequence).get(name), sequence)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from twinset_server.catalog.index.manifest import OpenGeneration
 from twinset_server.catalog.index.rows import Delta, Int64Array
 from twinset_server.catalog.index.segment_files import Segment
 from twinset_server.catalog.index.views import View
-from twinset_server.catalog.store.log import LogChunk, Position
+from twinset_server.catalog.store.log import LogChunk
 from twinset_server.domain import Space
 
 _log = logging.getLogger(__name__)
@@ -25,9 +25,6 @@ _COMPACT_AT = 1024
 
 _SAME_TICK_S = 0.1
 """A directory's time has the grain of the kernel's clock: one this young may be of two changes."""
-
-_UNKNOWN = np.iinfo(np.int64).max
-"""Above every sequence."""
 
 
 class SpaceState:
@@ -49,6 +46,7 @@ class SpaceState:
         self._segments: tuple[Segment, ...] = ()
         self._delta = Delta.empty(space.dimension)
         self._last_key = 0
+        self._idle: Mapping[int, Segment] = {}
         self._live = 0
         self._dead_in_delta = 0
         # What the folder said at the last look.
@@ -66,17 +64,13 @@ class SpaceState:
         self._look()
         return self._newest > self._tried
 
-    def log_was_cut(self, position: Position) -> bool:
-        """Return whether deaths after `position` may be gone from the log that was read after it.
+    def log_was_cut(self, sequence: int) -> bool:
+        """Return whether deaths after change `sequence` may be missing in the log that was read just before.
 
         A generation is published before the log is cut, so it is enough to look after reading.
         """
         self._look()
-        return not self.is_new and position.sequence < self._log_from
-
-    def forget(self) -> None:
-        """Let go of everything but the views that others hold: `begin` is called next."""
-        self.is_new = True
+        return sequence < self._log_from
 
     def open_newest(self, stopped: Callable[[], bool]) -> OpenGeneration | None:
         """Open the newest sound generation; nothing of the one in use is taken for granted.
@@ -99,7 +93,7 @@ class SpaceState:
             return None
         known = {segment.record.number: segment for segment in self._segments}
         try:
-            return manifest.open_generation(self._folder, number, self.space, known, stopped)
+            return manifest.open_generation(self._folder, number, self.space, known, stopped, idle=self._idle)
         except Unsound as error:
             # The one in use and the log say the same.
             _log.warning("space %s: generation %d can't be used: %s", self.space.name, number, error)
@@ -109,7 +103,7 @@ class SpaceState:
         """Hold a generation and the deaths since it, up to change `sequence`; the vectors above `key` follow."""
         self.is_new = False
         self._delta = Delta.empty(self.space.dimension)
-        self._dead_in_delta = self._live = self._log_from = 0
+        self._dead_in_delta = self._live = 0
         if opened is None:
             self._number, self.key, self._segments = 0, 0, ()
         else:
@@ -122,6 +116,10 @@ class SpaceState:
         self._take(opened, deaths, sequence)
         self._last_key = max(self._last_key, self.key)
         self._compact(sequence)
+
+    def set_aside(self, opened: OpenGeneration) -> None:
+        """Keep what was opened for the next generation: this one is too old for the log."""
+        self._idle = {segment.record.number: segment for segment in opened.segments if segment not in self._segments}
 
     def bury(self, keys: Int64Array | None, sequence: int) -> None:
         """Mark vectors as ended by change `sequence`; those that are nowhere came and went unseen."""
@@ -146,6 +144,7 @@ class SpaceState:
     def _take(self, opened: OpenGeneration, deaths: Int64Array | None, sequence: int) -> None:
         generation = opened.generation
         self._number, self.key, self._segments = generation.number, generation.key, opened.segments
+        self._idle = {}
         if deaths is not None:
             for segment in self._segments:
                 segment.rows.bury(deaths, sequence)
@@ -162,13 +161,20 @@ class SpaceState:
             return
         if changed_ns == self._listed_ns:
             return
-        newest = max(manifest.numbers(self._folder), default=0)
-        if newest > self._newest:
-            try:
-                self._log_from = manifest.read(self._folder, newest).log_from
-            except Unsound:
-                # It may have cut the log: begin anew, which costs little where it hasn't.
-                self._log_from = _UNKNOWN
-            self._newest = newest
+        present = manifest.numbers(self._folder)
+        if present and present[0] > self._newest:
+            self._newest = present[0]
+            self._log_from = max(self._log_from, self._cut_up_to(present))
         if time.time_ns() - changed_ns > _SAME_TICK_S * 1e9:
             self._listed_ns = changed_ns
+
+    def _cut_up_to(self, numbers: Sequence[int]) -> int:
+        """Return the change up to which deaths may be gone from the log, by the newest manifest that can be read."""
+        for number in numbers:
+            try:
+                generation = manifest.read(self._folder, number)
+            except Unsound:
+                continue
+            # The log is cut up to the generation before the newest: where that is damaged, up to this one.
+            return generation.log_from if number == numbers[0] else generation.sequence
+        return 0

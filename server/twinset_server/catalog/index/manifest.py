@@ -145,6 +145,8 @@ def open_generation(
     space: Space,
     known: Mapping[int, Segment],
     stopped: Callable[[], bool] | None = None,
+    *,
+    idle: Mapping[int, Segment] | None = None,
 ) -> OpenGeneration:
     """Open a generation after every byte of it was checked.
 
@@ -152,8 +154,9 @@ def open_generation(
         folder: the folder of the space.
         number: the generation's.
         space: the space as the database has it.
-        known: segments that are open, by number; taken as they are where the manifest says the same of them.
+        known: segments in use by number, taken as they are where the manifest says the same of them.
         stopped: asked now and then.
+        idle: segments that are open but not in use, and may lack deaths.
     Raises:
         Unsound: something of it is damaged, missing, or of another space or version.
         Stopped: `stopped` returned True.
@@ -167,11 +170,13 @@ def open_generation(
     dead = pages.view(np.int64)
     segments = []
     for record in generation.segments:
-        open_already = known.get(record.number)
-        if open_already is not None and open_already.record == record:
-            segments.append(open_already)
+        in_use = known.get(record.number)
+        if in_use is not None and in_use.record == record:
+            segments.append(in_use)
             continue
-        segment = open_segment(folder, record, space, stopped)
+        segment = (idle or {}).get(record.number)
+        if segment is None or segment.record != record:
+            segment = open_segment(folder, record, space, stopped)
         segment.rows.bury(dead, generation.sequence)
         segments.append(segment)
     return OpenGeneration(generation, tuple(segments), dead)

@@ -174,7 +174,8 @@ class Shelf:
 
     def _refresh(self, sequence: int) -> bool:
         """Publish a generation for deaths alone where many changes came since the last; return whether it did."""
-        due = bool(self._kept) and sequence - self._kept[0].sequence >= _REFRESH_AT
+        # Also where there is none yet: a space that stays small must not keep the log of all from being cut.
+        due = sequence - (self._kept[0].sequence if self._kept else 0) >= _REFRESH_AT
         if due:
             self._publish((), None)
         return due

@@ -1,3 +1,4 @@
+import os
 import threading
 from pathlib import Path
 
@@ -223,6 +224,20 @@ def test_many_changes_of_no_vector_still_let_the_log_be_cut(database: Database, 
     assert_holds(found, database)
 
 
+def test_a_space_that_stays_small_does_not_keep_the_log_from_being_cut(
+    database: Database, index: Path, space: Space
+) -> None:
+    builder = builder_of(database, index)
+    database.put("own", some(range(10)))
+    database.delete("00001")
+    database.skip(60_000)
+    assert builder.fold_once()
+    found = newest(index, space)
+    assert (found.generation.segments, found.generation.key) == ((), 0)
+    assert builder.log_floors() == {"own": 60_011}
+    assert not builder.fold_once()
+
+
 def test_a_damaged_generation_is_replaced_by_the_one_before(database: Database, index: Path, space: Space) -> None:
     builder = builder_of(database, index)
     for start in (0, 1000):
@@ -424,3 +439,30 @@ def test_vectors_per_item_are_counted(database: Database, index: Path, space: Sp
     [segment] = newest(index, space).segments
     assert segment.spread == 3
     assert [segment.rows.labels[place] for place in (0, 1, 149)] == [("00000", "0"), ("00000", "1"), ("00049", "2")]
+
+
+def test_a_builder_of_low_priority_stays_so(database: Database, index: Path) -> None:
+    """Raising a priority takes a privilege that a server doesn't have."""
+    before, seen = os.getpriority(os.PRIO_PROCESS, 0), []
+
+    def lane() -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        stop = threading.Event()
+        builder = builder_of(database, index)
+        threading.Timer(0.2, stop.set).start()
+        wait = stop.wait
+
+        def watched(timeout: float | None = None) -> bool:
+            for thread in threading.enumerate():
+                if thread.name.startswith("builder-") and thread.native_id is not None:
+                    seen.append(os.getpriority(os.PRIO_PROCESS, thread.native_id))
+            return wait(timeout)
+
+        stop.wait = watched  # type: ignore[method-assign]
+        builder.run(stop)
+
+    thread = threading.Thread(target=lane)
+    thread.start()
+    thread.join()
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+    assert set(seen) == {19}

@@ -1,7 +1,7 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,8 @@ from twinset_server.catalog.index import follower as follower_module
 from twinset_server.catalog.index import manifest
 from twinset_server.catalog.index.builder import Builder
 from twinset_server.catalog.index.follower import Follower
+from twinset_server.catalog.index.following import SpaceState
+from twinset_server.catalog.index.manifest import OpenGeneration
 from twinset_server.catalog.index.search import Query, scan, walk
 from twinset_server.catalog.index.views import View
 from twinset_server.config import StoreSettings
@@ -88,6 +90,16 @@ def test_a_start_reads_the_generation_and_what_came_after(database: Database, in
         view = own(follower)
         assert (view.generation, view.delta.length, view.segments[0].rows.length) == (1, 15, 200)
         assert_sees(view, database)
+
+
+def test_a_generation_without_segments_leaves_all_to_the_log(database: Database, index: Path) -> None:
+    database.put("own", some(range(10)))
+    database.skip(60_000)
+    builder_of(database, index).fold_once()
+    database.delete("00001")
+    with following(database, index) as follower:
+        assert (own(follower).generation, own(follower).delta.length) == (1, 9)
+        assert_sees(own(follower), database)
 
 
 async def test_a_commit_is_known_at_once_and_seen_after_catching_up(database: Database, index: Path) -> None:
@@ -200,6 +212,74 @@ async def test_who_slept_while_the_log_was_cut_begins_anew(
         await follower.catch_up()
         assert_sees(own(follower), database)
     assert "log was cut" in caplog.text
+
+
+def publish_and_cut(database: Database, builder: Builder) -> None:
+    """Let two generations pass, with deaths between them that the log then lacks."""
+    numbers = range(1000 + len(database.living["own"]), 1060 + len(database.living["own"]))
+    for start in (numbers.start, numbers.start + 100):
+        database.delete(next(iter(database.living["own"])))
+        database.put("own", some(range(start, start + 60)))
+        builder.build_now()
+    database.cut_log(builder.log_floors()["own"])
+
+
+def test_a_log_that_is_cut_while_a_follower_starts_is_noticed(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = builder_of(database, index)
+    database.put("own", some(range(300)))
+    builder.build_now()
+    open_newest, calls = SpaceState.open_newest, []
+
+    def slow(self: SpaceState, stopped: Callable[[], bool]) -> OpenGeneration | None:
+        found = open_newest(self, stopped)
+        calls.append(found)
+        if len(calls) == 1:
+            publish_and_cut(database, builder)
+        return found
+
+    monkeypatch.setattr(SpaceState, "open_newest", slow)
+    with following(database, index) as follower:
+        assert_sees(own(follower), database)
+    assert len(calls) == 2
+
+
+async def test_a_generation_that_took_too_long_to_open_is_passed_over(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = builder_of(database, index)
+    database.put("own", some(range(300)))
+    builder.build_now()
+    open_newer, calls = SpaceState.open_newer, []
+
+    def slow(self: SpaceState, stopped: Callable[[], bool]) -> OpenGeneration | None:
+        found = open_newer(self, stopped)
+        calls.append(found)
+        if len(calls) == 1:
+            publish_and_cut(database, builder)
+        return found
+
+    monkeypatch.setattr(SpaceState, "open_newer", slow)
+    with following(database, index) as follower:
+        database.put("own", some(range(300, 700)))
+        builder.build_now()
+        async with asyncio.timeout(30):
+            while len(calls) < 2 or own(follower).generation != max(manifest.numbers(index / "1")):
+                await asyncio.sleep(0.005)
+        await follower.catch_up()
+        assert_sees(own(follower), database)
+
+
+async def test_generations_are_taken_while_commits_never_pause(database: Database, index: Path) -> None:
+    builder = builder_of(database, index)
+    with following(database, index) as follower:
+        database.put("own", some(range(100)))
+        builder.build_now()
+        async with asyncio.timeout(30):
+            while own(follower).generation != 1:
+                database.skip(1)
+                await follower.catch_up()
 
 
 async def test_a_log_that_was_cut_behind_us_is_no_reason_to_begin_anew(
