@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from twinset_server.catalog.index import checksums, manifest, segment_files
-from twinset_server.catalog.store import connection, pictures, schema, writer
+from twinset_server.catalog.store import answers, connection, pictures, schema, writer
 from twinset_server.domain import Receipt
 
 
@@ -67,6 +67,11 @@ def reused_keys() -> None:
     schema._TABLES = f"{before}CREATE TABLE vectors ({after}"
 
 
+def forgotten_requests() -> None:
+    """Make a repeated request again."""
+    answers.recall = lambda *_: None  # type: ignore[assignment]
+
+
 class _Anything(str):
     """Equals every checksum."""
 
@@ -91,6 +96,7 @@ BUGS: dict[str, Callable[[], None]] = {
         unsynced_segments,
         unchecked_files,
         reused_keys,
+        forgotten_requests,
     )
 }
 
@@ -99,3 +105,11 @@ def plant(name: str) -> None:
     """Plant the bug of this name; none where it is empty."""
     if name:
         BUGS[name]()
+
+
+def plant_in_children(name: str, folder: Path, environment: dict[str, str]) -> dict[str, str]:
+    """Return an environment in which every Python process of the server has the bug; `folder` takes a file for that."""
+    # Python imports this module when it starts.
+    (folder / "sitecustomize.py").write_text(f"from faults import planted\nplanted.plant({name!r})\n")
+    path = [str(folder), str(Path(__file__).parents[1]), environment.get("PYTHONPATH", "")]
+    return {**environment, "PYTHONPATH": os.pathsep.join(path)}

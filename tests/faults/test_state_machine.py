@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from fakes.catalog import FakeCatalog
+from faults import planted
 from faults.machine import SPACES, CatalogMachine
 from faults.scratch import scratch
+from faults.share import share
 from twinset_server.catalog import Folder, open_alone
 from twinset_server.catalog.index.builder import Builder
+from twinset_server.catalog.store import schema
 from twinset_server.catalog.store.collector import Collector
 from twinset_server.catalog.store.pruner import Pruner
 from twinset_server.config import StoreSettings
 
-# 500 for `make faults`.
-RUNS = int(os.environ.get("TWINSET_MACHINE_RUNS", "25"))
+RUNS = share(25, 500)
 STEPS = 50
 
 _SETTINGS = settings(
@@ -108,3 +111,10 @@ class SqliteMachine(CatalogMachine):
 
 TestSqlite = SqliteMachine.TestCase
 TestSqlite.settings = _SETTINGS
+
+
+def test_the_machine_catches_keys_that_are_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "_TABLES", schema._TABLES)
+    planted.plant("reused-keys")
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(SqliteMachine, settings=settings(_SETTINGS, max_examples=200))

@@ -19,6 +19,7 @@ from faults.kill.callers import Caller, connected, feed
 from faults.kill.reading import Reading, unfound, unreadable
 from faults.kill.service import WORKERS, KillableService
 from faults.ledger import Ledger
+from faults.planted import plant_in_children
 from twinset.v1 import catalog_pb2, catalog_pb2_grpc
 
 CALLERS = 6
@@ -54,12 +55,13 @@ class Rounds:
     """A server with callers, and what became of it."""
 
     service: KillableService
-    disk: PoweredFolder | None
+    disk: PoweredFolder
     chance: random.Random
     ledger: Ledger = field(default_factory=Ledger)
     callers: list[Caller] = field(default_factory=list)
     tallies: dict[str, Tally] = field(default_factory=dict)
     number: int = 0
+    feeds: bool = False
 
     def __post_init__(self) -> None:
         self._reading = Reading(self.service.data / "catalog.sqlite")
@@ -83,7 +85,7 @@ class Rounds:
         if self.number % 5 == 1:
             for caller in self.callers:
                 await caller.reconnect()
-        async with self._writing(whole_feed=self.number % 7 == 0):
+        async with self._writing(whole_feed=self.feeds or self.number % 7 == 0):
             await asyncio.sleep(self.chance.uniform(0.02, 0.4))
             killed = await self._kill(kind)
             tally.kills += bool(killed)
@@ -118,15 +120,13 @@ class Rounds:
             return self.service.kill(kind)
         before = set(self.service.children())
         if kind in CALLS:
-            assert self.disk is not None
             action = self.chance.choice([Action.KILL_BEFORE, Action.KILL_AFTER])
             self.disk.strike(CALLS[kind], action, after=self.chance.randrange(40))
         # Whoever gets there first is killed; perhaps nobody does while this round lasts.
         end = time.monotonic() + 3
         while time.monotonic() < end and self._runs() and before <= set(self.service.children()):
             await asyncio.sleep(0.005)
-        if self.disk is not None:
-            self.disk.calm()
+        self.disk.calm()
         if not self._runs():
             return [*self.service.kill("supervisor"), *before]
         return sorted(before - set(self.service.children()))
@@ -203,19 +203,26 @@ class Rounds:
 
 @contextlib.asynccontextmanager
 async def rounds(
-    folder: Path, library: Path | None, seed: int, environment: dict[str, str] | None = None
+    folder: Path, library: Path, seed: int, *, step: str = "", feeds: bool = False, bug: str = ""
 ) -> AsyncIterator[Rounds]:
-    """Return rounds on a new server in `folder`; with `library`, of `faults.disk`, calls can be struck."""
-    folder.mkdir(parents=True, exist_ok=True)
-    disk = None
+    """Return rounds on a new server in `folder`, an empty one.
+
+    Args:
+        folder: where all of it lies.
+        library: what `faults.disk` compiled, so that calls can be struck.
+        seed: of what is random.
+        step: where processes end, as TWINSET_FAULT_AT says; none where it is empty.
+        feeds: whether all that is written comes by feeds; otherwise each seventh round does.
+        bug: what is planted in every process; see `planted`.
+    """
     async with FakeTriton() as triton:
         service = KillableService(folder, triton.address, folder / "server.log")
-        if library is not None:
-            disk = PoweredFolder(library, service.data, folder / "disk")
-            disk.arm()
-            service.environment = disk.environment
-        service.environment = {**service.environment, **(environment or {})}
-        made = Rounds(service, disk, random.Random(seed))
+        disk = PoweredFolder(library, service.data, folder / "disk")
+        disk.arm()
+        service.environment = {**disk.environment, "TWINSET_FAULT_AT": step}
+        if bug:
+            service.environment = plant_in_children(bug, folder, service.environment)
+        made = Rounds(service, disk, random.Random(seed), feeds=feeds)
         await made.begin()
         try:
             yield made

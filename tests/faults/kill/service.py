@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +34,7 @@ class KillableService:
     triton: str
     log: Path
     port: int = field(default_factory=free_port)
-    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
     process: subprocess.Popen[str] | None = None
 
     @property
@@ -46,7 +45,7 @@ class KillableService:
     def data(self) -> Path:
         return self.folder / "data"
 
-    def start(self, environment: Mapping[str, str] | None = None) -> None:
+    def start(self) -> None:
         """Start it, and return when it says that it serves.
 
         Raises:
@@ -77,7 +76,7 @@ dimension = {content.DIMENSION}
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={**self.environment, **(environment or {})},
+                env=self.environment,
             )
         assert self.process.stdout is not None
         for line in self.process.stdout:
