@@ -67,7 +67,9 @@ async def ends_at_steps(library: Path, wanted: int, done: dict[str, Tally]) -> N
         misses = 0
         while (ends := done[step].kills if step in done else 0) < wanted and misses < MISSES:
             with scratch() as folder:
-                async with rounds(folder, library, seed=ends, step=f"{step}:{count}", feeds=step == steps.FEED_COMMIT) as one:
+                async with rounds(
+                    folder, library, seed=ends, step=f"{step}:{count}", feeds=step == steps.FEED_COMMIT
+                ) as one:
                     one.tallies = done
                     for _ in range(min(PER_SERVER, wanted - ends)):
                         before = done[step].kills if step in done else 0
@@ -92,7 +94,15 @@ async def mutations(count: int) -> list[damage.Trial]:
 def report(done: Mapping[str, Tally], trials: list[damage.Trial]) -> bool:
     """Print tables, write the figures, and return whether all is well."""
     table = Table(title="kills", title_justify="left")
-    for heading in ("killed at", "rounds", "kills", "acknowledged", "problems", "answers after, s", "all there after, s"):
+    for heading in (
+        "killed at",
+        "rounds",
+        "kills",
+        "acknowledged",
+        "problems",
+        "answers after, s",
+        "all there after, s",
+    ):
         table.add_column(heading, justify="left" if heading == "killed at" else "right")
     for kind, tally in done.items():
         answers, whole = (f"{max(times, default=0):.1f}" for times in (tally.ready_s, tally.whole_s))
@@ -111,8 +121,8 @@ def report(done: Mapping[str, Tally], trials: list[damage.Trial]) -> bool:
         console.print(f"[red]{problem}")
     ready_s = max((second for tally in done.values() for second in tally.ready_s), default=0.0)
     protocol = (
-        f"{sum(tally.kills for tally in done.values())} kills of a server of 2 workers and a builder under 6 callers, by "
-        f"process, at calls of the system and at named steps, the longest without an answer {ready_s:.1f} s; "
+        f"{sum(tally.kills for tally in done.values())} kills of a server of 2 workers and a builder under 6 "
+        f"callers, by process, at calls of the system and at named steps, the longest without an answer {ready_s:.1f} s; "
         f"{len(trials)} mutations of one generation; {machine('usearch', 'numpy', 'grpcio')}"
     )
     write(
@@ -137,7 +147,8 @@ def _acknowledged(done: Mapping[str, Tally]) -> int:
 
 def _show(kind: str, tally: Tally, count: int, wanted: int) -> None:
     console.print(
-        f"{count}/{wanted} {kind}: {tally.kills} kills, {tally.acknowledged} acknowledged, {len(tally.problems)} problems",
+        f"{count}/{wanted} {kind}: {tally.kills} kills, {tally.acknowledged} acknowledged, "
+        f"{len(tally.problems)} problems",
         highlight=False,
     )
 
@@ -155,7 +166,9 @@ async def main() -> int:
     """Do all of it, and return the status of the process."""
     options = _arguments()
     if compiler() is None:
-        console.print("[red]a C compiler is needed to strike calls of the system: install gcc or clang, so that cc is found")
+        console.print(
+            "[red]a C compiler is needed to strike calls of the system: install gcc or clang, so that cc is found"
+        )
         return 2
     if options.anew:
         PROGRESS.unlink(missing_ok=True)
@@ -169,4 +182,4 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    sys.exit(main())

@@ -90,12 +90,14 @@ class Model:
 
 def differences(stored: Item, expected: WritableItem) -> list[str]:
     """Return in what a stored item isn't the one that was put."""
-    found = [f"{ours} is not {theirs}" for ours, theirs in zip(_seen(stored), _seen(expected), strict=True) if ours != theirs]
+    found = [
+        f"{ours} is not {theirs}" for ours, theirs in zip(_seen(stored), _seen(expected), strict=True) if ours != theirs
+    ]
     return found + vector_differences(stored.vectors or (), expected.vectors)
 
 
 def vector_differences(stored: Sequence[ItemVector], expected: Sequence[ItemVector]) -> list[str]:
-    """Return in what stored vectors aren't those that were put. The store scales some anew, which may move a last bit."""
+    """Return in what stored vectors aren't those that were put; the store scales some, which may move a last bit."""
     ours, theirs = vectors_of(stored), vectors_of(expected)
     if ours.keys() != theirs.keys():
         return [f"vectors {sorted(ours)}, not {sorted(theirs)}"]

@@ -84,8 +84,8 @@ def watch_graphs(sound: set[bytes]) -> Callable[[], bool]:
     return touched
 
 
-async def main(master: Path, first: int, count: int) -> None:
-    touched = watch_graphs({path.read_bytes() for path in master.rglob("graph.usearch")})
+async def try_out(master: Path, first: int, count: int, touched: Callable[[], bool]) -> None:
+    """Print what each of `count` mutations does."""
     newest, expected = await answers(master)
     for number in range(first, first + count):
         rng = np.random.default_rng(number)
@@ -110,4 +110,6 @@ async def main(master: Path, first: int, count: int) -> None:
 if __name__ == "__main__":
     logging.disable(logging.WARNING)
     planted.plant(sys.argv[4] if len(sys.argv) > 4 else "")
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    master, first, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    graphs = {path.read_bytes() for path in master.rglob("graph.usearch")}
+    asyncio.run(try_out(master, first, count, watch_graphs(graphs)))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from faults import content, ledger, power_load
-from faults.disk.journal import Disk, Record, read
+from faults.disk.journal import Disk, Record
 from faults.disk.power import PoweredFolder
 from faults.ledger import Ledger, Stored
 from faults.scratch import scratch
@@ -50,7 +50,9 @@ def cuts(records: Sequence[Record], count: int, chance: random.Random) -> list[C
     ]
 
 
-def folders(records: Sequence[Record], wanted: Sequence[Cut], chance: random.Random) -> Iterator[tuple[Cut, Path, Ledger]]:
+def folders(
+    records: Sequence[Record], wanted: Sequence[Cut], chance: random.Random
+) -> Iterator[tuple[Cut, Path, Ledger]]:
     """Yield for each cut, in order, the folder as it is left and the ledger as of then."""
     disk, place = Disk(), 0
     for cut in wanted:

@@ -10,8 +10,6 @@ for every moment it is known what must be there. FIRST names what is written, so
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import dataclasses
 import datetime
 import hashlib
 import random
@@ -98,7 +96,9 @@ class Caller:
         match self._chance.choices(["put", "update", "delete", "interact", "user"], [8, 4, 2, 2, 1])[0]:
             case "update" if there:
                 updated = {name: (self._states[name][0], version) for name in there}
-                return [ItemUpdate(name, changed_attributes={"price": version}) for name in there], Attempt(items=dict(updated))
+                return [ItemUpdate(name, changed_attributes={"price": version}) for name in there], Attempt(
+                    items=dict(updated)
+                )
             case "delete" if there:
                 return [ItemDeletion(name) for name in there], Attempt(items=dict.fromkeys(there))
             case "interact":

@@ -29,6 +29,7 @@ async def test_nothing_acknowledged_is_lost_when_processes_are_killed(library: P
     assert sum(tally.kills for tally in server.tallies.values()) > len(ROUNDS) // 2
 
 
+@pytest.mark.slow
 async def test_the_harness_catches_an_acknowledgement_before_the_commit(library: Path) -> None:
     with scratch() as folder:
         async with rounds(folder, library, seed=2, bug="early-acknowledgement") as server:
@@ -38,6 +39,7 @@ async def test_the_harness_catches_an_acknowledgement_before_the_commit(library:
     assert any("and should be" in problem for problem in problems), "acknowledged before the commit, and never noticed"
 
 
+@pytest.mark.slow
 async def test_the_harness_catches_a_request_that_is_made_twice(library: Path) -> None:
     with scratch() as folder:
         async with rounds(folder, library, seed=3, bug="forgotten-requests") as server:

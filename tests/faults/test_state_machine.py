@@ -1,4 +1,4 @@
-"""In any order of writes, folds, restarts and losses, the catalogue holds and finds what a dict and exact search say."""
+"""In any order of writes, folds, restarts and losses the catalogue says what a dict and an exact search say."""
 
 from __future__ import annotations
 

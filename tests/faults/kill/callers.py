@@ -1,4 +1,4 @@
-"""Callers that write to a server and don't give up: each sends what was not answered again, under the same request id."""
+"""Callers that write to a server and don't give up: what was not answered is sent again under the same request id."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import random
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -129,7 +129,7 @@ class Caller:
         await self._send("PutUsers", catalog_pb2.PutUsersRequest(users=[user]), Attempt(users={name: version}))
 
     async def _send(self, method: str, request: Any, attempt: Attempt) -> None:
-        """Send until it is answered. Without a request id only what may be made twice without harm is sent again."""
+        """Send until it is answered."""
         request.request_id = str(uuid.uuid4())
         number = self._ledger.begin(attempt)
         end = time.monotonic() + PATIENCE_S

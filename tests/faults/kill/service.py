@@ -72,7 +72,7 @@ dimension = {content.DIMENSION}
         )
         with self.log.open("a") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "twinset_server", "serve", "--config", str(settings)],
+                self.command(settings),
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
@@ -83,6 +83,10 @@ dimension = {content.DIMENSION}
             if "twinset serves on" in line:
                 return
         raise RuntimeError(f"the server did not start:\n{self.log.read_text()[-3000:]}")
+
+    def command(self, settings: Path) -> list[str]:
+        """Return what starts it."""
+        return [sys.executable, "-m", "twinset_server", "serve", "--config", str(settings)]
 
     def children(self) -> dict[int, str]:
         """Return the ids of workers and builder, each with its role."""
