@@ -8,7 +8,6 @@ What is done goes into build/faults, so that a run that was cut off goes on wher
 from __future__ import annotations
 
 import argparse
-import asyncio
 import itertools
 import sys
 from collections import Counter
@@ -122,7 +121,7 @@ def report(done: Mapping[str, Tally], trials: list[damage.Trial]) -> bool:
     ready_s = max((second for tally in done.values() for second in tally.ready_s), default=0.0)
     protocol = (
         f"{sum(tally.kills for tally in done.values())} kills of a server of 2 workers and a builder under 6 "
-        f"callers, by process, at calls of the system and at named steps, the longest without an answer {ready_s:.1f} s; "
+        f"callers, by process, at calls of the system and at named steps; at most {ready_s:.1f} s without an answer; "
         f"{len(trials)} mutations of one generation; {machine('usearch', 'numpy', 'grpcio')}"
     )
     write(
@@ -162,17 +161,20 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def main() -> int:
-    """Do all of it, and return the status of the process."""
+def main() -> int:
+    """Do what the arguments say, and return the status of the process."""
     options = _arguments()
     if compiler() is None:
         console.print(
-            "[red]a C compiler is needed to strike calls of the system: install gcc or clang, so that cc is found"
+            "[red]calls of the system are struck by a library in C: install gcc or clang, so that cc is found"
         )
         return 2
     if options.anew:
         PROGRESS.unlink(missing_ok=True)
-    done = load(PROGRESS)
+    return asyncio.run(_all(options, load(PROGRESS)))
+
+
+async def _all(options: argparse.Namespace, done: dict[str, Tally]) -> int:
     with scratch() as folder:
         library = compiled(folder)
         trials = await mutations(options.mutations)
