@@ -8,6 +8,7 @@ What is done goes into build/faults, so that a run that was cut off goes on wher
 from __future__ import annotations
 
 import argparse
+import asyncio
 import itertools
 import sys
 from collections import Counter

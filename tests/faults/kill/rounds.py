@@ -91,6 +91,8 @@ class Rounds:
             tally.kills += bool(killed)
             if killed:
                 await self._recover(killed, tally)
+                if kind in (*PROCESSES, *CALLS):
+                    await self._complete(tally)
         tally.rounds += 1
         tally.acknowledged += self.ledger.acknowledged - before
         tally.problems += [f"round {self.number} ({kind}): {problem}" for problem in await self._problems()]
@@ -145,6 +147,10 @@ class Rounds:
                 raise TimeoutError(f"no answer within {READY_WITHIN_S:.0f} s after the kill")
             await asyncio.sleep(0.02)
         tally.ready_s.append(time.monotonic() - begun)
+
+    async def _complete(self, tally: Tally) -> None:
+        """Wait until all are back. Where they end at a step that may never be: they get there again."""
+        begun = time.monotonic() - tally.ready_s[-1]
         everybody = ["builder"] + ["worker"] * WORKERS
         answering: set[str] = set()
         while len(answering) < WORKERS or sorted(self.service.children().values()) != everybody:
