@@ -31,7 +31,8 @@ STEPS = {
     steps.PICTURES_WRITTEN: 5,
     steps.BEFORE_COMMIT: 20,
     steps.AFTER_COMMIT: 20,
-    steps.FEED_COMMIT: 1,
+    # The second, since one that always ended at its first would never let a feed through.
+    steps.FEED_COMMIT: 2,
     steps.SEGMENT_SAVED: 3,
     steps.SEGMENT_SYNCED: 3,
     steps.MANIFEST_WRITTEN: 3,
