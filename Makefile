@@ -8,6 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 GOOGLEAPIS := build/googleapis
 
+ROUNDS ?= 2000
 BACKBONE ?= efficientnet_lite0
 WEIGHTS ?=
 
@@ -31,8 +32,9 @@ test: $(READY) ## Run the tests (about 5 minutes)
 test-slow: $(READY) ## Run the long tests too
 	@$(BIN)/python -m pytest
 
-faults: $(READY) ## Run what kills, stops and starves the parts
-	@$(BIN)/python -m pytest tests/faults
+faults: $(READY) ## Kill, cut, damage and fill; figures go to build/figures (hours on a small machine; ROUNDS=2000)
+	@PYTHONPATH=tests:. $(BIN)/python -m faults --rounds $(ROUNDS)
+	TWINSET_FAULTS=all $(BIN)/python -m pytest tests/faults
 
 bench: $(READY) ## Measure speed; figures go to build/figures
 	@$(BIN)/python -m benchmarks.embed

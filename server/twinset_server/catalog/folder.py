@@ -78,8 +78,8 @@ def hold(path: Path) -> Iterator[Folder]:
         StartupError: another server uses the folder, it can't be written, or it lies on a network file system.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
         _check_local(path)
+        path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise _unwritable(path, error) from error

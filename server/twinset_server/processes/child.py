@@ -17,8 +17,8 @@ from twinset_server.processes.order import Order
 
 _SHORTEST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
-_STEADY_S = 10.0
-"""One that ran this long is started again at once; one that ends sooner waits twice as long each time."""
+_STEADY_S = 1.0
+"""One that did its work this long is started again at once; one that ends sooner waits twice as long each time."""
 _HURRIED_S = 2.0
 
 _log = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ class Child:
         self._process: Process | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._ready = False
+        self._ready_s: float | None = None
         self._restarts = 0
 
     @property
@@ -120,13 +121,13 @@ class Child:
         loop = asyncio.get_running_loop()
         pause_s = _SHORTEST_PAUSE_S
         while True:
-            began_s = loop.time()
+            self._ready_s = None
             failure, reason = await self._attend(first)
             if not first.done():
                 first.set_exception(StartupError(failure or f"{self.name} can't start: {reason}; the log says more"))
                 if give_up:
                     return
-            if loop.time() - began_s >= _STEADY_S:
+            if self._ready_s is not None and loop.time() - self._ready_s >= _STEADY_S:
                 pause_s = _SHORTEST_PAUSE_S
             _log.warning("%s is started again: %s", self.name, failure or reason)
             self._restarts += 1
@@ -148,6 +149,7 @@ class Child:
                 message = json.loads(line)
                 if message.get("ready"):
                     self._ready = True
+                    self._ready_s = asyncio.get_running_loop().time()
                     if not first.done():
                         first.set_result(None)
                 elif "failed" in message:

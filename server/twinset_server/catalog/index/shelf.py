@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from twinset_server.catalog.folder import sync
 from twinset_server.catalog.index import manifest, plan
 from twinset_server.catalog.index.checksums import FileSum, Unsound
 from twinset_server.catalog.index.labels import Texts
@@ -69,6 +70,8 @@ class Shelf:
             Stopped: the builder ends.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
+        # What is synced below a directory whose own entry isn't would go with it at a power cut.
+        sync(self._folder.parent)
         found = manifest.newest_sound(self._folder, self._space, self._stopped)
         if found is None:
             if manifest.numbers(self._folder):
