@@ -9,7 +9,6 @@ from fakes.maintenance import FakeMaintenance
 from twinset_server.errors import (
     InvalidRequest,
     OperationCancelled,
-    OperationNotFound,
     OperationRunning,
     StoreUnavailable,
 )
