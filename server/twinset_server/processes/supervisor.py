@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,8 +96,10 @@ class Supervisor:
                 await self.launch()
                 await self.begin(give_up=False)
 
-    async def rebuild(self, space: str) -> AsyncIterator[float]:
+    async def rebuild(self, space: str, *, alone: bool = False) -> AsyncGenerator[float, None]:
         """Have the index of `space` built from the store alone; give the share done, 0 to 1, as it grows.
+
+        With `alone` no older index is kept. Closing the generator early ends the builder's work on it.
 
         Raises:
             StoreUnavailable: the builder doesn't run, it couldn't build the index, or it ended meanwhile.
@@ -107,7 +109,7 @@ class Supervisor:
         number = next(self._numbers)
         messages = self._operations[number] = asyncio.Queue()
         try:
-            self._builder.say({"do": "rebuild", "space": space, "operation": number})
+            self._builder.say({"do": "rebuild", "space": space, "operation": number, "alone": alone})
             done = 0.0
             while done < 1:
                 message = await messages.get()
@@ -115,6 +117,9 @@ class Supervisor:
                     raise StoreUnavailable(f"the index of space {space!r} was not rebuilt: {message['error']}")
                 done = float(message["done"])
                 yield done
+        except (GeneratorExit, asyncio.CancelledError):
+            self._builder.say({"do": "cancel", "operation": number})
+            raise
         finally:
             del self._operations[number]
 
