@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
+from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.index.builder import Builder
-from twinset_server.catalog.maintenance.layout import Layout
 from twinset_server.catalog.store.failures import from_os_error
 from twinset_server.config import StoreSettings
 
@@ -19,12 +19,12 @@ class IdleFolder:
     """Implements `Handle` for a command that holds the folder's lock itself."""
 
     def __init__(self, folder: Path) -> None:
-        self._layout = Layout(folder)
+        self._files = Folder(folder)
 
     @property
     def folder(self) -> Path:
         """The folder of the catalogue."""
-        return self._layout.path
+        return self._files.path
 
     @contextlib.asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
@@ -39,7 +39,7 @@ class IdleFolder:
             DiskFull, StoreUnavailable: the disk is full, or failed.
         """
         shares = [0.0]
-        builder = Builder(self._layout.database, self._layout.index, StoreSettings(path=self._layout.path))
+        builder = Builder(self._files.database, self._files.index, StoreSettings(path=self._files.path))
         building = asyncio.create_task(asyncio.to_thread(builder.rebuild, space, shares.append, alone=alone))
         try:
             while not building.done():
