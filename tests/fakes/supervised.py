@@ -23,7 +23,7 @@ from fakes.catalog import FakeCatalog
 from twinset_server.app import answering
 from twinset_server.config import ServerSettings, Settings, StoreSettings, TritonSettings
 from twinset_server.domain import VISUAL, Space
-from twinset_server.errors import OperationCancelled, SpaceNotFound, StartupError
+from twinset_server.errors import DiskFull, OperationCancelled, SpaceNotFound, StartupError
 from twinset_server.processes.builder import build
 from twinset_server.processes.order import Order
 from twinset_server.processes.serving import serving
@@ -69,6 +69,8 @@ class Counting:
                 time.sleep(0.01)
             self._cancelled.touch()
             raise OperationCancelled("cancelled")
+        if space == "large":
+            raise DiskFull("full")
         if space != VISUAL:
             raise SpaceNotFound(space)
         for step in range(4):

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
-from twinset_server.errors import StartupError, TwinsetError
+from twinset_server.errors import DiskFull, StartupError, TwinsetError
 from twinset_server.processes.order import Order
 from twinset_server.processes.parent import Parent
 
@@ -105,7 +105,7 @@ class _Rebuilds:
                 cancelled=self._cancelled[operation].is_set,
             )
         except TwinsetError as error:
-            tell(operation=operation, error=str(error))
+            tell(operation=operation, error=str(error), full=isinstance(error, DiskFull))
         except Exception as error:  # the supervisor must hear of it, whatever it is
             tell(operation=operation, error=repr(error))
             raise

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from dataclasses import dataclass
 from typing import Any
 
-from twinset_server.errors import StoreUnavailable
+from twinset_server.errors import DiskFull, StoreUnavailable
 from twinset_server.processes.child import Child, ChildStatus
 from twinset_server.processes.order import Order
 
@@ -102,6 +102,7 @@ class Supervisor:
         With `alone` no older index is kept. Closing the generator early ends the builder's work on it.
 
         Raises:
+            DiskFull: the index has no room on the disk.
             StoreUnavailable: the builder doesn't run, it couldn't build the index, or it ended meanwhile.
         """
         if not self._builder.status.ready:
@@ -114,7 +115,9 @@ class Supervisor:
             while done < 1:
                 message = await messages.get()
                 if "error" in message:
-                    raise StoreUnavailable(f"the index of space {space!r} was not rebuilt: {message['error']}")
+                    raise (DiskFull if message.get("full") else StoreUnavailable)(
+                        f"the index of space {space!r} was not rebuilt: {message['error']}"
+                    )
                 done = float(message["done"])
                 yield done
         except (GeneratorExit, asyncio.CancelledError):

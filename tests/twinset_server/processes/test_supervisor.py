@@ -14,7 +14,7 @@ import pytest
 
 from fakes import supervised
 from twinset_server.config import Settings, StoreSettings
-from twinset_server.errors import StartupError, StoreUnavailable
+from twinset_server.errors import DiskFull, StartupError, StoreUnavailable
 from twinset_server.processes.order import Order
 from twinset_server.processes.supervisor import Programs, Supervisor
 from twinset_server.rpc.interceptor import Place
@@ -85,6 +85,11 @@ async def test_a_rebuild_tells_how_far_it_is(running: Supervisor) -> None:
 async def test_a_rebuild_of_an_unknown_space_fails(running: Supervisor) -> None:
     with pytest.raises(StoreUnavailable, match="nowhere"):
         _ = [done async for done in running.rebuild("nowhere")]
+
+
+async def test_a_rebuild_without_room_tells_that_the_disk_is_full(running: Supervisor) -> None:
+    with pytest.raises(DiskFull, match="'large' was not rebuilt"):
+        _ = [done async for done in running.rebuild("large")]
 
 
 async def test_a_rebuild_that_nobody_waits_for_is_cancelled(running: Supervisor, tmp_path: Path) -> None:

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
 import itertools
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,7 +37,7 @@ from twinset_server.catalog.maintenance.generations import Place, readable
 from twinset_server.catalog.maintenance.snapshot import Snapshot, snapshot
 from twinset_server.catalog.store.pictures import path_of
 from twinset_server.catalog.store.schema import VERSION
-from twinset_server.errors import BackupRefused
+from twinset_server.errors import BackupRefused, DiskFull, StoreUnavailable, TwinsetError
 from twinset_server.maintenance import BackupReport, Work
 
 _log = logging.getLogger(__name__)
@@ -83,7 +85,8 @@ def backup(folder: Folder, into: Path, name: str, work: Work) -> BackupReport:
 
     Raises:
         BackupRefused: something of this name is there, or `into` lies in the catalogue or can't be written.
-        OSError, sqlite3.Error: it can't be read or written.
+        DiskFull, StoreUnavailable: a file can't be read or written; nothing of it is left.
+        sqlite3.Error: the database can't be read; nothing of it is left.
         OperationCancelled: it was cancelled; nothing is left of it.
     """
     target = into / name
@@ -177,8 +180,23 @@ def _unfinished(into: Path, name: str) -> Iterator[Path]:
     with _lock(path):
         try:
             yield path
+        except OSError as error:
+            raise _unwritten(into / name, error.errno, error.strerror) from error
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise _unwritten(into / name, errno.ENOSPC, None) from error
+            raise
         finally:
             remove(path)
+
+
+def _unwritten(target: Path, number: int | None, text: str | None) -> TwinsetError:
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(
+            f"the disk of {target.parent} has no room for the backup: free some space there, or name a folder on "
+            "another disk; nothing of it is left"
+        )
+    return StoreUnavailable(f"{target} could not be made ({text}), and nothing of it is left: see the server's log")
 
 
 def _candidates(folder: Folder, sequence: int) -> list[Place]:
