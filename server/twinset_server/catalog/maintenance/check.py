@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
@@ -23,8 +25,9 @@ from twinset_server.catalog.maintenance.restore import leftovers
 from twinset_server.catalog.maintenance.snapshot import Snapshot, snapshot
 from twinset_server.catalog.store import spaces
 from twinset_server.catalog.store.pictures import path_of
-from twinset_server.catalog.store.schema import VERSION
+from twinset_server.catalog.store.schema import VERSION, open_reader
 from twinset_server.domain import Float32Array
+from twinset_server.errors import StoreUnavailable
 from twinset_server.maintenance import CheckReport, Finding, Severity, Work
 
 _ROWS = 4096
@@ -36,6 +39,8 @@ _SAMPLE = 256
 
 _UNIT_TOLERANCE = 1e-3
 """As at the put: see `store.entry`."""
+
+_NAMED = "SELECT 1 FROM pictures WHERE content = ? LIMIT 1"
 
 _NULL = re.compile(r"NULL value in (\w+)\.(\w+)")
 
@@ -56,6 +61,7 @@ def check(folder: Folder, work: Work) -> CheckReport:
         # Contents stay for as long as the snapshot names them.
         with pictures.kept(folder), snapshot(folder.database, work) as state:
             checked.all(state)
+        checked.strays()
     except sqlite3.Error as error:
         work.check()
         checked.found(Severity.ERROR, folder.database.name, f"can't be read: {error}", _RESTORE)
@@ -66,6 +72,7 @@ def check(folder: Folder, work: Work) -> CheckReport:
 class _Check:
     def __init__(self, folder: Folder, work: Work) -> None:
         self.findings: list[Finding] = []
+        self._strays: list[Path] = []
         self.sequence = self.vectors = self.pictures = self.generations = 0
         self._folder = folder
         self._work = work
@@ -92,6 +99,20 @@ class _Check:
         self._pictures(state, counts.pictures)
         self._orphans(state)
         self._generations(state)
+
+    def strays(self) -> None:
+        """Tell of files that no row names, once no writer is between a file and its row; not while a feed grows."""
+        if not self._strays:
+            return
+        with (
+            contextlib.suppress(StoreUnavailable),
+            pictures.removed(self._folder, self._work),
+            contextlib.closing(open_reader(self._folder.database)) as connection,
+        ):
+            for file in self._strays:
+                if file.exists() and not connection.execute(_NAMED, (file.parent.name + file.name,)).fetchone():
+                    subject = str(file.relative_to(self._folder.path))
+                    self.found(Severity.INFO, subject, "is shown by no item", _COMPACT)
 
     def _database(self, state: Snapshot) -> None:
         self._work.stage("checking the database")
@@ -194,13 +215,10 @@ class _Check:
     def _orphans(self, state: Snapshot) -> None:
         directories = pictures.directories(self._folder.pictures)
         self._work.stage("looking for unused files", "folders", len(directories))
-        named = "SELECT 1 FROM pictures WHERE content = ? LIMIT 1"
         for directory in directories:
             for file in sorted(directory.iterdir()):
-                if not state.connection.execute(named, (directory.name + file.name,)).fetchone():
-                    # Or of an item that is put just now.
-                    subject = str(file.relative_to(self._folder.path))
-                    self.found(Severity.INFO, subject, "is shown by no item", _COMPACT)
+                if not state.connection.execute(_NAMED, (directory.name + file.name,)).fetchone():
+                    self._strays.append(file)
             self._work.advance()
         for path in leftovers(self._folder):
             self.found(Severity.INFO, path.name, "was left by a restore that didn't end", _COMPACT)

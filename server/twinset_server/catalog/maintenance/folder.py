@@ -16,7 +16,7 @@ from twinset_server.catalog.maintenance import backup, check, compact, pictures,
 from twinset_server.catalog.maintenance.copying import size_bytes
 from twinset_server.catalog.maintenance.manifest import Manifest
 from twinset_server.catalog.store.failures import from_os_error, from_sqlite
-from twinset_server.errors import OperationCancelled, StartupError, StoreUnavailable
+from twinset_server.errors import DiskFull, OperationCancelled, StartupError, StoreUnavailable, TwinsetError
 from twinset_server.maintenance import (
     BackupReport,
     CheckReport,
@@ -117,8 +117,13 @@ async def _threaded(work: Work, function: Callable[P, T], *args: P.args, **kwarg
     except sqlite3.Error as error:
         # A statement that is given up fails like any other.
         work.check()
-        _log.exception("the catalogue's database failed")
-        raise from_sqlite(error) from error
+        raise _told(from_sqlite(error)) from error
     except OSError as error:
+        raise _told(from_os_error(error)) from error
+
+
+def _told(error: TwinsetError) -> TwinsetError:
+    # That the disk is full says all there is to say; what else fails doesn't.
+    if not isinstance(error, DiskFull):
         _log.exception("a file of the catalogue could not be read or written")
-        raise from_os_error(error) from error
+    return error

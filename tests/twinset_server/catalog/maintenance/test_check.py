@@ -1,11 +1,13 @@
 """A check finds each kind of damage, says what to do, and changes nothing."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
 from fakes.folder import WrittenFolder, contents, vector
-from twinset_server.catalog.maintenance import FolderMaintenance
+from twinset_server.catalog.folder import Folder
+from twinset_server.catalog.maintenance import FolderMaintenance, pictures
 from twinset_server.catalog.maintenance.copying import remove
 from twinset_server.errors import OperationCancelled
 from twinset_server.maintenance import Severity, Work
@@ -192,6 +194,34 @@ async def test_a_damaged_database_is_found(written: WrittenFolder, maintenance: 
     assert report.findings[0].severity is ERROR
     assert report.findings[0].subject.startswith("catalog.sqlite")
     assert "backup" in report.findings[0].advice
+
+
+async def test_pictures_of_an_item_that_is_put_just_now_are_no_finding(
+    written: WrittenFolder, maintenance: FolderMaintenance, work: Work
+) -> None:
+    file = written.write_picture(b"picture of f")
+    lock = Folder(written.path).pictures_lock()
+    with lock.shared():
+        checking = asyncio.create_task(maintenance.check(work))
+        while work.progress.stage != "checking the index":
+            await asyncio.sleep(0.01)
+            assert not checking.done()
+        # The row comes after the file, and the lock is given up after both.
+        written.put("f", b"picture of f")
+    assert (await checking).findings == []
+    lock.close()
+    assert file.exists()
+
+
+async def test_pictures_of_a_feed_are_no_finding(
+    written: WrittenFolder, maintenance: FolderMaintenance, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "_FEED_ENDS_S", 0.05)
+    written.write_picture(b"of a feed")
+    feed = Folder(written.path).feeds_lock()
+    with feed.shared():
+        assert (await maintenance.check(work)).findings == []
+    feed.close()
 
 
 async def test_the_worst_comes_first(written: WrittenFolder, maintenance: FolderMaintenance, work: Work) -> None:
