@@ -61,7 +61,6 @@ format: $(READY) $(GOOGLEAPIS) ## Format Python and protos
 $(GOOGLEAPIS): $(READY)
 	@packages=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 	rm -rf $@ && mkdir -p $@/google/api $@/google/rpc
-	cp -r third_party/googleapis/google/longrunning $@/google/
 	cp "$$packages"/google/api/{annotations,client,field_behavior,http,launch_stage}.proto $@/google/api/
 	cp "$$packages/google/rpc/status.proto" $@/google/rpc/
 

@@ -7,6 +7,7 @@ their hashes: lines may come in another order. A line of `...` stands for any fu
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from fakes.models import write_tiny_model
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -47,10 +50,15 @@ def commands(body: str) -> Iterator[Command]:
 
 
 class Shell:
-    """Runs commands in a folder; one that ends with `&` goes on until `kill %1`."""
+    """Runs commands in a folder; one that ends with `&` goes on until `kill %1`.
 
-    def __init__(self, folder: Path) -> None:
+    Where `quiet`, lines on standard error but for those of failures are left out: how much progress a command shows
+    depends on how long it takes.
+    """
+
+    def __init__(self, folder: Path, *, quiet: bool = False) -> None:
         self._folder = folder
+        self._quiet = quiet
         self._background: subprocess.Popen[str] | None = None
         port = _free_port()
         self._environment = {
@@ -73,12 +81,13 @@ class Shell:
             cwd=self._folder,
             env=self._environment,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE if self._quiet else subprocess.STDOUT,
             text=True,
             check=False,
             timeout=TIMEOUT_S,
         )
-        return [text.rstrip() for text in ran.stdout.splitlines() if text.strip()]
+        failures = [text for text in (ran.stderr or "").splitlines() if text.startswith("twinset")]
+        return [text.rstrip() for text in (*ran.stdout.splitlines(), *failures) if text.strip()]
 
     def close(self) -> None:
         """End what goes on in the background."""
@@ -177,6 +186,18 @@ def test_the_commands_of_exporting_print_what_the_page_shows(shell: Shell, folde
         for command in commands(block["body"]):
             reader.compare(command, shell.run(reader.translate(command.line)))
             ran += 1
+    assert ran > 10
+
+
+def test_the_commands_of_operations_print_what_the_page_shows(folder: Path) -> None:
+    write_tiny_model(folder / "model_repository")
+    reader, ran = Reader(), 0
+    with contextlib.closing(Shell(folder, quiet=True)) as shell:
+        for block in _BLOCK.finditer((ROOT / "docs" / "operations.md").read_text()):
+            for command in commands(block["body"]):
+                printed = shell.run(reader.translate(command.line))
+                reader.compare(command, [line.replace(str(folder), "/srv/twinset") for line in printed])
+                ran += 1
     assert ran > 10
 
 

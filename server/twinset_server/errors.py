@@ -242,7 +242,7 @@ class OperationNotFound(NotFound):
 
 
 class OperationRunning(FailedPrecondition):
-    """Another operation runs that excludes this one, or the operation named hasn't ended."""
+    """Another operation runs that excludes this one."""
 
     reason = "OPERATION_RUNNING"
 

@@ -139,20 +139,11 @@ class Operations:
             pass
         return found
 
-    def cancel(self, name: str) -> None:
-        """Ask the operation to end; one that has ended stays as it is. See `get`."""
-        self.get(name).work.cancel()
-
-    def delete(self, name: str) -> None:
-        """Forget a finished operation.
-
-        Raises:
-            OperationNotFound: there is none of this name, or no longer.
-            OperationRunning: it hasn't ended.
-        """
-        if self.get(name).outcome is None:
-            raise OperationRunning(name, f"{name} still runs: cancel it, and delete it when it has ended")
-        del self._operations[name]
+    def cancel(self, name: str) -> Operation:
+        """Ask the operation to end, and return it; one that has ended stays as it is. See `get`."""
+        found = self.get(name)
+        found.work.cancel()
+        return found
 
     async def close(self) -> None:
         """Cancel what runs, and wait until it has ended."""

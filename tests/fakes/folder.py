@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import sqlite3
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import xxhash
 
+from twinset_server.catalog.index import manifest
+from twinset_server.catalog.index.checksums import FileSum
+from twinset_server.catalog.index.labels import Texts
+from twinset_server.catalog.index.manifest import Generation
+from twinset_server.catalog.index.segment_files import SegmentWriter
 from twinset_server.catalog.store.schema import open_writer
+from twinset_server.domain import Metric, Space
 
 DIMENSION = 4
+SPACE = Space("visual", DIMENSION, Metric.COSINE, "ab" * 32)
 
 
 class WrittenFolder:
@@ -77,35 +82,40 @@ class WrittenFolder:
         sha256 = hashlib.sha256(content).hexdigest()
         return self.path / "pictures" / sha256[:2] / sha256[2:]
 
-    def publish(self, number: int, keys: Sequence[int], dead: Sequence[int] = (), *, text: str = "") -> Path:
-        """Write a generation that covers all changes up to now, of one segment with rows of `keys`."""
+    def publish(
+        self,
+        number: int,
+        keys: Sequence[int],
+        dead: Sequence[int] = (),
+        *,
+        text: str = "",
+        sequence: int | None = None,
+        vectors: Mapping[int, np.ndarray] | None = None,
+    ) -> Path:
+        """Write a generation of one segment with rows of `keys`, each with `text`, and return its manifest.
+
+        It covers all changes up to `sequence`, up to now where that is None. `vectors` replace stored ones.
+        """
         home = self.path / "index" / "1"
-        segment = home / f"segment-{number:06d}"
-        segment.mkdir(parents=True)
-        contents = {"keys.i64": np.array(keys, "<i8").tobytes(), "items.utf8": text.encode()}
-        for name, content in contents.items():
-            (segment / name).write_bytes(content)
-        ended = np.array(sorted(dead), "<i8").tobytes()
-        (home / f"dead-{number:06d}.i64").write_bytes(ended)
-        [(sequence,)] = self.connection.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchall()
-        [(last,)] = self.connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'vectors'").fetchall()
-
-        def summed(content: bytes) -> dict[str, object]:
-            return {"size": len(content), "xxh3_128": xxhash.xxh3_128(content).hexdigest()}
-
-        files = {name: summed(content) for name, content in contents.items()}
-        manifest = {
-            "format": 1,
-            "generation": number,
-            "space": {"name": "visual", "dimension": DIMENSION, "metric": "cosine", "fingerprint": "ab" * 32},
-            "sequence": sequence,
-            "key": last,
-            "dead": summed(ended),
-            "segments": [{"number": number, "rows": len(keys), "files": files}],
-        }
-        path = home / f"generation-{number:06d}.json"
-        path.write_text(json.dumps(manifest))
-        return path
+        home.mkdir(exist_ok=True)
+        execute = self.connection.execute
+        stored = {key: np.frombuffer(value, "<f4") for key, value in execute("SELECT key, value FROM vectors")}
+        known = {**stored, **(vectors or {})}
+        [(last_change,)] = execute("SELECT value FROM meta WHERE name = 'sequence'").fetchall()
+        [(last,)] = execute("SELECT seq FROM sqlite_sequence WHERE name = 'vectors'").fetchall()
+        sequence = last_change if sequence is None else sequence
+        records = []
+        if keys:
+            with SegmentWriter(home, number, SPACE) as writer:
+                values = np.stack([known.get(key, vector(key)) for key in keys]).astype(np.float32)
+                items, texts = Texts.of([f"of {key}" for key in keys]), Texts.of([text] * len(keys))
+                writer.add(np.array(keys, np.int64), values, items, texts)
+                records.append(
+                    writer.finish(graph=False, base=None, threads=1, stopped=lambda: False, progress=lambda share: None)
+                )
+        generation = Generation(number, SPACE, sequence, last, sequence, FileSum(0, ""), tuple(records))
+        manifest.write(home, generation, np.array(sorted(dead), np.int64))
+        return manifest.manifest_path(home, number)
 
     def _next(self) -> int:
         [(sequence,)] = self.connection.execute(

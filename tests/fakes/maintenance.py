@@ -28,6 +28,7 @@ class FakeMaintenance:
         self.error: Exception | None = None
         self.asked: list[object] = []
         self.findings = 3
+        self.spaces: tuple[str, ...] = ("visual",)
 
     async def backup(self, into: Path, name: str, work: Work) -> BackupReport:
         return await self._done(work, BackupReport(into / name, 7, 3, 2, 99, ["ab" * 32]), into, name)
@@ -43,7 +44,7 @@ class FakeMaintenance:
         return await self._done(work, CompactReport(100, 50, 4, 1, ("visual",)))
 
     async def rebuild(self, space: str, work: Work) -> RebuildReport:
-        return await self._done(work, RebuildReport(("visual",)), space)
+        return await self._done(work, RebuildReport(self.spaces), space)
 
     async def _done(self, work: Work, report: T, *asked: object) -> T:
         self.asked.append(asked)

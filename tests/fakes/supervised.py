@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from fakes.catalog import FakeCatalog
 from twinset_server.app import answering
 from twinset_server.config import ServerSettings, Settings, StoreSettings, TritonSettings
 from twinset_server.domain import VISUAL, Space
-from twinset_server.errors import SpaceNotFound, StartupError
+from twinset_server.errors import DiskFull, OperationCancelled, SpaceNotFound, StartupError
 from twinset_server.processes.builder import build
 from twinset_server.processes.order import Order
 from twinset_server.processes.serving import serving
@@ -49,14 +50,27 @@ async def worker_in_memory(order: Order) -> AsyncIterator[int]:
 
 
 class Counting:
-    """Work that does nothing, and rebuilds `visual` in four steps."""
+    """Work that does nothing, and rebuilds `visual` in four steps; `endless` never, and tells when it is cancelled."""
 
     def run(self, stop: threading.Event) -> None:
         stop.wait()
 
-    def rebuild(self, space: str, progress: Callable[[float], None]) -> None:
+    def __init__(self, cancelled: Path) -> None:
+        self._cancelled = cancelled
+
+    def rebuild(
+        self, space: str, progress: Callable[[float], None], *, alone: bool, cancelled: Callable[[], bool]
+    ) -> None:
         if space == "fatal":
             os.kill(os.getpid(), signal.SIGKILL)
+        if space == "endless":
+            progress(0.5)
+            while not cancelled():
+                time.sleep(0.01)
+            self._cancelled.touch()
+            raise OperationCancelled("cancelled")
+        if space == "large":
+            raise DiskFull("full")
         if space != VISUAL:
             raise SpaceNotFound(space)
         for step in range(4):
@@ -65,7 +79,7 @@ class Counting:
 
 @contextlib.contextmanager
 def counting(order: Order) -> Iterator[Counting]:
-    yield Counting()
+    yield Counting(order.settings.store.path / "cancelled")
 
 
 @contextlib.asynccontextmanager

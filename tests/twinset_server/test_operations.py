@@ -9,7 +9,6 @@ from fakes.maintenance import FakeMaintenance
 from twinset_server.errors import (
     InvalidRequest,
     OperationCancelled,
-    OperationNotFound,
     OperationRunning,
     StoreUnavailable,
 )
@@ -108,17 +107,6 @@ async def test_a_wait_ends_with_its_time(operations: Operations) -> None:
     operation = operations.check()
     assert (await operations.wait(operation.name, 0.01)).outcome is None
     await operations.close()
-
-
-async def test_only_an_ended_operation_is_deleted(maintenance: FakeMaintenance, operations: Operations) -> None:
-    operation = operations.check()
-    with pytest.raises(OperationRunning):
-        operations.delete(operation.name)
-    maintenance.go.set()
-    await operations.wait(operation.name, 10)
-    operations.delete(operation.name)
-    with pytest.raises(OperationNotFound):
-        operations.get(operation.name)
 
 
 async def test_ended_operations_are_forgotten_by_time_and_by_number(

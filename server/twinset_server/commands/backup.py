@@ -28,7 +28,7 @@ def backup(
     # A path of another machine is none that this one can complete.
     path = folder if address else folder.absolute()
     request = admin_pb2.BackupRequest(folder=str(path), name=name)
-    made = run(lambda admin: admin.Backup(request), admin_pb2.BackupResponse, data, address, config)
+    made = run(lambda admin: admin.Backup(request), data, address, config).backup
     typer.echo(
         f"{made.path}: {made.item_count:,} items and {made.picture_count:,} pictures in {made.size_bytes:,} bytes, up "
         f"to change {made.sequence:,}"

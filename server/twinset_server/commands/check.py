@@ -22,7 +22,7 @@ def check(data: Data = None, address: Address = None, config: Config = None) -> 
 
     Example: twinset-server check
     """
-    found = run(lambda admin: admin.Check(admin_pb2.CheckRequest()), admin_pb2.CheckResponse, data, address, config)
+    found = run(lambda admin: admin.Check(admin_pb2.CheckRequest()), data, address, config).check
     for finding in found.findings:
         typer.echo(f"{_WORDS[finding.severity]}: {finding.subject} {finding.description}: {finding.advice}")
     more = found.finding_count - len(found.findings)

@@ -17,7 +17,7 @@ def compact(data: Data = None, address: Address = None, config: Config = None) -
     Example: twinset-server compact
     """
     request = admin_pb2.CompactRequest()
-    done = run(lambda admin: admin.Compact(request), admin_pb2.CompactResponse, data, address, config)
+    done = run(lambda admin: admin.Compact(request), data, address, config).compact
     typer.echo(
         f"{done.bytes_before:,} bytes before, {done.bytes_after:,} bytes now: {done.row_count:,} old rows and "
         f"{done.picture_count:,} unused pictures are gone"

@@ -9,12 +9,10 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol
 
 import grpc.aio
 import typer
-from google.longrunning import operations_pb2, operations_pb2_grpc
-from google.protobuf.message import Message
 from pydantic import ValidationError
 
 from twinset.v1 import admin_pb2, admin_pb2_grpc
@@ -28,20 +26,27 @@ _DEADLINE_S = 30.0
 FAILED = 2
 INTERRUPTED = 130
 
-T = TypeVar("T", bound=Message)
-Start = Callable[[admin_pb2_grpc.AdminServiceStub], Awaitable[operations_pb2.Operation]]
+
+class Started(Protocol):
+    """An answer of AdminService that carries the operation."""
+
+    @property
+    def operation(self) -> admin_pb2.Operation:
+        """The operation."""
+
+
+Start = Callable[[admin_pb2_grpc.AdminServiceStub], Awaitable[Started]]
 
 
 def run(
-    start: Start, response: type[T], data: Path | None, address: str | None, config: Path | None, *, make: bool = False
-) -> T:
-    """Return the response of the operation that `start` starts, showing its progress on standard error.
+    start: Start, data: Path | None, address: str | None, config: Path | None, *, make: bool = False
+) -> admin_pb2.Operation:
+    """Return the operation that `start` starts, once it has its result, showing its progress on standard error.
 
     The first Ctrl-C cancels it. Ends the program with a message where it fails: 2, and 130 where it was cancelled.
 
     Args:
         start: calls an RPC of AdminService.
-        response: what the operation's response is.
         data: the catalogue's folder; None takes it from the settings.
         address: host:port of a server's AdminService; None finds it out.
         config: the settings file.
@@ -63,41 +68,36 @@ def run(
     if operation.HasField("error"):
         cancelled = operation.error.code == grpc.StatusCode.CANCELLED.value[0]
         raise _failure(operation.error.message, INTERRUPTED if cancelled else FAILED)
-    result = response()
-    operation.response.Unpack(result)
-    return result
+    return operation
 
 
-async def _followed(start: Start, folder: Path, address: str | None, *, make: bool) -> operations_pb2.Operation:
+async def _followed(start: Start, folder: Path, address: str | None, *, make: bool) -> admin_pb2.Operation:
     async with admin_of(folder, address, make=make) as channel:
-        operations = operations_pb2_grpc.OperationsStub(channel)
-        operation = await start(admin_pb2_grpc.AdminServiceStub(channel))  # type: ignore[no-untyped-call]
+        admin = admin_pb2_grpc.AdminServiceStub(channel)  # type: ignore[no-untyped-call]
+        operation = (await start(admin)).operation
         name = operation.name
+        cancels: set[asyncio.Task[None]] = set()
 
         def cancel() -> None:
-            asyncio.get_running_loop().create_task(
-                _cancel(operations, operations_pb2.CancelOperationRequest(name=name))
-            )
+            cancels.add(asyncio.create_task(_cancel(admin, name)))
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, cancel)
         shown = _Shown()
-        request = operations_pb2.WaitOperationRequest(name=name)
+        request = admin_pb2.WaitOperationRequest(name=name)
         request.timeout.FromMilliseconds(int(_LOOK_EVERY_S * 1000))
         while not operation.done:
-            shown.show(operation)
-            operation = await operations.WaitOperation(request, timeout=_DEADLINE_S)
+            shown.show(operation.progress)
+            operation = (await admin.WaitOperation(request, timeout=_DEADLINE_S)).operation
         shown.end()
         return operation
 
 
-async def _cancel(
-    operations: operations_pb2_grpc.OperationsStub, request: operations_pb2.CancelOperationRequest
-) -> None:
+async def _cancel(admin: admin_pb2_grpc.AdminServiceStub, name: str) -> None:
     # Who is asked may be gone, which the wait for the operation tells.
     with contextlib.suppress(grpc.aio.AioRpcError):
-        await operations.CancelOperation(request, timeout=_DEADLINE_S)
+        await admin.CancelOperation(admin_pb2.CancelOperationRequest(name=name), timeout=_DEADLINE_S)
 
 
 class _Shown:
@@ -107,9 +107,7 @@ class _Shown:
         self._stage = ""
         self._terminal = sys.stderr.isatty()
 
-    def show(self, operation: operations_pb2.Operation) -> None:
-        at = admin_pb2.OperationMetadata()
-        operation.metadata.Unpack(at)
+    def show(self, at: admin_pb2.Progress) -> None:
         if self._terminal:
             amount = (
                 f": {at.done:,} of {at.total:,} {at.unit}"

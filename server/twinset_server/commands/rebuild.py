@@ -22,5 +22,5 @@ def rebuild(
     Example: twinset-server rebuild --space visual
     """
     request = admin_pb2.RebuildRequest(space=space)
-    done = run(lambda admin: admin.Rebuild(request), admin_pb2.RebuildResponse, data, address, config)
+    done = run(lambda admin: admin.Rebuild(request), data, address, config).rebuild
     typer.echo(f"built from the stored vectors: {', '.join(done.spaces) or 'no space is there'}")

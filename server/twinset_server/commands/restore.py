@@ -26,7 +26,7 @@ def restore(
     """
     path = backup if address else backup.absolute()
     request = admin_pb2.RestoreRequest(path=str(path))
-    done = run(lambda admin: admin.Restore(request), admin_pb2.RestoreResponse, data, address, config, make=True)
+    done = run(lambda admin: admin.Restore(request), data, address, config, make=True).restore
     typer.echo(
         f"restored {done.item_count:,} items and {done.picture_count:,} pictures, up to change {done.sequence:,}"
         + (f"; what was there before had {done.replaced_sequence:,} changes" if done.replaced_sequence else "")

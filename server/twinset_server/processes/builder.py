@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
-from twinset_server.errors import StartupError, TwinsetError
+from twinset_server.errors import DiskFull, StartupError, TwinsetError
 from twinset_server.processes.order import Order
 from twinset_server.processes.parent import Parent
 
@@ -24,11 +24,15 @@ class Work(Protocol):
     def run(self, stop: threading.Event) -> None:
         """Do what is due, again and again, until `stop` is set."""
 
-    def rebuild(self, space: str, progress: Callable[[float], None]) -> None:
+    def rebuild(
+        self, space: str, progress: Callable[[float], None], *, alone: bool, cancelled: Callable[[], bool]
+    ) -> None:
         """Build the index of `space` from the store alone, while `run` goes on; tell the share done.
 
+        With `alone` no older index is kept.
+
         Raises:
-            TwinsetError: there is no such space, or the index can't be built.
+            TwinsetError: there is no such space, the index can't be built, or `cancelled` returned True.
         """
 
 
@@ -53,8 +57,9 @@ def build(opening: Opening) -> None:
             running.start()
             parent.tell(ready=True)
             try:
+                rebuilds = _Rebuilds(work, parent)
                 for message in parent.orders():
-                    threading.Thread(target=_rebuild, args=(work, message, parent), daemon=True).start()
+                    rebuilds.obey(message)
             finally:
                 stop.set()
                 running.join()
@@ -72,17 +77,42 @@ def _run(work: Work, stop: threading.Event) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _rebuild(work: Work, message: Mapping[str, Any], parent: Parent) -> None:
-    operation = message["operation"]
-    try:
-        work.rebuild(message["space"], lambda done: parent.tell(operation=operation, done=min(done, 0.999)))
-    except TwinsetError as error:
-        parent.tell(operation=operation, error=str(error))
-    except Exception as error:  # the supervisor must hear of it, whatever it is
-        parent.tell(operation=operation, error=repr(error))
-        raise
-    else:
-        parent.tell(operation=operation, done=1.0)
+class _Rebuilds:
+    """What the supervisor ordered and hasn't ended: `rebuild`, with the number of an operation, and `cancel` of one."""
+
+    def __init__(self, work: Work, parent: Parent) -> None:
+        self._work = work
+        self._parent = parent
+        self._cancelled: dict[int, threading.Event] = {}
+
+    def obey(self, message: Mapping[str, Any]) -> None:
+        operation = message["operation"]
+        if message["do"] == "cancel":
+            # One that ended meanwhile isn't there any more.
+            if (cancelled := self._cancelled.get(operation)) is not None:
+                cancelled.set()
+            return
+        self._cancelled[operation] = threading.Event()
+        threading.Thread(target=self._rebuild, args=(message,), name=f"rebuild-{operation}", daemon=True).start()
+
+    def _rebuild(self, message: Mapping[str, Any]) -> None:
+        operation, tell = message["operation"], self._parent.tell
+        try:
+            self._work.rebuild(
+                message["space"],
+                lambda done: tell(operation=operation, done=min(done, 0.999)),
+                alone=message["alone"],
+                cancelled=self._cancelled[operation].is_set,
+            )
+        except TwinsetError as error:
+            tell(operation=operation, error=str(error), full=isinstance(error, DiskFull))
+        except Exception as error:  # the supervisor must hear of it, whatever it is
+            tell(operation=operation, error=repr(error))
+            raise
+        else:
+            tell(operation=operation, done=1.0)
+        finally:
+            del self._cancelled[operation]
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:

@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 
 from twinset_server.catalog import Folder, join
 from twinset_server.catalog.index.builder import Builder
+from twinset_server.catalog.index.checksums import Stopped
 from twinset_server.catalog.store.collector import Collector
+from twinset_server.catalog.store.failures import from_os_error
 from twinset_server.catalog.store.pruner import Pruner
 from twinset_server.config import StoreSettings
+from twinset_server.errors import OperationCancelled, StoreUnavailable
 from twinset_server.processes.order import Order
 
 _ROUND_S = 1.0
@@ -44,14 +47,24 @@ class Indexing:
             ended.set()
             tidying.join()
 
-    def rebuild(self, space: str, progress: Callable[[float], None]) -> None:
+    def rebuild(
+        self, space: str, progress: Callable[[float], None], *, alone: bool, cancelled: Callable[[], bool]
+    ) -> None:
         """Build the index of `space` from the store alone, while `run` goes on; tell the share done.
 
         Raises:
             SpaceNotFound: the catalogue has no space of this name.
-            OSError: the disk is full, or failed.
+            DiskFull, StoreUnavailable: the index could not be written, or the builder ends.
+            OperationCancelled: `cancelled` returned True; the index is what it was.
         """
-        self._builder.rebuild(space, progress)
+        try:
+            self._builder.rebuild(space, progress, alone=alone, cancelled=cancelled)
+        except Stopped as error:
+            if cancelled():
+                raise OperationCancelled(f"the index of {space!r} is what it was: the rebuild was cancelled") from error
+            raise StoreUnavailable("the builder ends: try again in a moment") from error
+        except OSError as error:
+            raise from_os_error(error) from error
 
     def _tidy(self, ended: threading.Event) -> None:
         with (

@@ -31,8 +31,7 @@ class ServedFolder:
         Raises:
             StoreUnavailable: the builder doesn't run, or it couldn't build the index.
         """
-        # The builder keeps the two newest generations: after a second one the older ones are gone.
-        times = 2 if alone else 1
-        for done in range(times):
-            async for share in self._supervisor.rebuild(space):
-                yield (done + share) / times
+        # Closed in every case: that is how the builder learns that it needn't go on.
+        async with contextlib.aclosing(self._supervisor.rebuild(space, alone=alone)) as shares:
+            async for share in shares:
+                yield share

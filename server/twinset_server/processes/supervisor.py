@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import itertools
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twinset_server.errors import StoreUnavailable
+from twinset_server.errors import DiskFull, StoreUnavailable
 from twinset_server.processes.child import Child, ChildStatus
 from twinset_server.processes.order import Order
 
@@ -96,10 +96,13 @@ class Supervisor:
                 await self.launch()
                 await self.begin(give_up=False)
 
-    async def rebuild(self, space: str) -> AsyncIterator[float]:
+    async def rebuild(self, space: str, *, alone: bool = False) -> AsyncGenerator[float, None]:
         """Have the index of `space` built from the store alone; give the share done, 0 to 1, as it grows.
 
+        With `alone` no older index is kept. Closing the generator early ends the builder's work on it.
+
         Raises:
+            DiskFull: the index has no room on the disk.
             StoreUnavailable: the builder doesn't run, it couldn't build the index, or it ended meanwhile.
         """
         if not self._builder.status.ready:
@@ -107,14 +110,19 @@ class Supervisor:
         number = next(self._numbers)
         messages = self._operations[number] = asyncio.Queue()
         try:
-            self._builder.say({"do": "rebuild", "space": space, "operation": number})
+            self._builder.say({"do": "rebuild", "space": space, "operation": number, "alone": alone})
             done = 0.0
             while done < 1:
                 message = await messages.get()
                 if "error" in message:
-                    raise StoreUnavailable(f"the index of space {space!r} was not rebuilt: {message['error']}")
+                    raise (DiskFull if message.get("full") else StoreUnavailable)(
+                        f"the index of space {space!r} was not rebuilt: {message['error']}"
+                    )
                 done = float(message["done"])
                 yield done
+        except (GeneratorExit, asyncio.CancelledError):
+            self._builder.say({"do": "cancel", "operation": number})
+            raise
         finally:
             del self._operations[number]
 

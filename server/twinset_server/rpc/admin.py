@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
-from google.longrunning import operations_pb2, operations_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from twinset.v1 import admin_pb2, admin_pb2_grpc
@@ -17,17 +16,20 @@ from twinset_server.config import AdminSettings
 from twinset_server.errors import StartupError
 from twinset_server.maintenance import Maintenance
 from twinset_server.operations import Operations
+from twinset_server.rpc.deadline import time_left_s
 from twinset_server.rpc.interceptor import ErrorInterceptor
-from twinset_server.rpc.operations import OperationsServicer, to_message
+from twinset_server.rpc.operations import page_of, to_message
 
 ADDRESS_FILE = "server.json"
 """Beside the catalogue, for as long as it is served: where its operators' port is."""
 
 _SERVICES = (
     admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
-    operations_pb2.DESCRIPTOR.services_by_name["Operations"].full_name,
     reflection.SERVICE_NAME,
 )
+
+_MARGIN_S = 0.5
+"""A wait ends so long before the caller's deadline, so that the answer arrives."""
 
 _LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}  # noqa: S104
 
@@ -35,40 +37,69 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
-    """Starts operations."""
+    """Starts operations and follows them; see the proto."""
 
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
 
     async def Backup(  # noqa: N802
         self, request: admin_pb2.BackupRequest, context: _Context
-    ) -> operations_pb2.Operation:
-        """See the proto."""
-        return to_message(self._operations.backup(request.folder, request.name))
+    ) -> admin_pb2.BackupResponse:
+        """Start a backup."""
+        return admin_pb2.BackupResponse(operation=to_message(self._operations.backup(request.folder, request.name)))
 
     async def Restore(  # noqa: N802
         self, request: admin_pb2.RestoreRequest, context: _Context
-    ) -> operations_pb2.Operation:
-        """See the proto."""
-        return to_message(self._operations.restore(request.path))
+    ) -> admin_pb2.RestoreResponse:
+        """Start a restore."""
+        return admin_pb2.RestoreResponse(operation=to_message(self._operations.restore(request.path)))
 
     async def Check(  # noqa: N802
         self, request: admin_pb2.CheckRequest, context: _Context
-    ) -> operations_pb2.Operation:
-        """See the proto."""
-        return to_message(self._operations.check())
+    ) -> admin_pb2.CheckResponse:
+        """Start a check."""
+        return admin_pb2.CheckResponse(operation=to_message(self._operations.check()))
 
     async def Compact(  # noqa: N802
         self, request: admin_pb2.CompactRequest, context: _Context
-    ) -> operations_pb2.Operation:
-        """See the proto."""
-        return to_message(self._operations.compact())
+    ) -> admin_pb2.CompactResponse:
+        """Start a compaction."""
+        return admin_pb2.CompactResponse(operation=to_message(self._operations.compact()))
 
     async def Rebuild(  # noqa: N802
         self, request: admin_pb2.RebuildRequest, context: _Context
-    ) -> operations_pb2.Operation:
-        """See the proto."""
-        return to_message(self._operations.rebuild(request.space))
+    ) -> admin_pb2.RebuildResponse:
+        """Start a rebuild."""
+        return admin_pb2.RebuildResponse(operation=to_message(self._operations.rebuild(request.space)))
+
+    async def GetOperation(  # noqa: N802
+        self, request: admin_pb2.GetOperationRequest, context: _Context
+    ) -> admin_pb2.GetOperationResponse:
+        """Return an operation as it is now."""
+        return admin_pb2.GetOperationResponse(operation=to_message(self._operations.get(request.name)))
+
+    async def ListOperations(  # noqa: N802
+        self, request: admin_pb2.ListOperationsRequest, context: _Context
+    ) -> admin_pb2.ListOperationsResponse:
+        """Return a page of operations."""
+        page, token = page_of(self._operations.all(), request.page_size, request.page_token)
+        return admin_pb2.ListOperationsResponse(operations=map(to_message, page), next_page_token=token)
+
+    async def WaitOperation(  # noqa: N802
+        self, request: admin_pb2.WaitOperationRequest, context: _Context
+    ) -> admin_pb2.WaitOperationResponse:
+        """Return an operation when it has ended, or as it is when the time is over."""
+        left_s = max(0.0, time_left_s(context) - _MARGIN_S)
+        if request.HasField("timeout"):
+            left_s = min(left_s, request.timeout.ToTimedelta().total_seconds())
+        operation = await self._operations.wait(request.name, left_s)
+        return admin_pb2.WaitOperationResponse(operation=to_message(operation))
+
+    async def CancelOperation(  # noqa: N802
+        self, request: admin_pb2.CancelOperationRequest, context: _Context
+    ) -> admin_pb2.CancelOperationResponse:
+        """Ask an operation to end."""
+        return admin_pb2.CancelOperationResponse(operation=to_message(self._operations.cancel(request.name)))
 
 
 class AdminRpcServer:
@@ -81,7 +112,6 @@ class AdminRpcServer:
         admin_pb2_grpc.add_AdminServiceServicer_to_server(  # type: ignore[no-untyped-call]
             AdminServicer(self._operations), self._server
         )
-        operations_pb2_grpc.add_OperationsServicer_to_server(OperationsServicer(self._operations), self._server)
         reflection.enable_server_reflection(_SERVICES, self._server)
 
     async def start(self, settings: AdminSettings) -> int:

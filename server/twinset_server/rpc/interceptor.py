@@ -29,7 +29,7 @@ _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 _Metadata = tuple[tuple[str, str], ...]
 
 # Health and reflection come with handlers and errors of their own.
-_OURS = ("/twinset.", "/google.longrunning.", _HEALTH_CHECK)
+_OURS = ("/twinset.", _HEALTH_CHECK)
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"

@@ -1,14 +1,11 @@
-"""Operations as messages, and Google's service that follows them."""
+"""Operations as messages."""
 
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from collections.abc import Sequence
 
-import grpc.aio
-from google.longrunning import operations_pb2, operations_pb2_grpc
-from google.protobuf import any_pb2, empty_pb2, timestamp_pb2
-from google.protobuf.message import Message
+from google.protobuf import timestamp_pb2
 
 from twinset.v1 import admin_pb2
 from twinset_server.errors import BadPageToken, InvalidRequest, TwinsetError
@@ -17,20 +14,24 @@ from twinset_server.maintenance import (
     CheckReport,
     CompactReport,
     RebuildReport,
-    Report,
     RestoreReport,
     Severity,
 )
-from twinset_server.operations import Defect, Operation, Operations
-from twinset_server.rpc.deadline import time_left_s
+from twinset_server.operations import Defect, Operation
 from twinset_server.rpc.status import internal, to_status
 
 MAX_FINDINGS = 1000
 """Findings in an answer; the others are counted."""
 
 _PAGE = 100
-_MARGIN_S = 0.5
-"""A wait ends so long before the caller's deadline, so that the answer arrives."""
+
+_KINDS = {
+    "backup": admin_pb2.OPERATION_KIND_BACKUP,
+    "restore": admin_pb2.OPERATION_KIND_RESTORE,
+    "check": admin_pb2.OPERATION_KIND_CHECK,
+    "compact": admin_pb2.OPERATION_KIND_COMPACT,
+    "rebuild": admin_pb2.OPERATION_KIND_REBUILD,
+}
 
 _SEVERITIES = {
     Severity.INFO: admin_pb2.SEVERITY_INFO,
@@ -38,124 +39,70 @@ _SEVERITIES = {
     Severity.ERROR: admin_pb2.SEVERITY_ERROR,
 }
 
-_Context = grpc.aio.ServicerContext[Any, Any]
 
-
-def to_message(operation: Operation) -> operations_pb2.Operation:
+def to_message(operation: Operation) -> admin_pb2.Operation:
     """Return the operation as it is now."""
-    progress = operation.work.progress
-    metadata = admin_pb2.OperationMetadata(
-        kind=operation.kind,
-        stage=progress.stage,
-        unit=progress.unit,
-        done=progress.done,
-        total=progress.total,
+    at = operation.work.progress
+    message = admin_pb2.Operation(
+        name=operation.name,
+        kind=_KINDS[operation.kind],
+        done=operation.outcome is not None,
+        progress=admin_pb2.Progress(stage=at.stage, unit=at.unit, done=at.done, total=at.total),
         start_time=_timestamp(operation.started),
         end_time=_timestamp(operation.ended) if operation.ended else None,
         cancel_requested=operation.work.cancel_requested,
     )
-    message = operations_pb2.Operation(name=operation.name, metadata=_packed(metadata))
     match operation.outcome:
         case None:
-            return message
+            pass
         case TwinsetError() as error:
             message.error.CopyFrom(to_status(error))
         case Defect() as defect:
             message.error.CopyFrom(internal(defect.request_id))
-        case report:
-            message.response.CopyFrom(_packed(_response(report)))
-    message.done = True
+        case BackupReport() as report:
+            message.backup.path = str(report.path)
+            message.backup.sequence = report.sequence
+            message.backup.item_count = report.items
+            message.backup.picture_count = report.pictures
+            message.backup.size_bytes = report.size_bytes
+            message.backup.lost_pictures.extend(report.lost_pictures)
+        case RestoreReport() as report:
+            message.restore.sequence = report.sequence
+            message.restore.item_count = report.items
+            message.restore.picture_count = report.pictures
+            message.restore.replaced_sequence = report.replaced_sequence
+        case CheckReport() as report:
+            message.check.CopyFrom(_checked(report))
+        case CompactReport() as report:
+            message.compact.bytes_before = report.bytes_before
+            message.compact.bytes_after = report.bytes_after
+            message.compact.row_count = report.rows
+            message.compact.picture_count = report.pictures
+            message.compact.rebuilt_spaces.extend(report.rebuilt)
+        case RebuildReport() as report:
+            message.rebuild.SetInParent()
+            message.rebuild.spaces.extend(report.spaces)
     return message
 
 
-class OperationsServicer(operations_pb2_grpc.OperationsServicer):  # type: ignore[misc]
-    """Implements `google.longrunning.Operations`."""
+def page_of(operations: Sequence[Operation], size: int, token: str) -> tuple[Sequence[Operation], str]:
+    """Return a page of operations, and the token of the next one, empty where there is none.
 
-    def __init__(self, operations: Operations) -> None:
-        self._operations = operations
-
-    async def GetOperation(  # noqa: N802
-        self, request: operations_pb2.GetOperationRequest, context: _Context
-    ) -> operations_pb2.Operation:
-        """Return an operation as it is now."""
-        return to_message(self._operations.get(request.name))
-
-    async def ListOperations(  # noqa: N802
-        self, request: operations_pb2.ListOperationsRequest, context: _Context
-    ) -> operations_pb2.ListOperationsResponse:
-        """Return the operations in the order of their starts, page by page."""
-        if request.filter:
-            raise InvalidRequest("filter", "there are no filters here: leave it empty")
-        if request.page_size < 0:
-            raise InvalidRequest("page_size", f"is {request.page_size}: give 0 for the default, or more")
-        operations = self._operations.all()
-        if request.page_token:
-            # The name of the last one seen, which may be gone by now; numbers rise.
-            last = _number(request.page_token)
-            operations = [one for one in operations if _number(one.name) > last]
-        page = operations[: min(request.page_size or _PAGE, _PAGE)]
-        return operations_pb2.ListOperationsResponse(
-            operations=[to_message(one) for one in page],
-            next_page_token=page[-1].name if len(page) < len(operations) else "",
-        )
-
-    async def WaitOperation(  # noqa: N802
-        self, request: operations_pb2.WaitOperationRequest, context: _Context
-    ) -> operations_pb2.Operation:
-        """Return an operation when it has ended, or as it is when the time is over."""
-        left_s = max(0.0, time_left_s(context) - _MARGIN_S)
-        if request.HasField("timeout"):
-            left_s = min(left_s, request.timeout.ToTimedelta().total_seconds())
-        return to_message(await self._operations.wait(request.name, left_s))
-
-    async def CancelOperation(  # noqa: N802
-        self, request: operations_pb2.CancelOperationRequest, context: _Context
-    ) -> empty_pb2.Empty:
-        """Ask an operation to end; it does so soon, with the status CANCELLED, or is done before."""
-        self._operations.cancel(request.name)
-        return empty_pb2.Empty()
-
-    async def DeleteOperation(  # noqa: N802
-        self, request: operations_pb2.DeleteOperationRequest, context: _Context
-    ) -> empty_pb2.Empty:
-        """Forget a finished operation."""
-        self._operations.delete(request.name)
-        return empty_pb2.Empty()
+    Raises:
+        InvalidRequest: the size is negative.
+        BadPageToken: the token is none of this server's.
+    """
+    if size < 0:
+        raise InvalidRequest("page_size", f"is {size}: give 0 for the default, or more")
+    if token:
+        # The name of the last one seen, which may be gone by now; numbers rise.
+        last = _number(token)
+        operations = [one for one in operations if _number(one.name) > last]
+    page = operations[: min(size or _PAGE, _PAGE)]
+    return page, page[-1].name if len(page) < len(operations) else ""
 
 
-def _response(report: Report) -> Message:
-    match report:
-        case BackupReport():
-            return admin_pb2.BackupResponse(
-                path=str(report.path),
-                sequence=report.sequence,
-                item_count=report.items,
-                picture_count=report.pictures,
-                size_bytes=report.size_bytes,
-                lost_pictures=report.lost_pictures,
-            )
-        case RestoreReport():
-            return admin_pb2.RestoreResponse(
-                sequence=report.sequence,
-                item_count=report.items,
-                picture_count=report.pictures,
-                replaced_sequence=report.replaced_sequence,
-            )
-        case CheckReport():
-            return _checked(report)
-        case CompactReport():
-            return admin_pb2.CompactResponse(
-                bytes_before=report.bytes_before,
-                bytes_after=report.bytes_after,
-                row_count=report.rows,
-                picture_count=report.pictures,
-                rebuilt_spaces=report.rebuilt,
-            )
-        case RebuildReport():
-            return admin_pb2.RebuildResponse(spaces=report.spaces)
-
-
-def _checked(report: CheckReport) -> admin_pb2.CheckResponse:
+def _checked(report: CheckReport) -> admin_pb2.CheckResult:
     findings = [
         admin_pb2.Finding(
             severity=_SEVERITIES[finding.severity],
@@ -165,7 +112,7 @@ def _checked(report: CheckReport) -> admin_pb2.CheckResponse:
         )
         for finding in report.findings[:MAX_FINDINGS]
     ]
-    return admin_pb2.CheckResponse(
+    return admin_pb2.CheckResult(
         findings=findings,
         finding_count=len(report.findings),
         sequence=report.sequence,
@@ -186,9 +133,3 @@ def _timestamp(time: datetime.datetime) -> timestamp_pb2.Timestamp:
     message = timestamp_pb2.Timestamp()
     message.FromDatetime(time)
     return message
-
-
-def _packed(message: Message) -> any_pb2.Any:
-    packed = any_pb2.Any()
-    packed.Pack(message)
-    return packed

@@ -1,6 +1,7 @@
 """What a supervisor does for maintenance."""
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import cast
 
@@ -12,17 +13,30 @@ from twinset_server.processes.supervisor import Supervisor
 
 class FakeSupervisor:
     def __init__(self) -> None:
-        self.rebuilt: list[str] = []
+        self.rebuilt: list[tuple[str, bool]] = []
+        self.given_up = False
 
-    async def rebuild(self, space: str) -> AsyncIterator[float]:
-        self.rebuilt.append(space)
-        for share in (0.5, 1.0):
-            yield share
+    async def rebuild(self, space: str, *, alone: bool = False) -> AsyncGenerator[float, None]:
+        self.rebuilt.append((space, alone))
+        try:
+            for share in (0.5, 1.0):
+                yield share
+        except GeneratorExit:
+            self.given_up = True
+            raise
 
 
-@pytest.mark.parametrize(("alone", "shares"), [(False, [0.5, 1.0]), (True, [0.25, 0.5, 0.75, 1.0])])
-async def test_no_older_generation_is_left_after_a_second_build(alone: bool, shares: list[float]) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+async def test_the_builder_builds_once(alone: bool) -> None:
     supervisor = FakeSupervisor()
     served = ServedFolder(Path("/data"), cast(Supervisor, supervisor))
-    assert [share async for share in served.rebuild("visual", alone=alone)] == shares
-    assert supervisor.rebuilt == ["visual"] * (2 if alone else 1)
+    assert [share async for share in served.rebuild("visual", alone=alone)] == [0.5, 1.0]
+    assert supervisor.rebuilt == [("visual", alone)]
+
+
+async def test_a_rebuild_given_up_is_given_up_by_the_builder() -> None:
+    supervisor = FakeSupervisor()
+    served = ServedFolder(Path("/data"), cast(Supervisor, supervisor))
+    async with contextlib.aclosing(served.rebuild("visual")) as shares:
+        await anext(shares)
+    assert supervisor.given_up

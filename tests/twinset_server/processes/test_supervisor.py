@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -12,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from fakes import supervised
-from twinset_server.config import Settings
-from twinset_server.errors import StartupError, StoreUnavailable
+from twinset_server.config import Settings, StoreSettings
+from twinset_server.errors import DiskFull, StartupError, StoreUnavailable
 from twinset_server.processes.order import Order
 from twinset_server.processes.supervisor import Programs, Supervisor
 from twinset_server.rpc.interceptor import Place
@@ -27,19 +28,19 @@ def program(role: str) -> tuple[str, ...]:
     return ("/usr/bin/env", f"PYTHONPATH={path}", sys.executable, str(supervised.PROGRAM), role)
 
 
-def order(worker: int) -> Order:
-    return Order(Settings(), Place(worker, 1), model_is_ready=False)
+def order(worker: int, data: Path = Path("twinset-data")) -> Order:
+    return Order(Settings(store=StoreSettings(path=data)), Place(worker, 1), model_is_ready=False)
 
 
-def supervisor(worker: str = "builder") -> Supervisor:
+def supervisor(worker: str = "builder", data: Path = Path("twinset-data")) -> Supervisor:
     """Return a supervisor of one child that needs no port, beside a builder."""
     programs = Programs(worker=program(worker), builder=program("builder"))
-    return Supervisor(0, 1, order, drain_s=1, programs=programs)
+    return Supervisor(0, 1, lambda number: order(number, data), drain_s=1, programs=programs)
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[Supervisor]:
-    running = supervisor()
+async def running(tmp_path: Path) -> AsyncIterator[Supervisor]:
+    running = supervisor(data=tmp_path)
     await running.launch()
     await running.begin()
     yield running
@@ -84,6 +85,18 @@ async def test_a_rebuild_tells_how_far_it_is(running: Supervisor) -> None:
 async def test_a_rebuild_of_an_unknown_space_fails(running: Supervisor) -> None:
     with pytest.raises(StoreUnavailable, match="nowhere"):
         _ = [done async for done in running.rebuild("nowhere")]
+
+
+async def test_a_rebuild_without_room_tells_that_the_disk_is_full(running: Supervisor) -> None:
+    with pytest.raises(DiskFull, match="'large' was not rebuilt"):
+        _ = [done async for done in running.rebuild("large")]
+
+
+async def test_a_rebuild_that_nobody_waits_for_is_cancelled(running: Supervisor, tmp_path: Path) -> None:
+    async with contextlib.aclosing(running.rebuild("endless")) as shares:
+        assert await anext(shares) == 0.5
+    await wait_until((tmp_path / "cancelled").exists)
+    assert [done async for done in running.rebuild("visual")][-1] == 1.0
 
 
 async def test_a_rebuild_ends_with_the_builder(running: Supervisor) -> None:

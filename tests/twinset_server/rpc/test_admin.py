@@ -1,13 +1,13 @@
-"""AdminService and Operations over a real gRPC server, on a real folder or on a fake of the port."""
+"""AdminService over a real gRPC server, on a real folder or on a fake of the port."""
 
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-from google.longrunning import operations_pb2, operations_pb2_grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -24,19 +24,21 @@ LOOPBACK = AdminSettings(port=0)
 
 
 class Admin:
-    """Both stubs on one channel."""
+    """A stub, and what is asked of it most."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.service = admin_pb2_grpc.AdminServiceStub(channel)
-        self.operations = operations_pb2_grpc.OperationsStub(channel)
 
-    async def wait(self, operation: operations_pb2.Operation, timeout_s: float = 30) -> operations_pb2.Operation:
-        request = operations_pb2.WaitOperationRequest(name=operation.name)
+    async def wait(self, name: str, timeout_s: float = 30) -> admin_pb2.Operation:
+        request = admin_pb2.WaitOperationRequest(name=name)
         request.timeout.FromMilliseconds(int(timeout_s * 1000))
-        return await self.operations.WaitOperation(request, timeout=60)
+        return (await self.service.WaitOperation(request, timeout=60)).operation
 
-    async def cancel(self, operation: operations_pb2.Operation) -> None:
-        await self.operations.CancelOperation(operations_pb2.CancelOperationRequest(name=operation.name))
+    async def done(self, started: Any) -> admin_pb2.Operation:
+        """Return the operation that a call answers with, once it has ended."""
+        operation = await self.wait((await started).operation.name)
+        assert operation.done
+        return operation
 
 
 @pytest.fixture
@@ -53,57 +55,58 @@ async def admin(maintenance: FakeMaintenance, tmp_path: Path) -> AsyncIterator[A
     await server.stop()
 
 
-def metadata(operation: operations_pb2.Operation) -> admin_pb2.OperationMetadata:
-    message = admin_pb2.OperationMetadata()
-    assert operation.metadata.Unpack(message)
-    return message
-
-
-async def test_an_operation_tells_its_progress_and_then_responds(maintenance: FakeMaintenance, admin: Admin) -> None:
-    operation = await admin.service.Backup(admin_pb2.BackupRequest(folder="/b", name="one"))
-    assert operation.name == "operations/backup-000001"
-    under_way = await admin.wait(operation, 0.05)
+async def test_an_operation_tells_its_progress_and_then_its_result(maintenance: FakeMaintenance, admin: Admin) -> None:
+    started = (await admin.service.Backup(admin_pb2.BackupRequest(folder="/b", name="one"))).operation
+    assert (started.name, started.kind) == ("operations/backup-000001", admin_pb2.OPERATION_KIND_BACKUP)
+    under_way = await admin.wait(started.name, 0.05)
+    at = under_way.progress
+    assert (at.stage, at.unit, at.done, at.total) == ("working", "pieces", 3, 4)
     assert not under_way.done
-    at = metadata(under_way)
-    assert (at.kind, at.stage, at.unit, at.done, at.total) == ("backup", "working", "pieces", 3, 4)
-    assert at.HasField("start_time")
-    assert not at.HasField("end_time")
+    assert under_way.WhichOneof("result") is None
+    assert under_way.HasField("start_time")
+    assert not under_way.HasField("end_time")
     maintenance.go.set()
-    done = await admin.wait(operation)
+    done = await admin.wait(started.name)
     assert done.done
-    response = admin_pb2.BackupResponse()
-    assert done.response.Unpack(response)
-    assert (response.path, response.sequence, response.item_count, response.picture_count) == ("/b/one", 7, 3, 2)
-    assert response.lost_pictures == ["ab" * 32]
-    assert metadata(done).HasField("end_time")
+    made = done.backup
+    assert (made.path, made.sequence, made.item_count, made.picture_count) == ("/b/one", 7, 3, 2)
+    assert made.lost_pictures == ["ab" * 32]
+    assert done.HasField("end_time")
     assert maintenance.asked == [(Path("/b"), "one")]
+    got = await admin.service.GetOperation(admin_pb2.GetOperationRequest(name=started.name))
+    assert got.operation == done
 
 
-async def test_every_kind_has_its_response(maintenance: FakeMaintenance, admin: Admin) -> None:
+async def test_every_kind_has_its_result(maintenance: FakeMaintenance, admin: Admin) -> None:
     maintenance.go.set()
-    for start, request, response in (
-        (admin.service.Restore, admin_pb2.RestoreRequest(path="/b"), admin_pb2.RestoreResponse()),
-        (admin.service.Check, admin_pb2.CheckRequest(), admin_pb2.CheckResponse()),
-        (admin.service.Compact, admin_pb2.CompactRequest(), admin_pb2.CompactResponse()),
-        (admin.service.Rebuild, admin_pb2.RebuildRequest(space="visual"), admin_pb2.RebuildResponse()),
+    for start, request, kind in (
+        (admin.service.Restore, admin_pb2.RestoreRequest(path="/b"), "restore"),
+        (admin.service.Check, admin_pb2.CheckRequest(), "check"),
+        (admin.service.Compact, admin_pb2.CompactRequest(), "compact"),
+        (admin.service.Rebuild, admin_pb2.RebuildRequest(space="visual"), "rebuild"),
     ):
-        done = await admin.wait(await start(request))
-        assert done.response.Unpack(response)
-        assert response.ByteSize() > 0
+        done = await admin.done(start(request))
+        assert done.WhichOneof("result") == kind
+        assert admin_pb2.OperationKind.Name(done.kind) == f"OPERATION_KIND_{kind.upper()}"
+        assert getattr(done, kind).ByteSize() > 0
+
+
+async def test_a_result_without_a_word_in_it_is_a_result(maintenance: FakeMaintenance, admin: Admin) -> None:
+    maintenance.go.set()
+    maintenance.spaces = ()
+    assert (await admin.done(admin.service.Rebuild(admin_pb2.RebuildRequest()))).WhichOneof("result") == "rebuild"
 
 
 async def test_findings_beyond_the_limit_are_counted(maintenance: FakeMaintenance, admin: Admin) -> None:
     maintenance.go.set()
     maintenance.findings = MAX_FINDINGS + 1
-    done = await admin.wait(await admin.service.Check(admin_pb2.CheckRequest()))
-    response = admin_pb2.CheckResponse()
-    done.response.Unpack(response)
-    assert (len(response.findings), response.finding_count) == (MAX_FINDINGS, MAX_FINDINGS + 1)
-    assert response.findings[0].severity == admin_pb2.SEVERITY_WARNING
+    found = (await admin.done(admin.service.Check(admin_pb2.CheckRequest()))).check
+    assert (len(found.findings), found.finding_count) == (MAX_FINDINGS, MAX_FINDINGS + 1)
+    assert found.findings[0].severity == admin_pb2.SEVERITY_WARNING
 
 
 async def test_a_second_of_a_kind_is_refused_and_names_the_running_one(admin: Admin) -> None:
-    running = await admin.service.Check(admin_pb2.CheckRequest())
+    running = (await admin.service.Check(admin_pb2.CheckRequest())).operation
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await admin.service.Check(admin_pb2.CheckRequest())
     assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
@@ -131,46 +134,48 @@ class _Call:
 
 
 async def test_a_cancelled_operation_holds_cancelled(admin: Admin) -> None:
-    operation = await admin.service.Compact(admin_pb2.CompactRequest())
-    await admin.cancel(operation)
-    done = await admin.wait(operation)
+    name = (await admin.service.Compact(admin_pb2.CompactRequest())).operation.name
+    asked = await admin.service.CancelOperation(admin_pb2.CancelOperationRequest(name=name))
+    assert asked.operation.cancel_requested
+    done = await admin.wait(name)
     assert done.error.code == grpc.StatusCode.CANCELLED.value[0]
-    assert metadata(done).cancel_requested
+    assert done.cancel_requested
 
 
 async def test_a_failed_operation_holds_the_status_with_its_details(maintenance: FakeMaintenance, admin: Admin) -> None:
     maintenance.go.set()
     maintenance.error = DiskFull("full")
-    done = await admin.wait(await admin.service.Compact(admin_pb2.CompactRequest()))
+    done = await admin.done(admin.service.Compact(admin_pb2.CompactRequest()))
     assert done.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in done.error.details)
     maintenance.error = KeyError("a secret")
-    done = await admin.wait(await admin.service.Compact(admin_pb2.CompactRequest()))
+    done = await admin.done(admin.service.Compact(admin_pb2.CompactRequest()))
     assert done.error.code == grpc.StatusCode.INTERNAL.value[0]
     assert "secret" not in done.error.message
 
 
-async def test_operations_are_listed_page_by_page_and_deleted(maintenance: FakeMaintenance, admin: Admin) -> None:
+async def test_operations_are_listed_page_by_page(maintenance: FakeMaintenance, admin: Admin) -> None:
     maintenance.go.set()
-    started = [await admin.wait(await admin.service.Check(admin_pb2.CheckRequest())) for _ in range(3)]
-    await admin.operations.DeleteOperation(operations_pb2.DeleteOperationRequest(name=started[1].name))
-    first = await admin.operations.ListOperations(operations_pb2.ListOperationsRequest(page_size=1))
-    rest = await admin.operations.ListOperations(
-        operations_pb2.ListOperationsRequest(page_size=5, page_token=first.next_page_token)
-    )
-    assert [one.name for one in (*first.operations, *rest.operations)] == [started[0].name, started[2].name]
+    started = [(await admin.done(admin.service.Check(admin_pb2.CheckRequest()))).name for _ in range(3)]
+    first = await admin.service.ListOperations(admin_pb2.ListOperationsRequest(page_size=1))
+    request = admin_pb2.ListOperationsRequest(page_size=5, page_token=first.next_page_token)
+    rest = await admin.service.ListOperations(request)
+    assert [one.name for one in (*first.operations, *rest.operations)] == started
     assert not rest.next_page_token
+
+
+@pytest.mark.parametrize("call", ["Get", "Wait", "Cancel"])
+async def test_an_unknown_operation_is_not_found(admin: Admin, call: str) -> None:
+    request = getattr(admin_pb2, f"{call}OperationRequest")(name="operations/check-000009")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await admin.operations.GetOperation(operations_pb2.GetOperationRequest(name=started[1].name))
+        await getattr(admin.service, f"{call}Operation")(request)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
-@pytest.mark.parametrize(
-    "request_", [{"filter": "done"}, {"page_size": -1}, {"page_token": "nothing"}], ids=lambda one: next(iter(one))
-)
+@pytest.mark.parametrize("request_", [{"page_size": -1}, {"page_token": "nothing"}], ids=lambda one: next(iter(one)))
 async def test_a_malformed_list_request_is_refused(admin: Admin, request_: dict[str, object]) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await admin.operations.ListOperations(operations_pb2.ListOperationsRequest(**request_))
+        await admin.service.ListOperations(admin_pb2.ListOperationsRequest(**request_))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
@@ -195,13 +200,12 @@ async def test_a_served_folder_is_backed_up_and_restored(tmp_path: Path) -> None
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         admin = Admin(channel)
-        saved = admin_pb2.BackupResponse()
-        done = await admin.wait(await admin.service.Backup(admin_pb2.BackupRequest(folder=str(tmp_path / "backups"))))
-        assert done.response.Unpack(saved), done.error
+        saved = await admin.done(admin.service.Backup(admin_pb2.BackupRequest(folder=str(tmp_path / "backups"))))
+        assert saved.HasField("backup"), saved.error
         before = contents(written.path)
         written.put("b")
-        restored = await admin.wait(await admin.service.Restore(admin_pb2.RestoreRequest(path=saved.path)))
-        assert not restored.HasField("error"), restored.error
+        restored = await admin.done(admin.service.Restore(admin_pb2.RestoreRequest(path=saved.backup.path)))
+        assert restored.HasField("restore"), restored.error
         assert contents(written.path) == before
     await server.stop()
     written.connection.close()

@@ -103,23 +103,32 @@ class Builder:
             while self._merge_all(log):
                 pass
 
-    def rebuild(self, space: str, progress: Progress) -> None:
+    def rebuild(
+        self,
+        space: str,
+        progress: Progress,
+        *,
+        alone: bool = False,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
         """Build the index of a space anew from the database, while folds go on.
 
         Args:
             space: its name.
             progress: told the share that is done, from the calling thread.
+            alone: keep no older generation.
+            cancelled: asked now and then whether to give up.
         Raises:
             SpaceNotFound: the catalogue has no space of this name.
             OSError: the disk is full, or failed.
-            Stopped: the builder ends.
+            Stopped: the builder ends, or `cancelled` returned True; the index is what it was.
         """
         with contextlib.closing(ChangeLog(self._database)) as log:
             self._open_shelves(log)
             shelf = self._shelves.get(space)
             if shelf is None:
                 raise SpaceNotFound(space)
-            shelf.rebuild(log, self._threads, progress)
+            shelf.rebuild(log, self._threads, progress, alone=alone, cancelled=cancelled)
 
     def log_floors(self) -> dict[str, int]:
         """Return by space the change up to which its rows of `dead` can be pruned; 0 where none can."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from twinset_server.catalog.folder import sync
 from twinset_server.catalog.index import manifest, plan
-from twinset_server.catalog.index.checksums import FileSum, Unsound
+from twinset_server.catalog.index.checksums import FileSum, Stopped, Unsound
 from twinset_server.catalog.index.labels import Texts
 from twinset_server.catalog.index.manifest import Generation
 from twinset_server.catalog.index.plan import Fold, Limits, Merge, Shape
@@ -32,6 +32,8 @@ _log = logging.getLogger(__name__)
 _CHUNK = 1024
 _REFRESH_AT = 50_000
 """Changes after which a generation is published for their deaths alone, so that the log of them can be cut."""
+
+_LOOK_EVERY_S = 0.1
 
 _READING = 0.1
 """The share of a rebuild that goes into reading the database."""
@@ -50,6 +52,7 @@ class Shelf:
         self._limits = limits
         self._stopped = stopped
         self._lock = threading.Condition()
+        self._folding = threading.Lock()
         self._segments: tuple[Segment, ...] = ()
         self._kept: list[Generation] = []
         self._busy: set[int] = set()
@@ -97,12 +100,15 @@ class Shelf:
             Stopped: the builder ends.
         """
         limits = self._limits if at_least is None else replace(self._limits, fold_at=at_least)
-        with contextlib.ExitStack() as work:
+        return self._fold(log, limits, self._stopped)
+
+    def _fold(self, log: ChangeLog, limits: Limits, stopped: Stopping) -> bool:
+        with self._folding, contextlib.ExitStack() as work:
             # Only rows are read in the snapshot, no graph is built: while it lasts, SQLite can't reset its log.
             with log.snapshot() as snapshot:
                 sequence, key = snapshot.position.sequence, snapshot.position.key
                 self._take_deaths(snapshot)
-                if at_least is None and key - self._looked_at < limits.fold_at:
+                if key - self._looked_at < limits.fold_at:
                     return self._refresh(sequence)
                 chunks = snapshot.added(self._key, self._space.name, _CHUNK)
                 # Held in memory up to here: whether they are many decides what becomes of them.
@@ -120,8 +126,9 @@ class Shelf:
                 for chunk in itertools.chain(held, chunks):
                     writer.add(*_columns(chunk))
             held.clear()
-            self._publish(replaced, self._finished(writer, base, 1, _unseen, graph=planned.graph), key)
-        self._looked_at = key
+            built = self._finished(writer, base, 1, _unseen, stopped, graph=planned.graph)
+            self._publish(replaced, built, key)
+            self._looked_at = key
         return True
 
     def merge(self, threads: int, progress: Progress | None = None) -> bool:
@@ -140,27 +147,46 @@ class Shelf:
             self._publish(planned.numbers, self._merged(writer, planned, threads, progress or _unseen))
         return True
 
-    def rebuild(self, log: ChangeLog, threads: int, progress: Progress) -> None:
+    def rebuild(
+        self,
+        log: ChangeLog,
+        threads: int,
+        progress: Progress,
+        *,
+        alone: bool = False,
+        cancelled: Stopping | None = None,
+    ) -> None:
         """Build one segment from the database in the place of all, sound or not.
 
-        What is written meanwhile is folded into segments of its own.
+        All that was committed before is in it; what is written meanwhile is folded into segments of its own. With
+        `alone` no older generation is kept.
 
         Raises:
             OSError: the disk is full, or failed.
-            Stopped: the builder ends.
+            Stopped: the builder ends, or `cancelled` returned True; the index is what it was.
         """
-        with self._all_claimed() as (replaced, last), self._new_segment() as writer:
+
+        def stopped() -> bool:
+            return self._stopped() or (cancelled is not None and cancelled())
+
+        # What waits must be in a segment to be claimed; without a graph, since it is read again below.
+        self._fold(log, replace(self._limits, fold_at=1, bulk_at=1), stopped)
+        with self._all_claimed(stopped) as (replaced, last), self._new_segment() as writer:
             with log.snapshot() as snapshot:
                 self._take_deaths(snapshot)
                 live = max(1, snapshot.live(self._space.name))
                 for chunk in snapshot.added(0, self._space.name, _CHUNK):
+                    if stopped():
+                        raise Stopped
                     inside = int(np.searchsorted(chunk.keys, last, side="right"))
                     writer.add(*_columns(_first(chunk, inside)))
                     if inside < len(chunk.keys):
                         break
                     progress(_READING * min(1.0, writer.rows / live))
-            built = self._finished(writer, None, threads, lambda share: progress(_READING + (1 - _READING) * share))
-            self._publish(replaced, built)
+            built = self._finished(
+                writer, None, threads, lambda share: progress(_READING + (1 - _READING) * share), stopped
+            )
+            self._publish(replaced, built, alone=alone)
         progress(1.0)
 
     def _planned_fold(self, waiting: int, limits: Limits) -> Fold | None:
@@ -185,10 +211,17 @@ class Shelf:
         base = self._copied(writer, first) if planned.extend else None
         for number in others if planned.extend else planned.numbers:
             self._copy_living(writer, self._segment(number))
-        return self._finished(writer, base, threads, progress)
+        return self._finished(writer, base, threads, progress, self._stopped)
 
     def _finished(
-        self, writer: SegmentWriter, base: int | None, threads: int, progress: Progress, *, graph: bool = True
+        self,
+        writer: SegmentWriter,
+        base: int | None,
+        threads: int,
+        progress: Progress,
+        stopped: Stopping,
+        *,
+        graph: bool = True,
     ) -> Segment | None:
         if not writer.rows:
             writer.discard()
@@ -197,10 +230,10 @@ class Shelf:
             graph=graph and writer.rows >= self._limits.graph_at,
             base=base,
             threads=threads,
-            stopped=self._stopped,
+            stopped=stopped,
             progress=progress,
         )
-        return open_segment(self._folder, record, self._space, self._stopped)
+        return open_segment(self._folder, record, self._space, stopped)
 
     def _copied(self, writer: SegmentWriter, number: int) -> int | None:
         """Copy the rows of a segment; return its number where its graph goes with them, dead rows and all."""
@@ -221,15 +254,21 @@ class Shelf:
     def _segment(self, number: int) -> Segment:
         return next(segment for segment in self._segments if segment.record.number == number)
 
-    def _publish(self, replaced: Collection[int], by: Segment | None, key: int | None = None) -> None:
-        """Put `by` in the place of the segments `replaced`; vectors up to `key` are now in segments."""
+    def _publish(
+        self, replaced: Collection[int], by: Segment | None, key: int | None = None, *, alone: bool = False
+    ) -> None:
+        """Put `by` in the place of the segments `replaced`; vectors up to `key` are now in segments.
+
+        With `alone` no older generation is kept, and none of the log up to this one.
+        """
         with self._lock:
             segments = [segment for segment in self._segments if segment.record.number not in replaced]
             segments.extend([by] if by is not None else [])
             # Segments of one space never overlap, so the first keys order them.
             segments.sort(key=lambda segment: int(segment.rows.keys[0]))
             dead = _among(self._dead, segments)
-            before = self._kept[0].sequence if self._kept else self._sequence
+            older = () if alone else self._kept[:1]
+            before = older[0].sequence if older else self._sequence
             generation = manifest.write(
                 self._folder,
                 Generation(
@@ -246,7 +285,7 @@ class Shelf:
             self._segments, self._key = tuple(segments), generation.key
             if not self._rebuilding:
                 self._dead = dead
-            self._kept = [generation, *self._kept[:1]]
+            self._kept = [generation, *older]
             manifest.prune(self._folder, self._kept, self._writing)
         _log.info(
             "space %s: generation %d has %d rows in %d segments",
@@ -296,15 +335,22 @@ class Shelf:
                 self._lock.notify_all()
 
     @contextlib.contextmanager
-    def _all_claimed(self) -> Iterator[tuple[tuple[int, ...], int]]:
-        """Claim every segment, once those at work are done; return their numbers, and the last key in them."""
-        with self._lock:
-            # Deaths are no longer forgotten from here on, and nobody claims anything.
-            self._rebuilding = True
-            self._lock.wait_for(lambda: not self._busy)
-            numbers, last = tuple(segment.record.number for segment in self._segments), self._key
-            self._busy.update(numbers)
+    def _all_claimed(self, stopped: Stopping) -> Iterator[tuple[tuple[int, ...], int]]:
+        """Claim every segment, once those at work are done; return their numbers, and the last key in them.
+
+        Raises:
+            Stopped: `stopped` returned True before.
+        """
+        # Deaths are no longer forgotten from here on, and nobody claims anything.
+        self._rebuilding = True
         try:
+            with self._lock:
+                while self._busy:
+                    if stopped():
+                        raise Stopped
+                    self._lock.wait(_LOOK_EVERY_S)
+                numbers, last = tuple(segment.record.number for segment in self._segments), self._key
+                self._busy.update(numbers)
             with self._claimed(numbers):
                 yield numbers, last
         finally:

@@ -16,25 +16,28 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import hashlib
 import importlib.metadata
 import itertools
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from twinset_server.catalog.folder import sync
-from twinset_server.catalog.maintenance import manifest
+from twinset_server.catalog.folder import Folder, sync
+from twinset_server.catalog.index.checksums import Unsound
+from twinset_server.catalog.maintenance import manifest, pictures
 from twinset_server.catalog.maintenance.copying import copy, remove, sha256_of, sync_folders, write
-from twinset_server.catalog.maintenance.generations import Generation, Generations
-from twinset_server.catalog.maintenance.layout import Layout
+from twinset_server.catalog.maintenance.generations import Place, readable
 from twinset_server.catalog.maintenance.snapshot import Snapshot, snapshot
+from twinset_server.catalog.store.pictures import path_of
 from twinset_server.catalog.store.schema import VERSION
-from twinset_server.errors import BackupRefused
+from twinset_server.errors import BackupRefused, DiskFull, StoreUnavailable, TwinsetError
 from twinset_server.maintenance import BackupReport, Work
 
 _log = logging.getLogger(__name__)
@@ -77,27 +80,28 @@ class _Sums:
         return self._digest.hexdigest()
 
 
-def backup(layout: Layout, into: Path, name: str, generations: Generations, work: Work) -> BackupReport:
-    """Copy the catalogue in `layout` to `into / name`.
+def backup(folder: Folder, into: Path, name: str, work: Work) -> BackupReport:
+    """Copy the catalogue in `folder` to `into / name`.
 
     Raises:
         BackupRefused: something of this name is there, or `into` lies in the catalogue or can't be written.
-        OSError, sqlite3.Error: it can't be read or written.
+        DiskFull, StoreUnavailable: a file can't be read or written; nothing of it is left.
+        sqlite3.Error: the database can't be read; nothing of it is left.
         OperationCancelled: it was cancelled; nothing is left of it.
     """
     target = into / name
-    _prepare(layout, into, target)
+    _prepare(folder, into, target)
     with _unfinished(into, name) as unfinished, _Sums(unfinished / manifest.SUMS) as listed:
-        copied = Layout(unfinished)
+        copied = Folder(unfinished)
         # Contents stay from before the snapshot is taken until the last that it names is copied.
-        with layout.keeping_pictures(), snapshot(layout.database, work) as state:
+        with pictures.kept(folder), snapshot(folder.database, work) as state:
             counts = state.counts()
             # None newer than the database: keys that it knows would be given to other vectors after a restore. Read
             # after the snapshot began, so that the changes since any of these are in it.
-            chosen = _chosen(layout, generations, counts.sequence)
+            candidates = _candidates(folder, counts.sequence)
             state.copy(copied.database, work)
-            lost = _copy_pictures(layout, copied, state, counts.pictures, listed, work)
-        _copy_index(layout, copied, generations, chosen, listed, work)
+            lost = _copy_pictures(folder, copied, state, counts.pictures, listed, work)
+        _copy_index(folder, copied, candidates, listed, work)
         size = copied.database.stat().st_size
         work.stage("reading the copy of the database", "bytes", size)
         with copied.database.open("rb") as file:
@@ -123,11 +127,11 @@ def backup(layout: Layout, into: Path, name: str, generations: Generations, work
     return BackupReport(target, counts.sequence, counts.items, counts.pictures - len(lost), listed.size_bytes, lost)
 
 
-def _prepare(layout: Layout, into: Path, target: Path) -> None:
-    own = layout.path.resolve()
+def _prepare(folder: Folder, into: Path, target: Path) -> None:
+    own = folder.path.resolve()
     if into.resolve() == own or own in into.resolve().parents:
         raise BackupRefused(
-            str(into), f"{into} lies in the catalogue's own folder {layout.path}: a backup belongs elsewhere"
+            str(into), f"{into} lies in the catalogue's own folder {folder.path}: a backup belongs elsewhere"
         )
     try:
         into.mkdir(parents=True, exist_ok=True)
@@ -152,8 +156,8 @@ def _sweep(into: Path) -> None:
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[bool]:
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _lock(path: Path) -> Iterator[bool]:
+    descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,29 +180,40 @@ def _unfinished(into: Path, name: str) -> Iterator[Path]:
     with _lock(path):
         try:
             yield path
+        except OSError as error:
+            raise _unwritten(into / name, error.errno, error.strerror) from error
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise _unwritten(into / name, errno.ENOSPC, None) from error
+            raise
         finally:
             remove(path)
 
 
-def _chosen(layout: Layout, generations: Generations, sequence: int) -> list[str]:
-    """Return the files of the newest generation of each space that holds no change above `sequence`."""
-    newest: dict[str, Generation] = {}
-    for generation in generations.kept(layout.index):
-        if generation.sequence <= sequence:
-            newest.setdefault(generation.space, generation)
-    return [file for generation in newest.values() for file in generation.files]
+def _unwritten(target: Path, number: int | None, text: str | None) -> TwinsetError:
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFull(
+            f"the disk of {target.parent} has no room for the backup: free some space there, or name a folder on "
+            "another disk; nothing of it is left"
+        )
+    return StoreUnavailable(f"{target} could not be made ({text}), and nothing of it is left: see the server's log")
 
 
-def _copy_pictures(layout: Layout, copied: Layout, state: Snapshot, total: int, listed: _Sums, work: Work) -> list[str]:
+def _candidates(folder: Folder, sequence: int) -> list[Place]:
+    """Return the generations that hold no change above `sequence`, by space, the newest first."""
+    return [place for place, generation in readable(folder.index) if generation.sequence <= sequence]
+
+
+def _copy_pictures(folder: Folder, copied: Folder, state: Snapshot, total: int, listed: _Sums, work: Work) -> list[str]:
     """Copy what the snapshot names; return the SHA-256 of contents that are missing or damaged."""
     work.stage("copying pictures", "pictures", total)
     copied.pictures.mkdir()
 
     def copy_one(sha256: str) -> int | None:
-        target = copied.picture(sha256)
+        target = path_of(copied.pictures, sha256)
         target.parent.mkdir(exist_ok=True)
         try:
-            intact = copy(layout.picture(sha256), target) == sha256
+            intact = copy(path_of(folder.pictures, sha256), target) == sha256
         except FileNotFoundError:
             return None
         if not intact:
@@ -212,34 +227,47 @@ def _copy_pictures(layout: Layout, copied: Layout, state: Snapshot, total: int, 
         while batch := list(itertools.islice(names, _BATCH)):
             for sha256, size in zip(batch, pool.map(copy_one, batch), strict=True):
                 if size is None:
-                    _log.error("picture %s is missing or damaged: put its item again", layout.picture(sha256))
+                    _log.error("picture %s is missing or damaged: put its item again", path_of(folder.pictures, sha256))
                     lost.append(sha256)
                 else:
-                    listed.add(sha256, str(copied.picture(sha256).relative_to(copied.path)), size)
+                    listed.add(sha256, str(path_of(copied.pictures, sha256).relative_to(copied.path)), size)
             work.advance(len(batch))
     return lost
 
 
-def _copy_index(
-    layout: Layout, copied: Layout, generations: Generations, files: list[str], listed: _Sums, work: Work
-) -> None:
-    """Copy generations; without them, or with what they lack, a restored catalogue builds its own."""
-    work.stage("copying the index", "files", len(files))
+def _copy_index(folder: Folder, copied: Folder, candidates: list[Place], listed: _Sums, work: Work) -> None:
+    """Copy of each space the first candidate that is sound; a restored catalogue builds what it lacks."""
+    work.stage("copying the index", "files")
     copied.index.mkdir()
+    for key, places in itertools.groupby(candidates, key=lambda place: place.home.name):
+        home = copied.index / key
+        for place in places:
+            home.mkdir()
+            try:
+                sums = _copy_generation(place, home, work)
+            except (Unsound, FileNotFoundError) as error:
+                # Damaged ones are worth nothing to whoever restores them; old ones go while they are copied.
+                _log.warning("generation %d in %s isn't copied: %s", place.number, place.home, error)
+                remove(home)
+                continue
+            for sha256, file in sums:
+                listed.add(sha256, str(file.relative_to(copied.path)), file.stat().st_size)
+            break
+
+
+def _copy_generation(place: Place, home: Path, work: Work) -> list[tuple[str, Path]]:
+    """Copy a generation, and return its files with their SHA-256.
+
+    Raises:
+        Unsound: the copy isn't what was once written.
+        FileNotFoundError: it is gone meanwhile.
+    """
+    generation = place.read()
     sums = []
-    try:
-        for file in files:
-            target = copied.index / file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            sums.append((copy(layout.index / file, target), f"index/{file}", target.stat().st_size))
-            work.advance()
-    except FileNotFoundError as error:
-        _log.info("the index changed while it was copied (%s is gone): the backup has none", error.filename)
-        sums = []
-    # Damaged generations are worth nothing to whoever restores them.
-    if not sums or generations.verify(copied.index):
-        remove(copied.index)
-        copied.index.mkdir()
-        return
-    for line in sums:
-        listed.add(*line)
+    for file in place.files(generation):
+        target = home / file.relative_to(place.home)
+        target.parent.mkdir(exist_ok=True)
+        sums.append((copy(file, target), target))
+        work.advance()
+    Place(home, place.number).opened(generation.space, work)
+    return sums

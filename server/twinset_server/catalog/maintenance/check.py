@@ -2,30 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 
 from twinset.contract import Metric
+from twinset_server.catalog.folder import Folder
+from twinset_server.catalog.index.checksums import Unsound
+from twinset_server.catalog.index.manifest import OpenGeneration
+from twinset_server.catalog.index.rows import Int64Array
+from twinset_server.catalog.maintenance import pictures
 from twinset_server.catalog.maintenance.copying import sha256_of
-from twinset_server.catalog.maintenance.generations import Generation, Generations
-from twinset_server.catalog.maintenance.layout import Layout
+from twinset_server.catalog.maintenance.generations import differing, keys, places, unreachable
 from twinset_server.catalog.maintenance.restore import leftovers
 from twinset_server.catalog.maintenance.snapshot import Snapshot, snapshot
-from twinset_server.catalog.store.schema import VERSION
+from twinset_server.catalog.store import spaces
+from twinset_server.catalog.store.pictures import path_of
+from twinset_server.catalog.store.schema import VERSION, open_reader
+from twinset_server.domain import Float32Array
+from twinset_server.errors import StoreUnavailable
 from twinset_server.maintenance import CheckReport, Finding, Severity, Work
 
 _ROWS = 4096
 _BATCH = 256
 _THREADS = 4
 
+_SAMPLE = 256
+"""Stored vectors that each generation is asked for."""
+
 _UNIT_TOLERANCE = 1e-3
 """As at the put: see `store.entry`."""
+
+_NAMED = "SELECT 1 FROM pictures WHERE content = ? LIMIT 1"
 
 _NULL = re.compile(r"NULL value in (\w+)\.(\w+)")
 
@@ -35,30 +50,31 @@ _COMPACT = "twinset-server compact removes it"
 _REBUILD = "twinset-server rebuild makes a new index"
 
 
-def check(layout: Layout, generations: Generations, work: Work) -> CheckReport:
-    """Return what is wrong with the catalogue in `layout`, the worst first.
+def check(folder: Folder, work: Work) -> CheckReport:
+    """Return what is wrong with the catalogue in `folder`, the worst first.
 
     Raises:
         OperationCancelled: it was cancelled.
     """
-    checked = _Check(layout, generations, work)
+    checked = _Check(folder, work)
     try:
         # Contents stay for as long as the snapshot names them.
-        with layout.keeping_pictures(), snapshot(layout.database, work) as state:
+        with pictures.kept(folder), snapshot(folder.database, work) as state:
             checked.all(state)
+        checked.strays()
     except sqlite3.Error as error:
         work.check()
-        checked.found(Severity.ERROR, layout.database.name, f"can't be read: {error}", _RESTORE)
+        checked.found(Severity.ERROR, folder.database.name, f"can't be read: {error}", _RESTORE)
     findings = sorted(checked.findings, key=lambda one: -one.severity.value)
     return CheckReport(findings, checked.sequence, checked.vectors, checked.pictures, checked.generations)
 
 
 class _Check:
-    def __init__(self, layout: Layout, generations: Generations, work: Work) -> None:
+    def __init__(self, folder: Folder, work: Work) -> None:
         self.findings: list[Finding] = []
+        self._strays: list[Path] = []
         self.sequence = self.vectors = self.pictures = self.generations = 0
-        self._layout = layout
-        self._index = generations
+        self._folder = folder
         self._work = work
 
     def found(self, severity: Severity, subject: str, description: str, advice: str) -> None:
@@ -69,7 +85,7 @@ class _Check:
         [(version,)] = execute("SELECT value FROM meta WHERE name = 'version'").fetchall()
         if version != VERSION:
             advice = f"check it with the twinset-server that wrote it, this one knows version {VERSION}"
-            self.found(Severity.ERROR, self._layout.database.name, f"has schema version {version}", advice)
+            self.found(Severity.ERROR, self._folder.database.name, f"has schema version {version}", advice)
             return
         self._database(state)
         if self.findings:
@@ -84,9 +100,23 @@ class _Check:
         self._orphans(state)
         self._generations(state)
 
+    def strays(self) -> None:
+        """Tell of files that no row names, once no writer is between a file and its row; not while a feed grows."""
+        if not self._strays:
+            return
+        with (
+            contextlib.suppress(StoreUnavailable),
+            pictures.removed(self._folder, self._work),
+            contextlib.closing(open_reader(self._folder.database)) as connection,
+        ):
+            for file in self._strays:
+                if file.exists() and not connection.execute(_NAMED, (file.parent.name + file.name,)).fetchone():
+                    subject = str(file.relative_to(self._folder.path))
+                    self.found(Severity.INFO, subject, "is shown by no item", _COMPACT)
+
     def _database(self, state: Snapshot) -> None:
         self._work.stage("checking the database")
-        name = self._layout.database.name
+        name = self._folder.database.name
         for (problem,) in state.connection.execute("PRAGMA integrity_check").fetchall():
             if problem != "ok" and not _imagined(state, problem):
                 self.found(Severity.ERROR, name, problem.strip(), _RESTORE)
@@ -101,7 +131,7 @@ class _Check:
             [(highest,)] = execute(f"SELECT max(seq) FROM {table}").fetchall()  # noqa: S608
             if highest is not None and highest > self.sequence:
                 text = f"has change {highest}, but the last one is {self.sequence}"
-                self.found(Severity.ERROR, f"{self._layout.database.name}: {table}", text, _RESTORE)
+                self.found(Severity.ERROR, f"{self._folder.database.name}: {table}", text, _RESTORE)
         for table in ("items", "vectors", "users"):
             [(highest, given)] = execute(
                 f"SELECT max(key), (SELECT seq FROM sqlite_sequence WHERE name = ?) FROM {table}",  # noqa: S608
@@ -109,7 +139,7 @@ class _Check:
             ).fetchall()
             if highest is not None and highest > (given or 0):
                 text = f"has key {highest}, but the last one given is {given}"
-                self.found(Severity.ERROR, f"{self._layout.database.name}: {table}", text, _RESTORE)
+                self.found(Severity.ERROR, f"{self._folder.database.name}: {table}", text, _RESTORE)
         for (key,) in execute("SELECT vectors.key FROM dead JOIN vectors USING (key) LIMIT 100").fetchall():
             self.found(Severity.ERROR, f"vectors {key}", "is stored, but recorded as ended", _PUT_AGAIN)
 
@@ -165,7 +195,7 @@ class _Check:
 
         def fault(sha256: str) -> str | None:
             try:
-                intact = sha256_of(self._layout.picture(sha256)) == sha256
+                intact = sha256_of(path_of(self._folder.pictures, sha256)) == sha256
             except OSError as error:
                 return f"can't be read ({error.strerror})"
             return None if intact else "is damaged: its content has another SHA-256"
@@ -175,7 +205,7 @@ class _Check:
             while batch := list(islice(names, _BATCH)):
                 for sha256, problem in zip(batch, pool.map(fault, batch), strict=True):
                     if problem is not None:
-                        subject = str(self._layout.picture(sha256).relative_to(self._layout.path))
+                        subject = str(path_of(self._folder.pictures, sha256).relative_to(self._folder.path))
                         owners = ", ".join(repr(item_id) for item_id in _owners(state, sha256))
                         advice = f"put again with this picture: {owners}"
                         self.found(Severity.ERROR, subject, problem, advice)
@@ -183,53 +213,67 @@ class _Check:
                 self._work.advance(len(batch))
 
     def _orphans(self, state: Snapshot) -> None:
-        folders = self._layout.picture_folders()
-        self._work.stage("looking for unused files", "folders", len(folders))
-        named = "SELECT 1 FROM pictures WHERE content = ? LIMIT 1"
-        for folder in folders:
-            for file in sorted(folder.iterdir()):
-                if not state.connection.execute(named, (folder.name + file.name,)).fetchone():
-                    # Or of an item that is put just now.
-                    subject = str(file.relative_to(self._layout.path))
-                    self.found(Severity.INFO, subject, "is shown by no item", _COMPACT)
+        directories = pictures.directories(self._folder.pictures)
+        self._work.stage("looking for unused files", "folders", len(directories))
+        for directory in directories:
+            for file in sorted(directory.iterdir()):
+                if not state.connection.execute(_NAMED, (directory.name + file.name,)).fetchone():
+                    self._strays.append(file)
             self._work.advance()
-        for path in leftovers(self._layout):
+        for path in leftovers(self._folder):
             self.found(Severity.INFO, path.name, "was left by a restore that didn't end", _COMPACT)
 
     def _generations(self, state: Snapshot) -> None:
-        kept = self._index.kept(self._layout.index)
-        self._work.stage("checking the index", "generations", len(kept))
-        unsound = list(self._index.verify(self._layout.index))
-        self.findings += unsound
-        spaces = dict(state.connection.execute("SELECT name, key FROM spaces").fetchall())
-        for generation in kept:
+        listed = places(self._folder.index)
+        self._work.stage("checking the index", "generations", len(listed))
+        known = {str(key): space for key, space in spaces.keyed(state.connection).values()}
+        for place in listed:
+            space = known.get(place.home.name)
+            subject = str(place.manifest.relative_to(self._folder.path))
+            if space is None:
+                self.found(Severity.WARNING, subject, "is of a space that isn't there", f"remove {place.home}")
+            else:
+                try:
+                    self._compare(state, place.opened(space, self._work), int(place.home.name), subject)
+                except Unsound as error:
+                    # The builder removes old ones.
+                    if place.exists:
+                        self.found(Severity.WARNING, subject, f"can't be used: {error}", _REBUILD)
             self.generations += 1
-            damaged = any(finding.subject.removeprefix("index/") in generation.files for finding in unsound)
-            # One that is newer than the snapshot knows what the snapshot doesn't.
-            if not damaged and generation.sequence <= self.sequence:
-                self._compare(state, generation, spaces.get(generation.space))
             self._work.advance()
 
-    def _compare(self, state: Snapshot, generation: Generation, space: int | None) -> None:
-        subject = f"index/{generation.files[0]}"
-        if space is None:
-            text = f"is of a space {generation.space!r} that isn't there"
-            self.found(Severity.WARNING, subject, text, _REBUILD)
+    def _compare(self, state: Snapshot, opened: OpenGeneration, space: int, subject: str) -> None:
+        generation = opened.generation
+        if generation.sequence > self.sequence:
+            # One that is newer than the snapshot knows what the snapshot doesn't.
             return
         execute = state.connection.execute
         ended = [
             key for (key,) in execute("SELECT key FROM dead WHERE space = ? AND seq > ?", (space, generation.sequence))
         ]
-        indexed = np.setdiff1d(self._index.keys(self._layout.index, generation), np.array(ended, np.int64))
+        indexed = np.setdiff1d(keys(opened), np.union1d(opened.dead, np.array(ended, np.int64)))
         rows = execute("SELECT key FROM vectors WHERE space = ? AND key <= ?", (space, generation.key))
         stored = np.fromiter((key for (key,) in rows), np.int64)
-        for keys, text in (
-            (np.setdiff1d(indexed, stored), "holds vectors that aren't stored"),
-            (np.setdiff1d(stored, indexed), "lacks stored vectors"),
+        sample = _sampled(state, np.intersect1d(indexed, stored), generation.number)
+        others = differing(opened, sample)
+        same = {key: vector for key, vector in sample.items() if key not in others}
+        for found, text in (
+            (np.setdiff1d(indexed, stored).tolist(), "holds vectors that aren't stored"),
+            (np.setdiff1d(stored, indexed).tolist(), "lacks stored vectors"),
+            (others, f"of a sample of {len(sample)} holds other vectors than are stored"),
+            (unreachable(opened, same), f"of a sample of {len(same)} asked for doesn't find vectors"),
         ):
-            if len(keys):
-                named = ", ".join(map(str, keys[:5].tolist())) + (", ..." if len(keys) > 5 else "")
-                self.found(Severity.WARNING, subject, f"{text}: {len(keys)} of them, keys {named}", _REBUILD)
+            if found:
+                named = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
+                self.found(Severity.WARNING, subject, f"{text}: {len(found)} of them, keys {named}", _REBUILD)
+
+
+def _sampled(state: Snapshot, among: Int64Array, seed: int) -> dict[int, Float32Array]:
+    """Return the stored vectors of some of the keys, others for each generation."""
+    chosen = np.random.default_rng(seed).choice(among, min(_SAMPLE, len(among)), replace=False)
+    question = "SELECT key, value FROM vectors WHERE key IN (SELECT value FROM json_each(?))"
+    rows = state.connection.execute(question, (json.dumps(chosen.tolist()),))
+    return {key: np.frombuffer(value, "<f4").astype(np.float32) for key, value in rows}
 
 
 def _imagined(state: Snapshot, problem: str) -> bool:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from twinset_server.catalog.maintenance.generations import Generations
-from twinset_server.catalog.maintenance.layout import INCOMING, Layout
+from twinset_server.catalog.folder import Folder
+from twinset_server.catalog.index.checksums import Unsound
+from twinset_server.catalog.maintenance import pictures
+from twinset_server.catalog.maintenance.generations import keys, places, readable
+from twinset_server.catalog.store import spaces
+from twinset_server.catalog.store.pictures import INCOMING, path_of
 from twinset_server.catalog.store.schema import open_reader, open_writer
 from twinset_server.errors import StoreUnavailable
 from twinset_server.maintenance import Work
@@ -29,24 +33,32 @@ SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM pictures WHERE co
 """
 
 
-def stale_spaces(layout: Layout, generations: Generations) -> Sequence[str]:
-    """Return the spaces of which some generation holds a vector that is no longer stored.
+def stale_spaces(folder: Folder, work: Work) -> Sequence[str]:
+    """Return the spaces of which some generation holds a vector that is no longer stored, or may.
 
     Raises:
         sqlite3.Error: the database can't be read.
+        Stopped: the work was cancelled.
     """
-    with contextlib.closing(open_reader(layout.database)) as connection:
-        spaces = dict(connection.execute("SELECT name, key FROM spaces").fetchall())
-        stale = set()
-        for generation in generations.kept(layout.index):
-            rows = connection.execute("SELECT key FROM vectors WHERE space = ?", (spaces.get(generation.space),))
-            stored = np.fromiter((key for (key,) in rows), np.int64)
-            if len(np.setdiff1d(generations.rows(layout.index, generation), stored)):
-                stale.add(generation.space)
-    return sorted(stale & set(spaces))
+    stale = set()
+    with contextlib.closing(open_reader(folder.database)) as connection:
+        known = {str(key): space for key, space in spaces.keyed(connection).values()}
+        for place in places(folder.index):
+            if (space := known.get(place.home.name)) is None:
+                continue
+            try:
+                indexed = keys(place.opened(space, work))
+            except Unsound:
+                # Nobody knows what is in it.
+                stale.add(space.name)
+                continue
+            rows = connection.execute("SELECT key FROM vectors WHERE space = ?", (int(place.home.name),))
+            if len(np.setdiff1d(indexed, np.fromiter((key for (key,) in rows), np.int64))):
+                stale.add(space.name)
+    return sorted(stale)
 
 
-def drop_rows(layout: Layout, generations: Generations, work: Work, *, served: bool) -> int:
+def drop_rows(folder: Folder, work: Work, *, served: bool) -> int:
     """Delete rows of the logs that nobody reads any more; return how many.
 
     Of ended vectors those stay that a kept generation doesn't know yet; while the catalogue is served, without a
@@ -58,10 +70,11 @@ def drop_rows(layout: Layout, generations: Generations, work: Work, *, served: b
     """
     work.stage("dropping old rows", "rows")
     known: dict[str, int] = {}
-    for generation in generations.kept(layout.index):
-        known[generation.space] = min(generation.sequence, known.get(generation.space, generation.sequence))
+    for _, generation in readable(folder.index):
+        name = generation.space.name
+        known[name] = min(generation.sequence, known.get(name, generation.sequence))
     total = 0
-    with contextlib.closing(open_writer(layout.database)) as connection:
+    with contextlib.closing(open_writer(folder.database)) as connection:
         [(last,)] = connection.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchall()
         deletions: list[tuple[str, tuple[object, ...]]] = []
         for space, name in connection.execute("SELECT key, name FROM spaces").fetchall():
@@ -87,7 +100,7 @@ def drop_rows(layout: Layout, generations: Generations, work: Work, *, served: b
         for statement, parameters in deletions:
             # In parts, so that no write waits for long.
             while True:
-                with layout.writing():
+                with _writing(folder):
                     deleted = connection.execute(statement, parameters).rowcount
                 total += deleted
                 work.advance(deleted)
@@ -96,36 +109,36 @@ def drop_rows(layout: Layout, generations: Generations, work: Work, *, served: b
     return total
 
 
-def drop_pictures(layout: Layout, work: Work) -> int:
+def drop_pictures(folder: Folder, work: Work) -> int:
     """Remove contents that no item shows; return how many.
 
     Raises:
         OSError, sqlite3.Error: a file can't be removed, or the database not be read.
         OperationCancelled: it was cancelled; some may be removed.
     """
-    folders = layout.picture_folders()
-    work.stage("removing unused pictures", "folders", len(folders))
+    directories = pictures.directories(folder.pictures)
+    work.stage("removing unused pictures", "folders", len(directories))
     removed = 0
-    with contextlib.closing(open_writer(layout.database)) as connection:
-        for folder in folders:
-            with layout.removing_pictures(work):
-                names = json.dumps([folder.name + file.name for file in folder.iterdir()])
+    with contextlib.closing(open_writer(folder.database)) as connection:
+        for directory in directories:
+            with pictures.removed(folder, work):
+                names = json.dumps([directory.name + file.name for file in directory.iterdir()])
                 unused = connection.execute(_UNUSED, (names,)).fetchall()
                 for (sha256,) in unused:
-                    layout.picture(sha256).unlink()
+                    path_of(folder.pictures, sha256).unlink()
                 # Locked in the order of the writers: pictures, then the database.
-                with layout.writing():
+                with _writing(folder):
                     connection.executemany("DELETE FROM dropped WHERE content = ?", unused)
             removed += len(unused)
             work.advance()
-        if (layout.pictures / INCOMING).is_dir():
-            with layout.removing_pictures(work):
-                for file in (layout.pictures / INCOMING).iterdir():
+        if (folder.pictures / INCOMING).is_dir():
+            with pictures.removed(folder, work):
+                for file in (folder.pictures / INCOMING).iterdir():
                     file.unlink()
     return removed
 
 
-def vacuum(layout: Layout, work: Work) -> None:
+def vacuum(folder: Folder, work: Work) -> None:
     """Write the database anew without what was deleted from it, and empty its log.
 
     Raises:
@@ -134,9 +147,9 @@ def vacuum(layout: Layout, work: Work) -> None:
         OperationCancelled: it was cancelled; the database is what it was.
     """
     work.stage("writing the database anew")
-    with contextlib.closing(open_writer(layout.database)) as connection:
+    with contextlib.closing(open_writer(folder.database)) as connection:
         connection.execute("PRAGMA secure_delete = ON")
-        with layout.writing():
+        with _writing(folder):
             connection.set_progress_handler(lambda: work.cancel_requested, _INSTRUCTIONS)
             connection.execute("VACUUM")
             connection.set_progress_handler(None, 0)
@@ -145,14 +158,21 @@ def vacuum(layout: Layout, work: Work) -> None:
         connection.execute(f"PRAGMA busy_timeout = {_CHECKPOINT_TRY_MS}")
         give_up = time.monotonic() + _CHECKPOINT_S
         while True:
-            with layout.writing():
+            with _writing(folder):
                 busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if not busy:
                 return
             if time.monotonic() > give_up:
                 raise StoreUnavailable(
-                    f"{layout.database} was read without a pause for {_CHECKPOINT_S:.0f} s, so its log could not be "
+                    f"{folder.database} was read without a pause for {_CHECKPOINT_S:.0f} s, so its log could not be "
                     "emptied and may hold deleted content: compact again when less is read"
                 )
             work.check()
             time.sleep(_TRY_EVERY_S)
+
+
+@contextlib.contextmanager
+def _writing(folder: Folder) -> Iterator[None]:
+    """Keep every other writer of the database out; as any of them, wait for the turn."""
+    with contextlib.closing(folder.write_lock()) as lock, lock.held():
+        yield

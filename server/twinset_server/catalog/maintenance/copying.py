@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -64,6 +65,16 @@ def sync_folders(top: Path) -> None:
     """Make the entries of `top` and of every directory below it durable."""
     for directory, _, _ in os.walk(top):
         sync(Path(directory))
+
+
+def size_bytes(top: Path) -> int:
+    """Return how many bytes all files below `top` have; those that vanish meanwhile don't count."""
+    total = 0
+    for directory, _, names in os.walk(top):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += (Path(directory) / name).lstat().st_size
+    return total
 
 
 def remove(path: Path) -> None:

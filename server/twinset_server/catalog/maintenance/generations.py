@@ -1,152 +1,121 @@
-"""The generations of the index as files: what a backup copies and a check compares. See `index` for what is in them."""
+"""The generations of the index, each opened by the code that searches: what a backup copies and a check compares."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-import xxhash
-from numpy.typing import NDArray
 
-from twinset_server.maintenance import Finding, Severity
+from twinset_server.catalog.index import manifest
+from twinset_server.catalog.index.checksums import Unsound
+from twinset_server.catalog.index.distance import distances
+from twinset_server.catalog.index.manifest import Generation, OpenGeneration
+from twinset_server.catalog.index.rows import Int64Array
+from twinset_server.catalog.index.segment_files import Segment, segment_folder
+from twinset_server.domain import Float32Array, Metric, Space
+from twinset_server.maintenance import Work
 
-Int64Array = NDArray[np.int64]
-
-_CHUNK = 1 << 20
-_ADVICE = "answers are right without it; twinset-server rebuild makes a new one"
+_NEAR = 64
+"""A row that isn't among so many nearest to itself can't be reached through its graph."""
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
-    """A generation that has a readable manifest.
+class Place:
+    """Where a generation lies: the folder of its space, named by the space's key, and its number."""
 
-    Attributes:
-        space: the space's name.
-        sequence: the last change that is in it.
-        key: the last key of a vector that it covers.
-        files: paths below the index's folder, the manifest first.
-        segments: folders of its segments below the index's folder, in the order of their keys.
-        dead: the file of keys that were dead at `sequence`, below the index's folder.
-    """
-
-    space: str
+    home: Path
     number: int
-    sequence: int
-    key: int
-    files: tuple[str, ...]
-    segments: tuple[str, ...]
-    dead: str
+
+    @property
+    def manifest(self) -> Path:
+        """Its manifest."""
+        return manifest.manifest_path(self.home, self.number)
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is there; the builder removes old ones."""
+        return self.manifest.exists()
+
+    def read(self) -> Generation:
+        """Return what its manifest says.
+
+        Raises:
+            Unsound: the manifest is damaged, or of another version.
+        """
+        return manifest.read(self.home, self.number)
+
+    def opened(self, space: Space, work: Work, known: Mapping[int, Segment] | None = None) -> OpenGeneration:
+        """Open it after every byte was checked, but for segments in `known`.
+
+        Raises:
+            Unsound: something of it is damaged, missing, or of another space or version.
+            Stopped: the work was cancelled.
+        """
+        return manifest.open_generation(self.home, self.number, space, known or {}, lambda: work.cancel_requested)
+
+    def files(self, generation: Generation) -> list[Path]:
+        """Return its files, the manifest first."""
+        return [
+            self.manifest,
+            manifest.dead_path(self.home, self.number),
+            *(
+                segment_folder(self.home, record.number) / name
+                for record in generation.segments
+                for name in sorted(record.files)
+            ),
+        ]
 
 
-class Generations(Protocol):
-    """Reads the folder `index`."""
-
-    def kept(self, index: Path) -> Sequence[Generation]:
-        """Return the generations with readable manifests, by space, the newest first."""
-
-    def verify(self, index: Path) -> Sequence[Finding]:
-        """Return what is wrong with their files, manifests that can't be read among it."""
-
-    def rows(self, index: Path, generation: Generation) -> Int64Array:
-        """Return the keys of all its rows, rising, those that were dead at its sequence among them."""
-
-    def keys(self, index: Path, generation: Generation) -> Int64Array:
-        """Return the keys of its rows that lived at its sequence, rising."""
+def places(index: Path) -> list[Place]:
+    """Return all generations, sound or not, by space, the newest first."""
+    homes = sorted(path for path in index.iterdir() if path.is_dir()) if index.is_dir() else []
+    return [Place(home, number) for home in homes for number in manifest.numbers(home)]
 
 
-class ManifestGenerations:
-    """Implements `Generations` on manifests of format 1."""
-
-    def kept(self, index: Path) -> Sequence[Generation]:
-        """Return the generations with readable manifests, by space, the newest first."""
-        found = []
-        for path in _manifests(index):
-            try:
-                found.append(_generation(index, path))
-            except (OSError, ValueError, KeyError, TypeError):
-                # `verify` tells; a reader passes over it too.
-                continue
-        return sorted(found, key=lambda one: (one.space, -one.number))
-
-    def verify(self, index: Path) -> Sequence[Finding]:
-        """Return what is wrong with their files, manifests that can't be read among it."""
-        findings = []
-        for path in _manifests(index):
-            name = str(path.relative_to(index.parent))
-            try:
-                content = json.loads(path.read_bytes())
-                listed = [
-                    (path.parent / _folder(segment) / file, facts)
-                    for segment in content["segments"]
-                    for file, facts in segment["files"].items()
-                ]
-                listed.append((path.parent / _dead(content), content["dead"]))
-                _generation(index, path)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
-                findings.append(Finding(Severity.WARNING, name, "isn't a readable manifest", _ADVICE))
-                continue
-            for file, facts in listed:
-                fault = _fault(file, facts["size"], facts["xxh3_128"])
-                if fault:
-                    subject = str(file.relative_to(index.parent))
-                    findings.append(Finding(Severity.WARNING, subject, f"{fault}, says {name}", _ADVICE))
-        return findings
-
-    def rows(self, index: Path, generation: Generation) -> Int64Array:
-        """Return the keys of all its rows, rising, those that were dead at its sequence among them."""
-        parts = [np.fromfile(index / folder / "keys.i64", "<i8") for folder in generation.segments]
-        return np.concatenate([np.empty(0, np.int64), *parts])
-
-    def keys(self, index: Path, generation: Generation) -> Int64Array:
-        """Return the keys of its rows that lived at its sequence, rising."""
-        return np.setdiff1d(self.rows(index, generation), np.fromfile(index / generation.dead, "<i8"))
+def readable(index: Path) -> Iterator[tuple[Place, Generation]]:
+    """Yield the generations with sound manifests, in the order of `places`."""
+    for place in places(index):
+        try:
+            yield place, place.read()
+        except Unsound:
+            # A check tells; whoever searches passes over it too.
+            continue
 
 
-def _manifests(index: Path) -> list[Path]:
-    return sorted(index.glob("*/generation-*.json"))
+def keys(generation: OpenGeneration) -> Int64Array:
+    """Return the keys of all its rows, rising, dead ones among them."""
+    return np.concatenate([np.empty(0, np.int64), *(segment.rows.keys for segment in generation.segments)])
 
 
-def _dead(content: dict[str, int]) -> str:
-    return f"dead-{content['generation']:06d}.i64"
-
-
-def _folder(segment: dict[str, int]) -> str:
-    return f"segment-{segment['number']:06d}"
-
-
-def _generation(index: Path, path: Path) -> Generation:
-    content = json.loads(path.read_bytes())
-    home = path.parent.relative_to(index)
-    number = int(content["generation"])
-    segments = tuple(str(home / _folder(segment)) for segment in content["segments"])
-    files = [
-        str(home / _folder(segment) / name) for segment in content["segments"] for name in sorted(segment["files"])
-    ]
-    dead = str(home / _dead(content))
-    return Generation(
-        space=str(content["space"]["name"]),
-        number=number,
-        sequence=int(content["sequence"]),
-        key=int(content["key"]),
-        files=(str(path.relative_to(index)), dead, *files),
-        segments=segments,
-        dead=dead,
+def differing(generation: OpenGeneration, stored: Mapping[int, Float32Array]) -> list[int]:
+    """Return those keys of `stored` whose row holds another vector."""
+    return sorted(
+        key
+        for segment, place, key in _found(generation, stored)
+        if segment.rows.vectors[place].tobytes() != stored[key].tobytes()
     )
 
 
-def _fault(path: Path, size: int, xxh3: str) -> str | None:
-    try:
-        actual = path.stat().st_size
-        if actual != size:
-            return f"has {actual} bytes instead of {size}"
-        digest = xxhash.xxh3_128()
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-    except OSError as error:
-        return f"can't be read ({error.strerror})"
-    return None if digest.hexdigest() == xxh3 else "has another checksum than it was written with"
+def unreachable(generation: OpenGeneration, stored: Mapping[int, Float32Array]) -> list[int]:
+    """Return those keys of `stored` that a walk from their own vector doesn't find in the graph that holds them."""
+    metric = generation.generation.space.metric
+    lost = []
+    for segment, place, key in _found(generation, stored):
+        # By inner product a longer vector may be nearer than itself, so nothing must be found.
+        if segment.graph is None or metric is Metric.INNER_PRODUCT:
+            continue
+        near = segment.graph.nearest(stored[key], min(_NEAR, segment.rows.length)).places
+        measured = distances(segment.rows.vectors[[place, *near.tolist()]], stored[key], metric)
+        # Among equal vectors any may stand for another.
+        if not (measured[1:] <= measured[0]).any():
+            lost.append(key)
+    return sorted(lost)
+
+
+def _found(generation: OpenGeneration, stored: Mapping[int, Float32Array]) -> Iterator[tuple[Segment, int, int]]:
+    asked = np.array(sorted(stored), np.int64)
+    for segment in generation.segments:
+        for place in segment.rows.places(asked).tolist():
+            yield segment, place, int(segment.rows.keys[place])

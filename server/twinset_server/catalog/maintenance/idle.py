@@ -7,10 +7,9 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 
+from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.index.builder import Builder
-from twinset_server.catalog.maintenance.copying import remove
-from twinset_server.catalog.maintenance.layout import Layout
-from twinset_server.catalog.store.schema import open_reader
+from twinset_server.catalog.store.failures import from_os_error
 from twinset_server.config import StoreSettings
 
 _LOOK_EVERY_S = 0.1
@@ -20,12 +19,12 @@ class IdleFolder:
     """Implements `Handle` for a command that holds the folder's lock itself."""
 
     def __init__(self, folder: Path) -> None:
-        self._layout = Layout(folder)
+        self._files = Folder(folder)
 
     @property
     def folder(self) -> Path:
         """The folder of the catalogue."""
-        return self._layout.path
+        return self._files.path
 
     @contextlib.asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
@@ -37,26 +36,19 @@ class IdleFolder:
 
         Raises:
             SpaceNotFound: the catalogue has none of this name.
-            OSError: the disk is full, or failed.
+            DiskFull, StoreUnavailable: the disk is full, or failed.
         """
-        if alone:
-            # Nobody answers from it, and it is only derived.
-            await asyncio.to_thread(self._remove_index, space)
         shares = [0.0]
-        builder = Builder(self._layout.database, self._layout.index, StoreSettings(path=self._layout.path))
-        building = asyncio.create_task(asyncio.to_thread(builder.rebuild, space, shares.append))
+        builder = Builder(self._files.database, self._files.index, StoreSettings(path=self._files.path))
+        building = asyncio.create_task(asyncio.to_thread(builder.rebuild, space, shares.append, alone=alone))
         try:
             while not building.done():
                 await asyncio.wait([building], timeout=_LOOK_EVERY_S)
                 yield shares[-1]
             building.result()
+        except OSError as error:
+            raise from_os_error(error) from error
         finally:
             builder.close()
-            await asyncio.wait([building])
+            await asyncio.gather(building, return_exceptions=True)
         yield 1.0
-
-    def _remove_index(self, space: str) -> None:
-        with contextlib.closing(open_reader(self._layout.database)) as connection:
-            found = connection.execute("SELECT key FROM spaces WHERE name = ?", (space,)).fetchone()
-        if found is not None:
-            remove(self._layout.index / str(found[0]))

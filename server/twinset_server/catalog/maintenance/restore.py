@@ -16,11 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from twinset_server.catalog.folder import sync
+from twinset_server.catalog.folder import Folder, sync
 from twinset_server.catalog.maintenance import manifest
 from twinset_server.catalog.maintenance.copying import copy, remove, sha256_of, sync_folders
-from twinset_server.catalog.maintenance.layout import Layout
 from twinset_server.catalog.maintenance.manifest import Manifest
+from twinset_server.catalog.maintenance.pictures import directories
+from twinset_server.catalog.store.pictures import path_of
 from twinset_server.catalog.store.schema import VERSION, open_writer
 from twinset_server.errors import BackupUnsound, StartupError, StoreUnavailable
 from twinset_server.maintenance import Work
@@ -74,7 +75,7 @@ def verify(backup: Path, work: Work) -> Manifest:
     return described
 
 
-def stage(backup: Path, layout: Layout, described: Manifest, work: Work) -> None:
+def stage(backup: Path, folder: Folder, described: Manifest, work: Work) -> None:
     """Copy a verified backup into the catalogue's folder, where it changes nothing yet.
 
     Raises:
@@ -82,18 +83,18 @@ def stage(backup: Path, layout: Layout, described: Manifest, work: Work) -> None
         OSError: it can't be read or written.
         OperationCancelled: it was cancelled.
     """
-    clear(layout)
+    clear(folder)
     work.stage("copying the backup", "files", described.files)
-    incoming = Layout(layout.path / INCOMING)
+    incoming = Folder(folder.path / INCOMING)
     incoming.pictures.mkdir(parents=True)
     incoming.index.mkdir()
-    layout.pictures.mkdir(exist_ok=True)
+    folder.pictures.mkdir(exist_ok=True)
 
     def copy_one(line: tuple[str, str]) -> str | None:
         sha256, name = line
         target = incoming.path / name
         if name.startswith("pictures/"):
-            there = layout.picture(sha256)
+            there = path_of(folder.pictures, sha256)
             if there.exists() and sha256_of(there) == sha256:
                 return None
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,10 +105,10 @@ def stage(backup: Path, layout: Layout, described: Manifest, work: Work) -> None
             raise _unsound(backup, [f"{changed} (changed while it was restored)"])
         work.advance()
     sync_folders(incoming.path)
-    _add_pictures(incoming, layout)
+    _add_pictures(incoming, folder)
 
 
-def switch(layout: Layout, described: Manifest) -> int:
+def switch(folder: Folder, described: Manifest) -> int:
     """Make the staged backup the catalogue; return the last change of the one before, 0 where it can't be read.
 
     Nobody else may have the database open. The one before can be had back by `undo` until `clear`.
@@ -116,59 +117,59 @@ def switch(layout: Layout, described: Manifest) -> int:
         StoreUnavailable: somebody has, or the new one can't be opened; the catalogue is the one before.
         OSError: as before, and the catalogue is either of them.
     """
-    incoming = Layout(layout.path / INCOMING)
-    before = _detach(layout)
-    _set_aside(layout.index)
-    sync(layout.path)
-    incoming.database.rename(layout.database)
-    sync(layout.path)
+    incoming = Folder(folder.path / INCOMING)
+    before = _detach(folder)
+    _set_aside(folder.index)
+    sync(folder.path)
+    incoming.database.rename(folder.database)
+    sync(folder.path)
     # From here on the catalogue is the new one; an index that isn't there is built.
-    incoming.index.rename(layout.index)
-    sync(layout.path)
+    incoming.index.rename(folder.index)
+    sync(folder.path)
     try:
-        _prove(layout, described)
+        _prove(folder, described)
     except (sqlite3.Error, StartupError) as error:
-        undo(layout)
+        undo(folder)
         raise StoreUnavailable(f"the restored catalogue can't be opened, the old one is back: {error}") from error
     return before
 
 
-def undo(layout: Layout) -> None:
+def undo(folder: Folder) -> None:
     """Put back what `switch` replaced.
 
     Raises:
         OSError: files can't be renamed.
     """
     with contextlib.suppress(sqlite3.Error):
-        _close_log(layout.database)
+        _close_log(folder.database)
     for suffix in ("-wal", "-shm"):
-        remove(_beside(layout.database, suffix))
-    remove(layout.index)
-    replaced = _beside(layout.database, REPLACED)
+        remove(_beside(folder.database, suffix))
+    remove(folder.index)
+    replaced = _beside(folder.database, REPLACED)
     if replaced.exists():
-        replaced.rename(layout.database)
+        replaced.rename(folder.database)
     else:
-        remove(layout.database)
-    for path in (layout.index, _beside(layout.database, "-wal")):
+        remove(folder.database)
+    for path in (folder.index, _beside(folder.database, "-wal")):
         if _beside(path, REPLACED).exists():
             _beside(path, REPLACED).rename(path)
-    sync(layout.path)
+    sync(folder.path)
 
 
-def clear(layout: Layout) -> None:
+def clear(folder: Folder) -> None:
     """Remove what a restore leaves beside the catalogue, a killed one too.
 
     Raises:
         OSError: it can't be removed.
     """
-    for path in leftovers(layout):
+    for path in leftovers(folder):
         remove(path)
 
 
-def leftovers(layout: Layout) -> list[Path]:
+def leftovers(folder: Folder) -> list[Path]:
     """Return what a restore left beside the catalogue."""
-    replaced = (layout.database, _beside(layout.database, "-wal"), layout.index)
-    paths = (layout.path / INCOMING, *(_beside(path, REPLACED) for path in replaced))
+    replaced = (folder.database, _beside(folder.database, "-wal"), folder.index)
+    paths = (folder.path / INCOMING, *(_beside(path, REPLACED) for path in replaced))
     return [path for path in paths if path.exists()]
 
 
@@ -179,37 +180,37 @@ def _over_threads(function: Callable[[tuple[str, str]], T], lines: Iterator[tupl
             yield from pool.map(function, batch)
 
 
-def _add_pictures(incoming: Layout, layout: Layout) -> None:
-    for folder in incoming.picture_folders():
-        target = layout.pictures / folder.name
+def _add_pictures(incoming: Folder, folder: Folder) -> None:
+    for directory in directories(incoming.pictures):
+        target = folder.pictures / directory.name
         target.mkdir(exist_ok=True)
-        for file in folder.iterdir():
+        for file in directory.iterdir():
             # Over a file of this name that is damaged.
             file.replace(target / file.name)
         sync(target)
-    sync(layout.pictures)
+    sync(folder.pictures)
 
 
-def _detach(layout: Layout) -> int:
+def _detach(folder: Folder) -> int:
     """Give the database a second name, without a log beside it; return its last change, 0 where it can't be read."""
-    if not layout.database.exists():
+    if not folder.database.exists():
         return 0
     sequence = 0
     try:
-        sequence = _close_log(layout.database)
+        sequence = _close_log(folder.database)
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
             raise StoreUnavailable(
-                f"{layout.database} is in use, so it can't be replaced: end what has it open, then restore again"
+                f"{folder.database} is in use, so it can't be replaced: end what has it open, then restore again"
             ) from error
         # Being damaged may be why it is replaced. Its log would be taken for one of the new database.
-        _log.warning("%s can't be read (%s) and is replaced as it is", layout.database, error)
-        remove(_beside(layout.database, "-shm"))
-        log = _beside(layout.database, "-wal")
+        _log.warning("%s can't be read (%s) and is replaced as it is", folder.database, error)
+        remove(_beside(folder.database, "-shm"))
+        log = _beside(folder.database, "-wal")
         if log.exists():
             log.rename(_beside(log, REPLACED))
-    replaced = _beside(layout.database, REPLACED)
-    replaced.hardlink_to(layout.database)
+    replaced = _beside(folder.database, REPLACED)
+    replaced.hardlink_to(folder.database)
     return sequence
 
 
@@ -226,8 +227,8 @@ def _set_aside(path: Path) -> None:
         path.rename(_beside(path, REPLACED))
 
 
-def _prove(layout: Layout, described: Manifest) -> None:
-    with contextlib.closing(open_writer(layout.database)) as connection:
+def _prove(folder: Folder, described: Manifest) -> None:
+    with contextlib.closing(open_writer(folder.database)) as connection:
         [(sequence,)] = connection.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchall()
     if sequence != described.counts.sequence:
         raise StartupError(f"its last change is {sequence}, the backup's was {described.counts.sequence}")

@@ -300,6 +300,47 @@ def test_what_is_folded_and_dies_during_a_rebuild_is_not_lost(database: Database
     assert_holds(found, database)
 
 
+def test_a_rebuild_takes_in_what_was_never_folded(database: Database, index: Path, space: Space) -> None:
+    database.put("own", some(range(30)))
+    builder_of(database, index).rebuild("own", lambda share: None)
+    found = newest(index, space)
+    assert [segment.rows.length for segment in found.segments] == [30]
+    assert_holds(found, database)
+
+
+def test_a_rebuild_alone_keeps_no_older_generation_nor_its_log(database: Database, index: Path, space: Space) -> None:
+    builder = builder_of(database, index)
+    database.put("own", some(range(1000)))
+    builder.fold_once()
+    database.delete("00001")
+    builder.rebuild("own", lambda share: None, alone=True)
+    found = newest(index, space)
+    [folder] = index.iterdir()
+    assert manifest.numbers(folder) == [found.generation.number]
+    assert [path.name for path in folder.glob("segment-*")] == [f"segment-{found.segments[0].record.number:06d}"]
+    assert found.generation.log_from == found.generation.sequence
+    database.put("own", some(range(1000, 2000)))
+    builder.fold_once()
+    assert_holds(newest(index, space), database)
+
+
+@pytest.mark.parametrize("at", [0.05, 0.5])
+def test_a_cancelled_rebuild_leaves_the_index_as_it_was(
+    database: Database, index: Path, space: Space, at: float
+) -> None:
+    builder = builder_of(database, index)
+    database.put("own", some(range(3000)))
+    builder.fold_once()
+    before = sorted(path for path in index.rglob("*"))
+    shares = [0.0]
+    with pytest.raises(Stopped):
+        builder.rebuild("own", shares.append, cancelled=lambda: shares[-1] >= at)
+    assert at <= shares[-1] < 1
+    assert sorted(path for path in index.rglob("*")) == before
+    builder.rebuild("own", lambda share: None)
+    assert_holds(newest(index, space), database)
+
+
 def test_only_spaces_that_exist_are_rebuilt(database: Database, index: Path) -> None:
     with pytest.raises(SpaceNotFound):
         builder_of(database, index).rebuild("other", lambda share: None)

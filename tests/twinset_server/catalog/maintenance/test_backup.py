@@ -1,6 +1,5 @@
 """A backup is one moment of the catalogue, whole or not there."""
 
-import json
 import os
 import signal
 import subprocess
@@ -94,8 +93,7 @@ async def test_the_newest_generation_not_above_the_database_is_copied(
 ) -> None:
     written.publish(1, [1, 2])
     written.publish(2, [1, 2, 3])
-    newer = json.loads((written.path / "index/1/generation-000002.json").read_text())
-    (written.path / "index/1/generation-000003.json").write_text(json.dumps(newer | {"generation": 3, "sequence": 99}))
+    written.publish(3, [1, 2, 3], sequence=99)
     report = await maintenance.backup(tmp_path, "one", work)
     assert [path.name for path in sorted((report.path / "index/1").iterdir())] == [
         "dead-000002.i64",
@@ -111,7 +109,19 @@ async def test_a_damaged_generation_is_left_out(
     (written.path / "index/1/segment-000001/keys.i64").write_bytes(b"x" * 24)
     report = await maintenance.backup(tmp_path, "one", work)
     assert list((report.path / "index").iterdir()) == []
-    await FolderMaintenance(FakeHandle(written)).restore(report.path, Work())
+    assert (await FolderMaintenance(FakeHandle(written)).restore(report.path, Work())).items == 3
+
+
+async def test_an_older_generation_stands_in_for_a_damaged_one(
+    written: WrittenFolder, maintenance: FolderMaintenance, tmp_path: Path, work: Work
+) -> None:
+    written.publish(1, [1, 2, 3])
+    written.publish(2, [1, 2, 3])
+    (written.path / "index/1/segment-000002/keys.i64").write_bytes(b"x" * 24)
+    report = await maintenance.backup(tmp_path, "one", work)
+    assert (report.path / "index/1/generation-000001.json").exists()
+    assert not (report.path / "index/1/segment-000002").exists()
+    assert [line.rpartition(": ")[2] for line in sha256sum(report.path)] == ["OK"] * 12
 
 
 async def test_a_lost_picture_is_named_and_the_rest_is_sound(

@@ -1,12 +1,13 @@
 """A check finds each kind of damage, says what to do, and changes nothing."""
 
-import json
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
-from fakes.folder import WrittenFolder, contents
-from twinset_server.catalog.maintenance import FolderMaintenance
+from fakes.folder import WrittenFolder, contents, vector
+from twinset_server.catalog.folder import Folder
+from twinset_server.catalog.maintenance import FolderMaintenance, pictures
 from twinset_server.catalog.maintenance.copying import remove
 from twinset_server.errors import OperationCancelled
 from twinset_server.maintenance import Severity, Work
@@ -37,11 +38,6 @@ def sql(statement: str) -> Callable[[WrittenFolder], object]:
 
 def overwrite(written: WrittenFolder, name: str, content: bytes) -> None:
     (written.path / name).write_bytes(content)
-
-
-def renumbered(written: WrittenFolder, **changes: object) -> None:
-    path = written.path / "index/1/generation-000002.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 UNIT = "x'0000803f000000000000000000000000'"
@@ -92,32 +88,32 @@ DAMAGES: dict[str, tuple[Callable[[WrittenFolder], object], Severity, str, str]]
     "segment bytes": (
         lambda w: overwrite(w, "index/1/segment-000002/items.utf8", b"x"),
         WARNING,
-        "index/1/segment-000002/items.utf8",
-        "1 bytes instead of 0",
+        "index/1/generation-000002.json",
+        "segment-000002/items.utf8 has 1 bytes",
     ),
     "segment bits": (
         lambda w: overwrite(w, "index/1/segment-000002/keys.i64", b"x" * 32),
         WARNING,
-        "index/1/segment-000002/keys.i64",
-        "another checksum",
+        "index/1/generation-000002.json",
+        "segment-000002/keys.i64 has another content",
     ),
     "segment gone": (
         lambda w: (w.path / "index/1/segment-000002/keys.i64").unlink(),
         WARNING,
-        "index/1/segment-000002/keys.i64",
+        "index/1/generation-000002.json",
         "No such file",
     ),
     "dead keys": (
         lambda w: overwrite(w, "index/1/dead-000002.i64", b"12345678"),
         WARNING,
-        "index/1/dead-000002.i64",
-        "another checksum",
+        "index/1/generation-000002.json",
+        "dead-000002.i64 has another content",
     ),
     "manifest": (
         lambda w: overwrite(w, "index/1/generation-000002.json", b"{}"),
         WARNING,
         "index/1/generation-000002.json",
-        "readable manifest",
+        "is no manifest",
     ),
     "index lacks a vector": (
         lambda w: w.publish(3, [1, 2, 3]),
@@ -132,10 +128,32 @@ DAMAGES: dict[str, tuple[Callable[[WrittenFolder], object], Severity, str, str]]
         "aren't stored: 1 of them, keys 4",
     ),
     "index of another space": (
-        lambda w: renumbered(w, space={"name": "gone"}),
+        lambda w: (w.path / "index/1").rename(w.path / "index/7"),
+        WARNING,
+        "index/7/generation-000002.json",
+        "a space that isn't there",
+    ),
+    "manifest of another space": (
+        sql("UPDATE spaces SET fingerprint = 'cd'"),
         WARNING,
         "index/1/generation-000002.json",
-        "'gone'",
+        "generation-000002.json is of Space",
+    ),
+    "manifest bits": (
+        lambda w: overwrite(
+            w,
+            "index/1/generation-000002.json",
+            (w.path / "index/1/generation-000002.json").read_bytes().replace(b'"sequence": 5', b'"sequence": 4'),
+        ),
+        WARNING,
+        "index/1/generation-000002.json",
+        "its checksum differs",
+    ),
+    "index has another's vector": (
+        lambda w: w.publish(3, [1, 2, 3, 5], vectors={2: vector(99)}),
+        WARNING,
+        "index/1/generation-000003.json",
+        "other vectors than are stored: 1 of them, keys 2",
     ),
     "version": (sql("UPDATE meta SET value = 3 WHERE name = 'version'"), ERROR, "catalog.sqlite", "schema version 3"),
 }
@@ -157,8 +175,8 @@ async def test_each_kind_of_damage_is_found_and_left_as_it_is(
     first, *others = report.findings
     assert (first.severity, first.subject.startswith(subject)) == (severity, True), first
     assert description in first.description
-    # What follows from it is not as bad.
-    assert [one for one in others if one.severity is severity] == []
+    # What follows from it is not as bad, and what two generations share is told of both.
+    assert [one for one in others if one.severity is severity and "generation-000001" not in one.subject] == []
     assert first.advice
     after = {path: path.read_bytes() for path in before}
     # The map of the log is shared memory, which readers write too.
@@ -176,6 +194,34 @@ async def test_a_damaged_database_is_found(written: WrittenFolder, maintenance: 
     assert report.findings[0].severity is ERROR
     assert report.findings[0].subject.startswith("catalog.sqlite")
     assert "backup" in report.findings[0].advice
+
+
+async def test_pictures_of_an_item_that_is_put_just_now_are_no_finding(
+    written: WrittenFolder, maintenance: FolderMaintenance, work: Work
+) -> None:
+    file = written.write_picture(b"picture of f")
+    lock = Folder(written.path).pictures_lock()
+    with lock.shared():
+        checking = asyncio.create_task(maintenance.check(work))
+        while work.progress.stage != "checking the index":
+            await asyncio.sleep(0.01)
+            assert not checking.done()
+        # The row comes after the file, and the lock is given up after both.
+        written.put("f", b"picture of f")
+    assert (await checking).findings == []
+    lock.close()
+    assert file.exists()
+
+
+async def test_pictures_of_a_feed_are_no_finding(
+    written: WrittenFolder, maintenance: FolderMaintenance, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pictures, "_FEED_ENDS_S", 0.05)
+    written.write_picture(b"of a feed")
+    feed = Folder(written.path).feeds_lock()
+    with feed.shared():
+        assert (await maintenance.check(work)).findings == []
+    feed.close()
 
 
 async def test_the_worst_comes_first(written: WrittenFolder, maintenance: FolderMaintenance, work: Work) -> None:

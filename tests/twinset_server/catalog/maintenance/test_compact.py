@@ -6,7 +6,7 @@ import pytest
 
 from fakes.folder import FakeHandle, WrittenFolder, contents
 from twinset_server.catalog.folder import Folder
-from twinset_server.catalog.maintenance import FolderMaintenance, IdleFolder, layout
+from twinset_server.catalog.maintenance import FolderMaintenance, IdleFolder, pictures
 from twinset_server.catalog.maintenance import compact as compaction
 from twinset_server.catalog.store.schema import open_reader
 from twinset_server.errors import OperationCancelled, StoreUnavailable
@@ -68,6 +68,15 @@ async def test_an_index_without_deleted_items_is_not_built_again(
     assert handle.rebuilt == [("visual", True)]
 
 
+async def test_a_damaged_generation_is_built_anew_since_nobody_knows_what_it_holds(
+    written: WrittenFolder, handle: FakeHandle, maintenance: FolderMaintenance
+) -> None:
+    await maintenance.compact(Work())
+    (written.path / "index/1/segment-000101/items.utf8").write_text(SECRET)
+    assert (await maintenance.compact(Work())).rebuilt == ("visual",)
+    assert files_with(written.path, SECRET) == []
+
+
 async def test_rows_that_a_generation_needs_stay(written: WrittenFolder, work: Work) -> None:
     class Unbuilt(FakeHandle):
         async def rebuild(self, space: str, *, alone: bool = False) -> object:
@@ -102,7 +111,7 @@ async def test_old_answers_go_and_recent_ones_stay(
 async def test_pictures_of_a_feed_stay(
     written: WrittenFolder, maintenance: FolderMaintenance, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(layout, "_FEED_ENDS_S", 0.1)
+    monkeypatch.setattr(pictures, "_FEED_ENDS_S", 0.1)
     staged = written.write_picture(b"of a feed")
     feed = Folder(written.path).feeds_lock()
     with feed.shared(), pytest.raises(StoreUnavailable, match="ReplaceCatalog"):

@@ -1,0 +1,53 @@
+"""A stored vector must be found through the graph that holds its row."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes.folder import SPACE, vector
+from twinset_server.catalog.index.checksums import FileSum, opened, summed
+from twinset_server.catalog.index.graph import Graph, build
+from twinset_server.catalog.index.labels import Texts
+from twinset_server.catalog.index.manifest import Generation, OpenGeneration
+from twinset_server.catalog.index.segment_files import Segment, SegmentWriter, open_segment
+from twinset_server.catalog.maintenance.generations import differing, unreachable
+
+ROWS = 400
+
+
+@pytest.fixture
+def segment(tmp_path: Path) -> Segment:
+    with SegmentWriter(tmp_path, 1, SPACE) as writer:
+        texts = Texts.of([str(place) for place in range(ROWS)])
+        vectors = np.stack([vector(place) for place in range(ROWS)])
+        writer.add(np.arange(10, 10 + ROWS), vectors, texts, texts)
+        record = writer.finish(graph=True, base=None, threads=1, stopped=lambda: False, progress=lambda share: None)
+    return open_segment(tmp_path, record, SPACE)
+
+
+def generation_of(segment: Segment) -> OpenGeneration:
+    generation = Generation(1, SPACE, 1, 10 + ROWS, 1, FileSum(0, ""), (segment.record,))
+    return OpenGeneration(generation, (segment,), np.empty(0, np.int64))
+
+
+STORED = {10 + place: vector(place) for place in range(0, ROWS, 7)}
+
+
+def test_every_stored_vector_is_found_in_a_sound_graph(segment: Segment) -> None:
+    assert unreachable(generation_of(segment), STORED) == []
+    assert differing(generation_of(segment), STORED) == []
+
+
+def test_vectors_that_a_graph_doesn_t_reach_are_named(segment: Segment, tmp_path: Path) -> None:
+    path = tmp_path / "of other vectors"
+    others = -segment.rows.vectors
+    build(path, others, SPACE, base=None, threads=1, stopped=lambda: False, progress=lambda share: None)
+    graph = Graph(opened(path, summed(path)), replace(SPACE), ROWS, 64)
+    lost = unreachable(generation_of(Segment(segment.record, segment.rows, graph)), STORED)
+    assert lost == sorted(STORED)
+
+
+def test_rows_that_hold_other_vectors_are_named(segment: Segment) -> None:
+    assert differing(generation_of(segment), {**STORED, 17: vector(99)}) == [17]
