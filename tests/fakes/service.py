@@ -47,9 +47,9 @@ class FakeService:
         pictures = PictureEmbedder(
             self.embedder, max_batch=4, max_in_flight=2, max_pictures=16, max_waiting_bytes=32 << 20, decode_threads=2
         )
-        server = RpcServer(self.catalog, pictures)
-        self.address = f"127.0.0.1:{await server.start(ServerSettings(port=0))}"
+        server = RpcServer(self.catalog, pictures, ServerSettings(port=0, drain_s=0))
+        self.address = f"127.0.0.1:{await server.start()}"
         self._ready.set()
         await self._stopped.wait()
-        await server.stop(0)
+        await server.stop()
         pictures.close()
