@@ -50,7 +50,8 @@ def draft(item_id: str, *contents: bytes) -> ItemDraft:
 async def put(catalog: FakeCatalog, pictures: PictureEmbedder) -> Sequence[object]:
     ingest = Ingest(catalog, pictures)
     drafts = [draft("red", png(RED)), draft("blue", png(BLUE))]
-    return await ingest.commit(await ingest.prepare(drafts, timeout_s=5))
+    prepared = await ingest.items(drafts, timeout_s=5)
+    return (await ingest.commit(WritableItem, [one.id for one in drafts], prepared, "")).outcomes
 
 
 async def recommend(catalog: FakeCatalog, pictures: PictureEmbedder, space: str) -> list[str]:
@@ -61,7 +62,7 @@ async def recommend(catalog: FakeCatalog, pictures: PictureEmbedder, space: str)
 
 
 async def test_one_picture_gets_a_vector_in_every_space(catalogue: Catalogue, pictures: PictureEmbedder) -> None:
-    (item,) = await Ingest(catalogue(TINT), pictures).prepare([draft("red", png(RED), png(BLUE))], timeout_s=5)
+    (item,) = await Ingest(catalogue(TINT), pictures).items([draft("red", png(RED), png(BLUE))], timeout_s=5)
     assert isinstance(item, WritableItem)
     assert sorted((v.space, v.picture_id) for v in item.vectors) == [
         ("tint", "0"),
