@@ -45,7 +45,9 @@ PER_SERVER = 50
 """Rounds after which a new server on a new folder is begun: what grows with a run stays small."""
 
 MISSES = 30
-"""Rounds of a step, one after another, in which nothing ended, after which it is given up: it isn't reached any more."""
+"""Rounds of a step, one after another, in which nothing ended, after which it is given up: it isn't reached."""
+
+READY_WITHIN_S = 5.0
 
 console = Console()
 
@@ -125,6 +127,8 @@ def report(done: Mapping[str, Tally], trials: list[damage.Trial], per_step: int)
     for problem in problems[:20]:
         console.print(f"[red]{problem}")
     ready_s = max((second for tally in done.values() for second in tally.ready_s), default=0.0)
+    if ready_s > READY_WITHIN_S:
+        console.print(f"[red]once nothing answered for {ready_s:.1f} s; at most {READY_WITHIN_S:.0f} s are allowed")
     protocol = (
         f"{sum(tally.kills for tally in done.values())} kills of a server of 2 workers and a builder under 6 "
         f"callers, by process, at calls of the system and at named steps; at most {ready_s:.1f} s without an answer; "
@@ -139,7 +143,7 @@ def report(done: Mapping[str, Tally], trials: list[damage.Trial], per_step: int)
             Figure("faults.mutations_missed", sum(missed.values()), 0, "mutations", "lower", protocol),
         ],
     )
-    return not problems and not missed and not short
+    return not problems and not missed and not short and ready_s <= READY_WITHIN_S
 
 
 def _rounds(done: Mapping[str, Tally], kinds: tuple[str, ...]) -> int:
