@@ -32,6 +32,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.data import DataOption
 from benchmarks.figures import Figure, machine, write
 from benchmarks.processor import seconds_by_part
 from benchmarks.service import export, serving
@@ -95,19 +96,14 @@ class InProcess:
 def main() -> None:
     """Measure every backbone, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=os.environ.get("TWINSET_DATA"),
-        help="folder that holds products/images (default: TWINSET_DATA; without either, the samples as 224x224 JPEG)",
-    )
+    data = DataOption(parser, "products/images", otherwise="the samples as 224x224 JPEG")
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
     parser.add_argument("--backbone", choices=[b.name for b in BACKBONES], help="measure this one alone")
     arguments = parser.parse_args()
     figures: list[Figure] = []
     for backbone in BACKBONES:
         if arguments.backbone in (None, backbone.name):
-            figures += measure(backbone, Path(arguments.data) if arguments.data else None, arguments.rounds)
+            figures += measure(backbone, data.given(arguments), arguments.rounds)
     write("embed", figures)
 
 

@@ -1,12 +1,13 @@
 """What each precision of each backbone costs and keeps, all from one run.
 
-For each of two backbones and each precision: seconds to export, size of the file, pictures a second at batch 1, 8 and
+For each backbone and each precision: seconds to export, size of the file, pictures a second at batch 1, 8 and
 32 in process (ONNX Runtime, all cores, precisions interleaved), smallest cosine and neighbours' recall@10 against fp32
 over pictures that didn't calibrate.
 
 Figures: `export.speedup.BACKBONE.PRECISION`, the median over the rounds of the ratio to fp32 within a round, at
 batch 4, by which the server computes; `export.recall_at_10.BACKBONE.PRECISION`; and of fp32
-against Keras over real pictures `export.parity_cosine.BACKBONE` and `export.parity_max_abs.BACKBONE`.
+against Keras over real pictures, through ONNX Runtime and Triton, `export.parity_cosine.BACKBONE` and
+`export.parity_max_abs.BACKBONE`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +26,9 @@ import onnxruntime
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.data import DataOption
 from benchmarks.figures import Figure, machine, write
+from twinset.card import read_card
 from twinset.contract import INPUT
 from twinset.images import PicturePipeline
 from twinset_exporter import parity, pictures
@@ -45,6 +49,9 @@ OUTPUT = "embedding"
 MEASURED = ("efficientnet_lite0", "resnet50")
 SERVED_BATCH = 4
 BATCHES = (1, 8, 32)
+LONGEST_S = 30.0
+"""Of the rounds at one batch size: VGG16 takes seconds for one."""
+FEWEST_ROUNDS = 5
 
 # In a pipe 80 columns would cut the table.
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -66,44 +73,57 @@ class Row:
 def main() -> None:
     """Export and measure every backbone, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=os.environ.get("TWINSET_DATA"),
-        help="folder that holds products/images (default: TWINSET_DATA; without either, the samples)",
-    )
+    data = DataOption(parser, "products/images", otherwise="the samples")
     parser.add_argument("--repository", type=Path, default=Path("build/export_benchmark"), help="where models go")
-    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds (default: 15)")
+    parser.add_argument("--rounds", type=int, default=15, help="interleaved rounds, at most (default: 15)")
     parser.add_argument(
-        "--backbone", choices=list(BACKBONES), help=f"measure this one alone (default: {' and '.join(MEASURED)})"
+        "--backbone",
+        nargs="+",
+        choices=list(BACKBONES),
+        default=MEASURED,
+        metavar="NAME",
+        help=f"measure these (default: {' '.join(MEASURED)})",
+    )
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=list(Precision),
+        default=tuple(Precision),
+        metavar="NAME",
+        help="measure these beside fp32 (default: all)",
     )
     arguments = parser.parse_args()
-    folder = Path(arguments.data) / "products" / "images" if arguments.data else SAMPLES
+    given = data.given(arguments)
+    folder = SAMPLES if given is None else given / "products" / "images"
     figures: list[Figure] = []
-    for name in MEASURED if arguments.backbone is None else (arguments.backbone,):
-        figures += measure(BACKBONES[name], Repository(arguments.repository), folder, arguments.rounds)
+    lower = [precision for precision in Precision if precision in arguments.precision and precision != Precision.FP32]
+    for name in arguments.backbone:
+        figures += measure(BACKBONES[name], lower, Repository(arguments.repository), folder, arguments.rounds)
     write("export", figures)
 
 
-def measure(backbone: Backbone, repository: Repository, folder: Path, rounds: int) -> list[Figure]:
+def measure(
+    backbone: Backbone, lower: Sequence[Precision], repository: Repository, folder: Path, rounds: int
+) -> list[Figure]:
     """Return the figures of one backbone, and print its table."""
     pipeline = PicturePipeline(backbone.size, backbone.size)
     # Speed doesn't depend on the weights' values, and not every backbone's own can be shipped.
     random = backbone.packaged_weights is None
     weights = FileWeights(backbone.packaged_weights) if backbone.packaged_weights else RandomWeights(1)
     # With pictures of its own the export always works: its seconds are those of an export.
-    request = Request(backbone, weights, pipeline, pictures.PACKAGED)
+    request = Request(backbone, weights, pipeline, pictures.PACKAGED, triton=True)
     start = time.perf_counter()
     fp32 = export(request, repository, ConsoleSteps(console))
     seconds = time.perf_counter() - start
     judges = calibration.load(folder, pipeline, calibrates=True).judge
     reference = Runtime((fp32.path / MODEL).read_bytes()).run(judges)[OUTPUT]
     rows = [_row(Precision.FP32, seconds, fp32, judges, reference)]
-    for precision in (Precision.FP16, Precision.INT8):
+    for precision in lower:
         start = time.perf_counter()
         try:
             # Measured, whatever the gate says: noise for weights gives int8 nothing to keep.
-            reduced = reduce(Reduction(precision, folder, accept_loss=True), repository, fp32, ConsoleSteps(console))
+            wanted = Reduction(precision, folder, accept_loss=True, triton=True)
+            reduced = reduce(wanted, repository, fp32, ConsoleSteps(console))
         except ExportError as error:
             console.print(f"{backbone.name} {precision}: {error}", style="yellow", markup=False)
             continue
@@ -111,12 +131,13 @@ def measure(backbone: Backbone, repository: Repository, folder: Path, rounds: in
     for batch in (SERVED_BATCH, *BATCHES):
         _time(rows, judges[:batch], rounds)
     _print(backbone.name, rows, random)
+    done = len(rows[0].speeds[SERVED_BATCH])
     protocol = (
         f"{len(judges)} pictures of {folder.name} that didn't calibrate{', random weights' if random else ''}; "
-        f"in process by {SERVED_BATCH}, {rounds} interleaved rounds, median of the ratio in a round; "
+        f"in process by {SERVED_BATCH}, {done} interleaved rounds, median of the ratio in a round; "
         f"{machine('twinset', 'onnxruntime')}"
     )
-    return [*_reduced_figures(backbone.name, rows, protocol), *_parity_figures(backbone, request, fp32)]
+    return [*_reduced_figures(backbone.name, rows, protocol), *_parity_figures(backbone, fp32)]
 
 
 def _row(precision: Precision, seconds: float, result: Result, judges: np.ndarray, reference: np.ndarray) -> Row:
@@ -134,7 +155,10 @@ def _time(rows: list[Row], batch: np.ndarray, rounds: int) -> None:
     repeats = max(1, 16 // len(batch))
     for row in rows:  # warm up
         row.session.run([OUTPUT], {INPUT: batch})
-    for _ in range(rounds):
+    begun = time.perf_counter()
+    for done in range(rounds):
+        if done >= FEWEST_ROUNDS and time.perf_counter() - begun > LONGEST_S:
+            break
         for row in rows:
             start = time.perf_counter()
             for _ in range(repeats):
@@ -157,25 +181,23 @@ def _reduced_figures(backbone: str, rows: list[Row], protocol: str) -> list[Figu
     return figures
 
 
-def _parity_figures(backbone: Backbone, request: Request, fp32: Result) -> list[Figure]:
-    real = pictures.load(pictures.PACKAGED, request.pipeline)
-    model = backbone.build(request.weights, request.pipeline.height, request.pipeline.width)
-    features = np.asarray(model.predict(backbone.preprocess(real), batch_size=16, verbose=0), dtype=np.float32)
-    (found,) = parity.compare({"features": features}, Runtime((fp32.path / MODEL).read_bytes()).run(real))
+def _parity_figures(backbone: Backbone, fp32: Result) -> list[Figure]:
+    """Return the worst of what the card tells of the features: at every batch size, and through Triton too."""
+    card = read_card(fp32.path).content
+    asked = [section for section in (card["parity"], card["triton"]) if "batches" in section]
+    batches = [batch for section in asked for batch in section["batches"].values()]
+    found = [batch["outputs"]["features"] for batch in batches]
+    triton = f"Triton {card['triton']['version']}" if card["triton"]["proved"] else "no Triton"
     protocol = (
-        f"features of {len(real)} real pictures, ONNX Runtime against Keras, the difference as a share of the scale; "
-        f"{machine('keras', 'onnxruntime', 'tf2onnx')}"
+        f"features of {max(batch['pictures'] for batch in batches)} real pictures, {card['source']['weights']['kind']} "
+        f"weights, by {', '.join(map(str, BATCHES))}: ONNX Runtime and {triton} against Keras, the worst of all; the "
+        f"difference as a share of the scale; {machine('keras', 'onnxruntime', 'tf2onnx')}"
     )
+    cosine = min(output["smallest_cosine"] for output in found)
+    share = max(output["share"] for output in found)
     return [
-        Figure(
-            f"export.parity_cosine.{backbone.name}",
-            found.smallest_cosine,
-            parity.SMALLEST_COSINE,
-            "cosine",
-            "higher",
-            protocol,
-        ),
-        Figure(f"export.parity_max_abs.{backbone.name}", found.share, parity.LARGEST_SHARE, "share", "lower", protocol),
+        Figure(f"export.parity_cosine.{backbone.name}", cosine, parity.SMALLEST_COSINE, "cosine", "higher", protocol),
+        Figure(f"export.parity_max_abs.{backbone.name}", share, parity.LARGEST_SHARE, "share", "lower", protocol),
     ]
 
 

@@ -1,14 +1,13 @@
 """How good the embeddings are on product photographs, asked of the whole service.
 
-Figure: `products.p10_article_type`, the share of the ten neighbours that have the query's article type, over all items.
+Figure: `products.p10_article_type`, the share of the ten neighbours that have the query's article type, over all items;
+of another backbone or precision `products.p10_article_type.BACKBONE.PRECISION`.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import os
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,35 +15,34 @@ from tempfile import TemporaryDirectory
 
 from rich.progress import track
 
+from benchmarks.data import DataOption
 from benchmarks.figures import Figure, machine, write
 from benchmarks.service import export, serving
 from twinset import Client, Item, Picture
+from twinset_exporter.precision.publication import Precision
 
 REPOSITORY = Path("build/model_repository")
+DEFAULT_BACKBONE = "efficientnet_lite0"
 K = 10
 
 
 def main() -> None:
     """Put all products, ask for the neighbours of each, and compare article types."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=os.environ.get("TWINSET_DATA"),
-        help="folder that holds products/styles.csv and products/images (default: TWINSET_DATA)",
-    )
-    parser.add_argument("--backbone", default="efficientnet_lite0", help="the network to embed with")
+    data = DataOption(parser, "products/styles.csv and products/images")
+    parser.add_argument("--backbone", default=DEFAULT_BACKBONE, help="the network to embed with")
+    parser.add_argument("--precision", choices=list(Precision), default="fp32", help="what it computes in")
     arguments = parser.parse_args()
-    if arguments.data is None:
-        sys.exit("products: name the data folder with --data or TWINSET_DATA")
-    folder = Path(arguments.data) / "products"
+    folder = data.required(arguments) / "products"
     with (folder / "styles.csv").open(newline="", encoding="utf-8") as file:
         types = {row["id"]: row["articleType"] for row in csv.DictReader(file)}
 
-    model = export(arguments.backbone, REPOSITORY)
+    lower = arguments.precision != Precision.FP32
+    calibration = ["--precision", arguments.precision, "--calibration", str(folder / "images")] if lower else []
+    model = export(arguments.backbone, REPOSITORY, *calibration)
     with (
-        TemporaryDirectory(prefix="twinset-products-") as data,
-        serving(repository=REPOSITORY, model=model, data=Path(data), log=Path("build/products.log")) as service,
+        TemporaryDirectory(prefix="twinset-products-") as catalogue,
+        serving(repository=REPOSITORY, model=model, data=Path(catalogue), log=Path("build/products.log")) as service,
         Client(service.address) as client,
     ):
         for result in track(client.put_items(_items(folder, types)), "put", total=len(types)):
@@ -52,12 +50,18 @@ def main() -> None:
                 raise result.error
         with ThreadPoolExecutor(4) as threads:
             hits = sum(track(threads.map(lambda i: _hits(client, i, types), types), "ask", total=len(types)))
+    network = f"{arguments.backbone} features{f' in {arguments.precision}, calibrated on them' if lower else ''}"
     protocol = (
-        f"{len(types):,} product photographs, {arguments.backbone} features, cosine, leave-one-out by articleType "
-        f"through PutItems and Recommend, hits / {K}; {machine('twinset', 'onnxruntime', 'usearch')}"
+        f"{len(types):,} product photographs, {network}, cosine, leave-one-out by articleType through PutItems and "
+        f"Recommend, hits / {K}; {machine('twinset', 'onnxruntime', 'usearch')}"
     )
     value = hits / (K * len(types))
-    write("products", [Figure("products.p10_article_type", value, 0.725, "share", "higher", protocol)])
+    name = "products.p10_article_type"
+    if arguments.backbone == DEFAULT_BACKBONE and not lower:
+        write("products", [Figure(name, value, 0.725, "share", "higher", protocol)])
+    else:
+        network = f"{arguments.backbone}.{arguments.precision}"
+        write(f"products.{network}", [Figure(f"{name}.{network}", value, None, "share", "higher", protocol)])
 
 
 def _items(folder: Path, types: dict[str, str]) -> Iterator[Item]:

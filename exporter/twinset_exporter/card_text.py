@@ -11,13 +11,16 @@ _RANDOM = "**Its weights are random: good for measuring speed, useless for liken
 def render(content: Mapping[str, Any]) -> str:
     """Return the text of a card, from the content of its `card.json`."""
     lines = [f"# {content['model']}", ""]
-    if content["random_weights"]:
+    if content.get("random_weights"):
         lines += [_RANDOM, ""]
     for title, section in (
         ("Source", _source(content)),
-        ("Spaces", _spaces(content["spaces"])),
-        ("Pictures", _pairs(content["pipeline"])),
+        ("Components", _components(content.get("components", {}))),
+        ("Outputs", _outputs(content.get("outputs", {}))),
+        ("Spaces", _spaces(content.get("spaces", []))),
+        ("Pictures", _pairs(content.get("pipeline", {}))),
         ("Parity", _parity(content.get("parity"))),
+        ("Triton", _triton(content["model"], content.get("triton"))),
         ("Reduction", _pairs(content.get("reduction", {}))),
         ("Gate", _pairs(content.get("gate", {}))),
         ("Speed", _speed(content.get("speed"))),
@@ -33,8 +36,9 @@ def _source(content: Mapping[str, Any]) -> Iterator[str]:
     source = content.get("source", {})
     if source:
         yield f"- backbone: {source['backbone']}"
-        weights = source["weights"]
-        yield f"- weights: {', '.join(_words(key, value) for key, value in weights.items())}"
+        for part in ("weights", "head"):
+            if part in source:
+                yield f"- {part}: {', '.join(_words(key, value) for key, value in source[part].items())}"
     for key in ("precision", "target", "fingerprint", "artifact", "made"):
         if key in content:
             yield f"- {key}: {content[key]}"
@@ -55,6 +59,17 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
+def _components(components: Mapping[str, Any]) -> Iterator[str]:
+    for name, component in components.items():
+        yield f"- {name}: {component['kind']}, artifact {component['artifact']}"
+
+
+def _outputs(outputs: Mapping[str, Any]) -> Iterator[str]:
+    for name, output in outputs.items():
+        classes = f", classes {', '.join(output['classes'])}" if output["classes"] else ""
+        yield f"- {name}: {output['dimension']:,} dimensions{classes}, fingerprint {output['fingerprint']}"
+
+
 def _spaces(spaces: list[Mapping[str, Any]]) -> Iterator[str]:
     for space in spaces:
         yield f"- {space['name']}: output {space['output']}, {space['dimension']:,} dimensions, {space['metric']}"
@@ -64,10 +79,24 @@ def _parity(parity: Mapping[str, Any] | None) -> Iterator[str]:
     if parity is None:
         return
     yield f"Between {' and '.join(parity['between'])}; pictures: {parity['pictures']}."
+    yield from _batches(parity["batches"])
+
+
+def _triton(model: str, triton: Mapping[str, Any] | None) -> Iterator[str]:
+    if triton is None:
+        return
+    if not triton["proved"]:
+        yield f"Not proved through Triton: {triton['reason']}. `twinset-exporter prove {model} --record` adds it."
+        return
+    yield f"Between {triton['against']} and Triton {triton['version']}; pictures: {triton['pictures']}."
+    yield from _batches(triton["batches"])
+
+
+def _batches(batches: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     yield ""
     yield "| batch | pictures | output | largest difference | of the scale | smallest cosine |"
     yield "|---|---|---|---|---|---|"
-    for batch, measured in parity["batches"].items():
+    for batch, measured in batches.items():
         for name, output in measured["outputs"].items():
             yield (
                 f"| {batch} | {measured['pictures']} | {name} | {output['largest_difference']:.2g} "

@@ -5,26 +5,27 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
 from twinset.images.pipeline import Interpolation, PicturePipeline, Resize
 from twinset_exporter.backbones import own_model
 from twinset_exporter.backbones.backbone import Backbone
 from twinset_exporter.backbones.own_model import OwnModel
 from twinset_exporter.backbones.registry import BACKBONES
-from twinset_exporter.commands import diff, prove, prune, show
+from twinset_exporter.commands import diff, models, prove, prune, show
 from twinset_exporter.embedding.command import embed
 from twinset_exporter.errors import ExportError, UsageError
+from twinset_exporter.heads import specification
 from twinset_exporter.targets import Target
 from twinset_exporter.weights import FileWeights, ImagenetWeights, RandomWeights, Weights
 
+if TYPE_CHECKING:
+    from twinset_exporter.export import Result
+
 _LARGEST_SIZE = 1024
-_PIPE_COLUMNS = 200
 _IMAGENET = "imagenet"
 
 _BACKBONES_HELP = "\n".join(f"- {backbone.name}: {backbone.summary}\n" for backbone in BACKBONES.values())
@@ -140,8 +141,24 @@ def export(
     accept_loss: Annotated[
         bool, typer.Option("--accept-loss", help="Publish a lower precision though it loses too many neighbours.")
     ] = False,
+    triton: Annotated[
+        bool,
+        typer.Option("--triton/--no-triton", help="Prove it through Triton too, where one can be started here."),
+    ] = True,
+    head: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILE.keras[:METRIC]",
+            help="A head on the features; with cosine, euclidean or inner_product it fills the space NAME. Repeatable.",
+        ),
+    ] = None,
+    heads: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.toml", help="All heads, where their outputs and spaces need more words."),
+    ] = None,
 ) -> None:
     """Export a backbone; see `_EXPORT_HELP`."""
+    ensemble = specification.of_options(head or (), heads)
     if backbone not in BACKBONES and own_model.is_path(backbone):
         if weights is not None or random_weights is not None:
             raise UsageError(f"{backbone} brings its weights: leave out --weights and --random-weights")
@@ -167,7 +184,7 @@ def export(
     from twinset_exporter.repository import Repository
     from twinset_exporter.steps import ConsoleSteps
 
-    lower = publication.parse(precision, calibration, accept_loss=accept_loss)
+    lower = publication.parse(precision, calibration, accept_loss=accept_loss, triton=triton)
     request = Request(
         backbone=chosen,
         weights=source,
@@ -175,11 +192,21 @@ def export(
         parity_pictures=pictures,
         target=target,
         reduction=None if reduce is None or reduce_on is None else ReductionRequest.of(reduce, reduce_on),
+        triton=triton,
     )
-    console, models = Console(), Repository(repository)
-    result = run(request, models, ConsoleSteps(console))
+    console, published = Console(), Repository(repository)
+    result = run(request, published, ConsoleSteps(console))
     if lower is not None:
-        result = publication.reduce(lower, models, result, ConsoleSteps(console))
+        result = publication.reduce(lower, published, result, ConsoleSteps(console))
+    _tell(console, result)
+    if ensemble is not None:
+        from twinset_exporter.heads.publication import Request as HeadsRequest
+        from twinset_exporter.heads.publication import publish
+
+        _tell(console, publish(HeadsRequest(ensemble, pictures, triton), published, result, ConsoleSteps(console)))
+
+
+def _tell(console: Console, result: Result) -> None:
     contract = result.contract
     console.print(f"{'Published' if result.new else 'Already published'}: {result.path}", soft_wrap=True, markup=False)
     console.print(f"fingerprint {contract.fingerprint}\nartifact    {contract.artifact}", soft_wrap=True, style="dim")
@@ -189,38 +216,7 @@ def export(
         console.print("Its weights are random: good for measuring speed, useless for likeness.", style="yellow")
 
 
-@app.command()
-def models(repository: _Repository = Path("model_repository")) -> None:
-    """List the models of a repository."""
-    from twinset_exporter.repository import BrokenModel, Repository
-
-    # In a pipe a table of 80 columns would cut the names that the reader came for.
-    console = Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
-    found = Repository(repository).models()
-    if not found:
-        text = f"No models in {repository}: make one with twinset-exporter export."
-        console.print(text, soft_wrap=True, markup=False)
-        return
-    table = Table(
-        Column("model", overflow="fold"), "backbone", "spaces", "artifact", "weights", box=None, pad_edge=False
-    )
-    for model in found:
-        if isinstance(model, BrokenModel):
-            table.add_row(escape(model.path.name), "[red]broken[/red]", escape(model.reason), "", "")
-            continue
-        contract = model.contract
-        spaces = ", ".join(f"{s.name} ({s.dimension}, {s.metric.value})" for s in contract.spaces)
-        table.add_row(
-            contract.model,
-            contract.backbone,
-            spaces,
-            contract.artifact[:8],
-            "[yellow]random[/yellow]" if contract.random_weights else "trained",
-        )
-    console.print(table)
-
-
-for _command in (show.show, diff.diff, prune.prune, prove.prove):
+for _command in (models.models, show.show, diff.diff, prune.prune, prove.prove):
     app.command()(_command)
 
 

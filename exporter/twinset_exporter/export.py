@@ -13,7 +13,18 @@ from numpy.typing import NDArray
 
 from twinset.contract import KnownAnswer, Metric, ModelContract, SpaceContract, known_input
 from twinset.images import PicturePipeline
-from twinset_exporter import card, graph, outputs, parity, pictures, proof, speed, tensorflow_noise, triton_config
+from twinset_exporter import (
+    card,
+    graph,
+    outputs,
+    parity,
+    pictures,
+    proof,
+    speed,
+    tensorflow_noise,
+    triton_config,
+    triton_proof,
+)
 from twinset_exporter.backbones.backbone import Backbone
 from twinset_exporter.errors import ExportError
 from twinset_exporter.fingerprint import artifact, fingerprint
@@ -22,11 +33,12 @@ from twinset_exporter.recipe import PARAMETER as RECIPE_PARAMETER
 from twinset_exporter.recipe import recipe
 from twinset_exporter.reducing import PARAMETER as REDUCTION_PARAMETER
 from twinset_exporter.reducing import ReductionRequest, reduce
-from twinset_exporter.repository import CONFIG, MODEL, BrokenModel, PublishedModel, Repository
+from twinset_exporter.repository import CONFIG, MODEL, PublishedHead, PublishedModel, Repository
 from twinset_exporter.runtime import Runtime
 from twinset_exporter.steps import Steps
 from twinset_exporter.targets import PARAMETER as TARGET_PARAMETER
 from twinset_exporter.targets import Target
+from twinset_exporter.triton_proof import Staged
 from twinset_exporter.weights import Weights
 
 if TYPE_CHECKING:
@@ -52,6 +64,7 @@ class Request:
         parity_pictures: folder of pictures for the parity gate, None for the packaged ones.
         target: the machine that it is published for.
         reduction: how to shorten the features, None to leave them as they are.
+        triton: ask a Triton too before it is published, where one can be started here.
     """
 
     backbone: Backbone
@@ -60,6 +73,7 @@ class Request:
     parity_pictures: Path | None = None
     target: Target = Target.CPU
     reduction: ReductionRequest | None = None
+    triton: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +128,8 @@ def export(request: Request, repository: Repository, steps: Steps) -> Result:
     with steps.step(f"Compare it with Keras on {len(real)} pictures and on known noise"):
         noise = known_input(_KNOWN_SEED, _KNOWN_COUNT, request.pipeline.height, request.pipeline.width)
         answers = runtime.run(noise)
-        batches = proof.compare(_by_keras(model, request.backbone, real), runtime.run, real)
+        expected = _by_keras(model, request.backbone, real)
+        batches = proof.compare(expected, runtime.run, real)
         parities = proof.worst(batches)
         noise_parities = parity.compare(_by_keras(model, request.backbone, noise), answers)
     for line in parities:
@@ -131,24 +146,28 @@ def export(request: Request, repository: Repository, steps: Steps) -> Result:
         random_weights=request.weights.random,
     )
     config = triton_config.render(contract, runtime.dimensions, extra, request.target)
+    files = {CONFIG: config.encode(), MODEL: onnx_model}
+    triton = triton_proof.unproved(triton_proof.NOT_ASKED)
+    if request.triton:
+        staged = Staged(contract, files, request.target)
+        triton = staged.prove("keras", expected, real, pictures.name(request.parity_pictures), steps)
     with steps.step("Measure its speed and memory"):
         measured = speed.measure(onnx_model, request.pipeline)
     details = card.details_of(
-        request.backbone, request.weights, request.target, batches, request.parity_pictures, measured
+        request.backbone, request.weights, request.target, batches, request.parity_pictures, triton, measured
     )
     if REDUCTION_PARAMETER in extra:
         details["reduction"] = json.loads(extra[REDUCTION_PARAMETER])
     with steps.step("Publish"):
-        files = {CONFIG: config.encode(), MODEL: onnx_model}
         new = repository.publish(contract, card.with_card(contract, files, details))
     there = repository.model(contract.model)
-    if isinstance(there, BrokenModel):
-        raise ExportError(f"{there.path} broke while it was published ({there.reason}): export again")
+    if not isinstance(there, PublishedModel):
+        raise ExportError(f"{there.path} broke while it was published: export again")
     check_target(there, request.target)
     return Result(there.contract, there.path, new, same_file=there.contract.artifact == contract.artifact)
 
 
-def check_target(published: PublishedModel, target: Target) -> None:
+def check_target(published: PublishedModel | PublishedHead, target: Target) -> None:
     """Let a model through that is published for `target`: one folder has one config, and that never changes.
 
     Raises:

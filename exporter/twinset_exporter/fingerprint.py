@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -46,11 +46,12 @@ def fingerprint(
         "outputs": [asdict(output) for output in outputs],
         "smallest_squared_norm": SMALLEST_SQUARED_NORM,
     }
-    digest = hashlib.sha256()
-    for part in (_json(computed), *_weights(model)):
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
-    return digest.hexdigest()
+    return _digest(computed, model)
+
+
+def of_network(described: Mapping[str, Any], model: keras.Model) -> str:
+    """Return the SHA-256, 64 hexadecimal digits, of a network and of what `described` says around it."""
+    return _digest({**described, "architecture": architecture(model)}, model)
 
 
 def artifact(onnx_model: bytes, precision: str = FP32) -> str:
@@ -126,6 +127,14 @@ def _weights(model: keras.Model) -> Iterator[bytes]:
         for values in layer.get_weights():
             yield _json(list(values.shape))
             yield np.ascontiguousarray(values, dtype="<f4").tobytes()
+
+
+def _digest(computed: Mapping[str, Any], model: keras.Model) -> str:
+    digest = hashlib.sha256()
+    for part in (_json(computed), *_weights(model)):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _json(value: Any) -> bytes:

@@ -1,4 +1,6 @@
-"""Measures one ONNX file in a process of its own: `python footprint.py MODEL.onnx INPUT HEIGHT WIDTH`, prints JSON.
+"""Measures a model in a process of its own: `python footprint.py INPUT HEIGHT WIDTH MODEL.onnx [HEAD.onnx]...`.
+
+Prints JSON.
 
 Alone, because the exporter's process is full of TensorFlow: its memory and its threads would be measured too. Imports
 nothing of twinset for the same reason.
@@ -10,6 +12,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,24 +23,38 @@ _MOST_RUNS = 20
 _LONGEST_S = 0.5  # a size
 
 
-def measure(model: Path, name: str, height: int, width: int) -> dict[str, object]:
-    """Return milliseconds a batch (the median) by batch size, and the peak of the process's resident memory in MB."""
+def measure(name: str, height: int, width: int, model: Path, heads: Sequence[Path]) -> dict[str, object]:
+    """Return milliseconds a batch (the median) by batch size, and the peak of the process's resident memory in MB.
+
+    A head's one input is the output of the model that has its name.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    session, *others = (
+        ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"]) for file in (model, *heads)
+    )
+    names = [output.name for output in session.get_outputs()]
+
+    def run(pictures: np.ndarray) -> None:
+        rows = dict(zip(names, session.run(names, {name: pictures}), strict=True))
+        for head in others:
+            (given,) = head.get_inputs()
+            head.run(None, {given.name: rows[given.name]})
+
     random = np.random.default_rng(0)
     latency_ms = {}
-    for size in BATCHES:
+    # The largest first: the others then fit into the memory that it took, as in a server that has seen it.
+    for size in sorted(BATCHES, reverse=True):
         pictures = random.integers(0, 256, (size, height, width, 3), dtype=np.uint8)
-        session.run(None, {name: pictures})  # the first one allocates
+        run(pictures)  # the first one allocates
         times: list[float] = []
         begun = time.perf_counter()
         while not times or (len(times) < _MOST_RUNS and time.perf_counter() - begun < _LONGEST_S):
             started = time.perf_counter()
-            session.run(None, {name: pictures})
+            run(pictures)
             times.append(time.perf_counter() - started)
         latency_ms[str(size)] = round(1000 * statistics.median(times), 3)
-    return {"latency_ms": latency_ms, "peak_memory_mb": _peak_kb() // 1024}
+    return {"latency_ms": {str(size): latency_ms[str(size)] for size in BATCHES}, "peak_memory_mb": _peak_kb() // 1024}
 
 
 def _peak_kb() -> int:
@@ -49,4 +66,5 @@ def _peak_kb() -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
+    input_name, rows, columns, *files = sys.argv[1:]
+    print(json.dumps(measure(input_name, int(rows), int(columns), Path(files[0]), [Path(file) for file in files[1:]])))

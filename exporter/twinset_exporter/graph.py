@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import onnx
 from google.protobuf.message import DecodeError, Message
 
-from twinset import contract
+from twinset import contract, head_contract
 from twinset.images import PicturePipeline
 from twinset_exporter.errors import ExportError
-from twinset_exporter.outputs import EMBEDDING, FEATURES, OUTPUTS, SMALLEST_SQUARED_NORM
+from twinset_exporter.outputs import EMBEDDING, FEATURES, OUTPUTS, SMALLEST_SQUARED_NORM, Output
 from twinset_exporter.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 OPSET = 17
+_IR_VERSION = 8  # that of the opset
+
+COPIED = "given"
+"""Name of the input of a copy, which can't have that of its output."""
+
 _BATCH = "N"
 
 
@@ -32,7 +37,6 @@ def to_onnx(model: keras.Model, preprocessing: Preprocessing, pipeline: PictureP
         ExportError: the converter fails, or its result is no valid ONNX.
     """
     import tensorflow as tf
-    import tf2onnx
 
     # An explicit signature, because `model.export` names its outputs `Identity:0` and fixes what it likes.
     signature = [tf.TensorSpec((None, pipeline.height, pipeline.width, 3), tf.float32, name=contract.INPUT)]
@@ -42,19 +46,77 @@ def to_onnx(model: keras.Model, preprocessing: Preprocessing, pipeline: PictureP
         embedding = tf.math.l2_normalize(features, axis=-1, epsilon=SMALLEST_SQUARED_NORM)
         return {FEATURES.name: features, EMBEDDING.name: embedding}
 
+    converted = _convert(serve, signature, model.name)
+    preprocessing.prepend(converted)
+    return _finish(converted, model.name, {contract.INPUT, *(output.name for output in OUTPUTS)})
+
+
+def head_to_onnx(model: keras.Model, outputs: Sequence[Output]) -> bytes:
+    """Return the serialised ONNX model of a head.
+
+    Its input is `head_contract.INPUT`, `[N, D]` float32 with N free; its outputs are `outputs`, `[N, K]` float32.
+
+    Args:
+        model: the head, to a dictionary with the outputs as they are.
+        outputs: which of them are brought to unit length.
+
+    Raises:
+        ExportError: the converter fails, or its result is no valid ONNX.
+    """
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((None, model.inputs[0].shape[-1]), tf.float32, name=head_contract.INPUT)]
+
+    def serve(features: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows = model(features, training=False)
+        return {
+            output.name: tf.math.l2_normalize(rows[output.name], axis=-1, epsilon=SMALLEST_SQUARED_NORM)
+            if output.normalisation == "l2"
+            else rows[output.name]
+            for output in outputs
+        }
+
+    converted = _convert(serve, signature, model.name)
+    return _finish(converted, model.name, {head_contract.INPUT, *(output.name for output in outputs)})
+
+
+def copy_to_onnx(given: str, copied: str, dimension: int) -> bytes:
+    """Return the serialised ONNX model that copies its input `given`, `[N, D]` float32, to its output `copied`."""
+    tensors = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [_BATCH, dimension])
+        for name in (given, copied)
+    ]
+    node = onnx.helper.make_node("Identity", [given], [copied])
+    graph = onnx.helper.make_graph([node], "twinset", tensors[:1], tensors[1:])
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION, producer_name="twinset"
+    )
+    copy: bytes = model.SerializeToString(deterministic=True)
+    return copy
+
+
+def _convert(serve: Callable[..., dict[str, tf.Tensor]], signature: list[tf.TensorSpec], name: str) -> onnx.ModelProto:
+    import tensorflow as tf
+    import tf2onnx
+
     try:
+        converted: onnx.ModelProto
         converted, _ = tf2onnx.convert.from_function(tf.function(serve), signature, opset=OPSET)
     except Exception as error:  # whatever it or TensorFlow comes to raise: it declares nothing
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ExportError(f"tf2onnx can't convert {model.name} to ONNX: {reason}") from error
-    preprocessing.prepend(converted)
-    _make_canonical(converted)
+        raise ExportError(f"tf2onnx can't convert {name} to ONNX: {reason}") from error
+    return converted
+
+
+def _finish(converted: onnx.ModelProto, name: str, tensors: Collection[str]) -> bytes:
+    """Return the serialised graph; `tensors` are the names that stay, those of its inputs and outputs."""
+    _make_canonical(converted, tensors)
     try:
         onnx.checker.check_model(converted, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         # Also where the network holds a layer that the converter doesn't know.
         reason = str(error).partition("\n")[0]
-        raise ExportError(f"{model.name} has no valid ONNX: {reason}") from error
+        raise ExportError(f"{name} has no valid ONNX: {reason}") from error
     serialised: bytes = converted.SerializeToString(deterministic=True)
     return serialised
 
@@ -86,7 +148,7 @@ def _constants(message: Message) -> Iterator[onnx.TensorProto]:
                 yield from _constants(part)
 
 
-def _make_canonical(model: onnx.ModelProto) -> None:
+def _make_canonical(model: onnx.ModelProto, tensors: Collection[str]) -> None:
     """Rename everything but inputs and outputs by its place in the graph.
 
     The converter's names hold counters of the process (the second export of a process would be another file).
@@ -94,8 +156,7 @@ def _make_canonical(model: onnx.ModelProto) -> None:
     graph = model.graph
     graph.name = "twinset"
     graph.ClearField("doc_string")
-    wanted = {contract.INPUT, *(output.name for output in OUTPUTS)}
-    names = {name: name for name in wanted}
+    names = {name: name for name in tensors}
     constants = {constant.name: constant for constant in graph.initializer}
     used: list[onnx.TensorProto] = []
     for number, node in enumerate(graph.node):

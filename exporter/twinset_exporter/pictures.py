@@ -19,6 +19,11 @@ MOST = 128
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
+def name(folder: Path | None) -> str:
+    """Return what a card calls the pictures below `folder`, None for those in the box."""
+    return "in the box" if folder is None else folder.name
+
+
 def load(folder: Path, pipeline: PicturePipeline) -> NDArray[np.uint8]:
     """Return up to `MOST` pictures from below `folder`, `[N, H, W, 3]` uint8 RGB, decoded as the server will.
 

@@ -41,7 +41,7 @@ class BatchParity:
 
 
 def compare(
-    expected: Rows, run: Callable[[NDArray[np.uint8], int], Rows], pictures: NDArray[np.uint8]
+    expected: Rows, run: Callable[[NDArray[Any], int], Rows], pictures: NDArray[Any]
 ) -> tuple[BatchParity, ...]:
     """Return the parity at every size in `BATCHES`.
 
@@ -51,7 +51,7 @@ def compare(
     Args:
         expected: per output `[N, D]`, what Keras answers.
         run: answers pictures in batches of the given size.
-        pictures: `[N, H, W, 3]` uint8 RGB.
+        pictures: `[N, H, W, 3]` uint8 RGB, or the features of pictures, `[N, D]` float32.
     """
     found = []
     for batch in BATCHES:

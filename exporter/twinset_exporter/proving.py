@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,27 +14,37 @@ from twinset.card import Card, CardError, read_card
 from twinset.contract import KnownAnswer, known_input
 from twinset_exporter import pictures, proof
 from twinset_exporter.errors import ExportError
+from twinset_exporter.heads.chain import Chain, open_runtime
 from twinset_exporter.parity import Parity
-from twinset_exporter.repository import MODEL, PublishedModel
-from twinset_exporter.runtime import Runtime
+from twinset_exporter.repository import PublishedModel
+from twinset_exporter.runtime import Runtime, check_batch_axis
 from twinset_exporter.triton_model import TritonModel
+from twinset_exporter.triton_proof import TritonProof, by
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check, whether it passed, and its figures or what is wrong."""
+    """One check, whether it passed, and its figures or what is wrong.
+
+    Checks of Triton's answers carry the whole proof that they are a part of.
+    """
 
     title: str
     passed: bool
     told: str
+    proof: TritonProof | None = None
 
 
-def prove(model: PublishedModel, triton_url: str | None, parity_pictures: Path | None) -> Iterator[Check]:
+def prove(
+    model: PublishedModel,
+    triton: Callable[[], AbstractContextManager[str]] | None,
+    parity_pictures: Path | None,
+) -> Iterator[Check]:
     """Yield each check when it is done. The files come first, and where they are wrong nothing else is tried.
 
     Args:
         model: what to prove.
-        triton_url: `host:port` of a Triton that serves it; None leaves that part out.
+        triton: opens the address, `host:port`, of a Triton that serves it; None leaves that part out.
         parity_pictures: folder of pictures for the comparison, None for those in the box.
 
     Raises:
@@ -43,45 +54,46 @@ def prove(model: PublishedModel, triton_url: str | None, parity_pictures: Path |
     if card is None or problems:
         yield Check("files are those of the card", False, "; ".join(problems))
         return
-    size = sum(digest.size_bytes for digest in card.files.values())
-    yield Check("files are those of the card", True, f"{len(card.files)} files, {size / 1e6:.1f} MB")
+    files = [digest for part in (card.files, *card.components.values()) for digest in part.values()]
+    parts = f" of it and its {len(card.components)} components" if card.components else ""
+    size = sum(digest.size_bytes for digest in files)
+    yield Check("files are those of the card", True, f"{len(files)} files{parts}, {size / 1e6:.1f} MB")
     real = pictures.load(parity_pictures or pictures.PACKAGED, model.contract.pipeline)
     known = model.contract.known_answer
     try:
-        runtime = Runtime((model.path / MODEL).read_bytes())
-        runtime.check_batch_axis(real[0])
+        runtime = open_runtime(model)
+        check_batch_axis(runtime, real[0])
         answer = runtime.run(_noise(model))
     except ExportError as error:
         yield Check("ONNX Runtime: known answer", False, str(error))
         return
     yield _known("ONNX Runtime: known answer", known, answer)
-    if triton_url is None:
+    if triton is None:
         return
     try:
-        with TritonModel(triton_url, model.path.name) as served:
-            yield from _through_triton(served, model, runtime, real)
+        with triton() as address, TritonModel(address, model.path.name) as served:
+            yield from _through_triton(served, model, runtime, real, pictures.name(parity_pictures))
     except ExportError as error:
         yield Check("Triton", False, str(error))
 
 
 def _through_triton(
-    served: TritonModel, model: PublishedModel, runtime: Runtime, real: NDArray[np.uint8]
+    served: TritonModel, model: PublishedModel, runtime: Runtime | Chain, real: NDArray[np.uint8], source: str
 ) -> Iterator[Check]:
-    theirs, ours = served.contract(), model.contract
+    theirs, ours = served.contract, model.contract
     same = (theirs.fingerprint, theirs.artifact) == (ours.fingerprint, ours.artifact)
     told = "fingerprint and artifact" if same else f"it serves {theirs.fingerprint}, artifact {theirs.artifact}"
     yield Check("Triton: serves this model", same, told)
     outputs = list(runtime.dimensions)
     noise = _noise(model)
-    yield _known("Triton: known answer", ours.known_answer, served.run(noise, len(noise), outputs))
-
-    def run(batch_of: NDArray[np.uint8], batch: int) -> proof.Rows:
-        return served.run(batch_of, min(batch, served.max_batch_size), outputs)
-
-    for measured in proof.compare(runtime.run(real), run, real):
+    known = ours.known_answer
+    yield _known("Triton: known answer", known, served.run(noise, len(noise), outputs))
+    batches = proof.compare(runtime.run(real), by(served, outputs), real)
+    found = TritonProof(served.version(), "onnxruntime", source, batches)
+    for measured in batches:
         for parity in measured.outputs:
             title = f"Triton and ONNX Runtime, batch {measured.batch}: {parity.output}"
-            yield Check(title, parity.close, _figures(parity))
+            yield Check(title, parity.close, _figures(parity), found)
 
 
 def _card(model: PublishedModel) -> tuple[Card | None, list[str]]:

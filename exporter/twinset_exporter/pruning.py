@@ -7,25 +7,25 @@ from dataclasses import dataclass
 
 from twinset_exporter.catalogues import UsedSpace
 from twinset_exporter.errors import ExportError, UsageError
-from twinset_exporter.repository import BrokenModel, PublishedModel
+from twinset_exporter.repository import BrokenModel, PublishedHead, PublishedModel
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A model, and why it stays; `reason` is None where nobody uses it."""
 
-    model: PublishedModel
+    model: PublishedModel | PublishedHead
     reason: str | None
 
 
 def judge(
-    models: Sequence[PublishedModel | BrokenModel],
+    models: Sequence[PublishedModel | PublishedHead | BrokenModel],
     *,
     named: Collection[str],
     kept: Collection[str],
     spaces: Sequence[UsedSpace],
 ) -> list[Verdict]:
-    """Return a verdict for each model: all of them, or those `named`.
+    """Return a verdict for each model: all of them, or those `named`. Ensembles come first, and go before their parts.
 
     Args:
         models: what is in the repository; what is no model of twinset gets no verdict.
@@ -37,22 +37,52 @@ def judge(
         UsageError: `named` or `kept` name a model that isn't there.
         ExportError: a model among `named` is in use.
     """
-    published = {model.path.name: model for model in models if isinstance(model, PublishedModel)}
+    published = {model.path.name: model for model in models if not isinstance(model, BrokenModel)}
     for option, names in (("MODEL", named), ("--keep", kept)):
         if unknown := sorted(set(names) - published.keys()):
             raise UsageError(f"{option} {unknown[0]}: no such model; there are {', '.join(published) or 'none'}")
+    reasons = {name: _reason(model, kept, spaces, published) for name, model in published.items()}
+    users = {
+        component: name
+        for name, model in published.items()
+        for component in _components(model)
+        if reasons[name] or (named and name not in named)
+    }
     verdicts = [
-        Verdict(model, _reason(model, kept, spaces)) for name, model in published.items() if not named or name in named
+        Verdict(model, reasons[name] or (f"in use: a part of {users[name]}" if name in users else None))
+        for name, model in published.items()
+        if not named or name in named
     ]
     if named and (refused := [verdict for verdict in verdicts if verdict.reason]):
-        reasons = "; ".join(f"{verdict.model.path.name} is {verdict.reason}" for verdict in refused)
-        raise ExportError(f"refused, nothing was removed: {reasons}")
-    return verdicts
+        told = "; ".join(f"{verdict.model.path.name} is {verdict.reason}" for verdict in refused)
+        raise ExportError(f"refused, nothing was removed: {told}")
+    return sorted(verdicts, key=lambda verdict: not _components(verdict.model))
 
 
-def _reason(model: PublishedModel, kept: Collection[str], spaces: Sequence[UsedSpace]) -> str | None:
+def _components(model: PublishedModel | PublishedHead) -> tuple[str, ...]:
+    return model.contract.components if isinstance(model, PublishedModel) else ()
+
+
+def _reason(
+    model: PublishedModel | PublishedHead,
+    kept: Collection[str],
+    spaces: Sequence[UsedSpace],
+    published: Collection[str],
+) -> str | None:
     for space in spaces:
-        # By fingerprint too: a model that computes the same under another name can stand in for a lost one.
-        if model.path.name == space.model or model.contract.fingerprint == space.fingerprint:
+        if isinstance(model, PublishedModel) and _serves(model, space, published):
             return f"in use: {space}"
     return "kept: --keep" if model.path.name in kept else None
+
+
+def _serves(model: PublishedModel, space: UsedSpace, published: Collection[str]) -> bool:
+    """Return whether `model` fills `space`, or computes the same and can stand in for a lost one.
+
+    Every ensemble on one backbone fills `visual` alike: of those only the one that is named counts, unless it is gone.
+    """
+    contract = model.contract
+    if model.path.name == space.model or contract.fingerprint == space.fingerprint:
+        return True
+    filled = contract.space(space.name)
+    lost = space.model is not None and space.model not in published
+    return lost and filled is not None and contract.fingerprint_of(filled.output) == space.fingerprint

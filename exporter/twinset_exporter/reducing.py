@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,8 +96,8 @@ def reduce(
     full = runtime.dimensions[FEATURES.name]
     with tempfile.TemporaryDirectory(prefix="twinset-features-") as folder:
         features = FeatureFile(Path(folder) / "features", full)
-        with steps.step(f"Compute the {full:,} features of {len(listing):,} pictures"):
-            bad = _fill(features, runtime, listing, pipeline)
+        with steps.counted(f"Compute the {full:,} features of {len(listing):,} pictures", len(listing)) as progress:
+            bad = _fill(features, runtime, listing, pipeline, progress)
         if bad:
             steps.note(f"{len(bad):,} pictures left out, such as {bad[0]}")
         with steps.step(f"Fit a reduction to {request.dimension:,}"):
@@ -113,7 +114,13 @@ def reduce(
     return reduction.fold(model), report
 
 
-def _fill(features: FeatureFile, runtime: Runtime, listing: Listing, pipeline: PicturePipeline) -> list[str]:
+def _fill(
+    features: FeatureFile,
+    runtime: Runtime,
+    listing: Listing,
+    pipeline: PicturePipeline,
+    progress: Callable[[int], None],
+) -> list[str]:
     """Append the features of the pictures, a batch at a time; return the bad files with their reasons."""
     bad: list[str] = []
     for start in range(0, len(listing), _BATCH):
@@ -128,4 +135,5 @@ def _fill(features: FeatureFile, runtime: Runtime, listing: Listing, pipeline: P
             if not np.isfinite(rows).all():
                 raise UsageError("the network's features are not finite on these pictures: mend its weights")
             features.append(rows)
+        progress(min(start + _BATCH, len(listing)))
     return bad

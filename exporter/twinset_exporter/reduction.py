@@ -2,7 +2,7 @@
 
 For a cosine space it is the uncentred SVD of the features at unit length, since that is what the space compares; for a
 Euclidean one the PCA. Either way the map is linear, so it becomes one more layer of the network, before the L2, and so
-a part of the graph and of the fingerprint.
+a part of the graph and of the fingerprint. In a cosine space the directions get back a part of the energy that is lost.
 
 The features lie in a file. Randomised subspace iteration reads it a few times, block by block, and holds matrices of
 D times K: for 25,088 features and 512 dimensions 55 MB each, where D times D would take 2.5 GB.
@@ -32,6 +32,9 @@ _OVERSAMPLED = 32
 """Directions sought beyond those kept: the last ones found are the least exact."""
 _PASSES = 4
 """Each multiplies the share of a wrong direction by the square of a ratio of singular values."""
+_SPREAD_SHARE = 0.25
+_FIRST_SHARE = 6.0
+"""Of the energy that a reduction loses in a cosine space: what all directions kept get back, and the first alone."""
 _NEIGHBOURS = 10
 _QUERIES = 1000
 
@@ -124,8 +127,31 @@ def fit(features: FeatureFile, dimension: int, metric: Metric) -> Reduction:
     values, vectors = np.linalg.eigh(gram)
     kept = slice(None, -dimension - 1, -1)
     matrix = basis @ vectors[:, kept].astype(np.float32)
+    if unit:
+        matrix *= _weights(values[kept], total)
     matrix *= np.where(matrix[np.abs(matrix).argmax(axis=0), np.arange(dimension)] < 0, np.float32(-1), np.float32(1))
     return Reduction(matrix, -(mean @ matrix), float(values[kept].sum() / total) if total else 1.0)
+
+
+def _weights(values: NDArray[np.float64], total: float) -> Float32:
+    """Return how much to stretch each direction kept, `[K]`, so that unit length does less harm afterwards.
+
+    A picture that lost more of its length is stretched more when its vector is brought back to unit length, and so
+    comes nearer to all others. Where the directions kept hold a part of the energy lost, lengths differ less. The first
+    one of uncentred features is what all pictures have in common: it steadies the length without changing neighbours.
+    `docs/decisions/0011-energy-lost.md` has the figures.
+
+    Args:
+        values: energy along the directions kept, falling.
+        total: energy of all directions.
+    """
+    energy = values / total if total else np.ones_like(values)
+    lost = max(0.0, 1.0 - float(energy.sum()))
+    given = np.full(len(energy), _SPREAD_SHARE * lost / len(energy))
+    given[0] += _FIRST_SHARE * lost * energy[0]
+    # Where nothing is lost nothing is given, though a direction may hold nothing.
+    weights: Float32 = np.sqrt(1 + given / np.maximum(energy, 1e-12)).astype(np.float32)
+    return weights
 
 
 def recall(features: FeatureFile, reduction: Reduction, metric: Metric) -> float:

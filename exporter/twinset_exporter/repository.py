@@ -4,6 +4,12 @@
     NAME-FINGERPRINT8/1/model.onnx
     NAME-FINGERPRINT8/card.json, card.md
 
+A head is a model like any other. An ensemble has no graph: its config names the models that it is made of, each in its
+own folder beside it.
+
+Nothing in a model's folder changes any more, but for one thing: `prove --record` adds to its cards what Triton
+answered, where they say that none was asked.
+
 A model is written to a temporary folder beside its place, synced, and renamed. Publishers of one repository take turns
 by a lock on the repository's folder, which the kernel frees when its holder dies; so every temporary folder that the
 holder finds was left by a dead one.
@@ -14,14 +20,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from twinset import card
-from twinset.contract import ContractError, ModelContract
+from twinset import card, head_contract
+from twinset.card import Identity
+from twinset.contract import MODEL_NAME, ContractError, ModelContract
+from twinset.head_contract import HeadContract
 from twinset_exporter import triton_config
 from twinset_exporter.errors import ExportError
 
@@ -30,7 +37,6 @@ MODEL = f"1/{triton_config.MODEL_FILE}"
 
 _TEMPORARY = ".publishing-"
 _REMOVED = ".removing-"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,19 @@ class PublishedModel:
 
     def problems(self) -> list[str]:
         """Return why this is not what was published, by its card; empty where it is, byte by byte."""
+        return card.problems(self.path, self.contract)
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedHead:
+    """A head in the repository, a part of ensembles; otherwise like a model."""
+
+    path: Path
+    contract: HeadContract
+    parameters: Mapping[str, str]
+
+    def problems(self) -> list[str]:
+        """Return why this is not what was published; see `PublishedModel`."""
         return card.problems(self.path, self.contract)
 
 
@@ -60,7 +79,7 @@ class Repository:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def models(self) -> list[PublishedModel | BrokenModel]:
+    def models(self) -> list[PublishedModel | PublishedHead | BrokenModel]:
         """Return what is there, by name. A repository that doesn't exist yet is empty.
 
         Raises:
@@ -72,7 +91,7 @@ class Repository:
             folders = sorted(entry for entry in self.root.iterdir() if entry.is_dir() and entry.name[0] != ".")
         return [_read(folder) for folder in folders]
 
-    def model(self, name: str) -> PublishedModel | BrokenModel:
+    def model(self, name: str) -> PublishedModel | PublishedHead | BrokenModel:
         """Return the model of that name, broken where there is none."""
         return _read(self.root / name)
 
@@ -89,7 +108,7 @@ class Repository:
                 probe.mkdir(exist_ok=True)
                 probe.rmdir()
 
-    def publish(self, model: ModelContract, files: Mapping[str, bytes]) -> bool:
+    def publish(self, model: Identity, files: Mapping[str, bytes]) -> bool:
         """Make `model` visible, whole; return False where a model of its name is published already.
 
         That one computes the same, since the name carries the fingerprint. Its file may be another, as other versions
@@ -103,7 +122,7 @@ class Repository:
             ExportError: the name isn't one folder's, what has the name is damaged, or the disk fails or is full.
                 Nothing of the model is visible then.
         """
-        if not _NAME.fullmatch(model.model):
+        if not MODEL_NAME.fullmatch(model.model):
             raise ExportError(f"{model.model!r} is no name for a model: use letters, digits, '_', '-' and '.'")
         place = self.root / model.model
         temporary = self.root / f"{_TEMPORARY}{model.model}"
@@ -122,7 +141,24 @@ class Repository:
             _sync(self.root)
         return True
 
-    def remove(self, model: PublishedModel) -> None:
+    def record(self, model: PublishedModel, cards: Mapping[str, bytes]) -> None:
+        """Put `cards` in place of the model's, each by one rename: a reader finds the old one or the new one, whole.
+
+        What serves stays untouched, and so does its name: a card has no digest of its own. The one for machines comes
+        last, so where it tells of a proof the one for people does too.
+
+        Raises:
+            ExportError: the disk fails, is full, or doesn't allow it.
+        """
+        with self._readable_errors("write to"), self._locked():
+            for name in sorted(cards, key=lambda name: name == card.CARD):
+                hidden = model.path / f".{name}"
+                hidden.unlink(missing_ok=True)  # a killed run's
+                _write(model.path, {hidden.name: cards[name]})
+                hidden.replace(model.path / name)
+            _sync(model.path)
+
+    def remove(self, model: PublishedModel | PublishedHead) -> None:
         """Remove a model: out of sight by one rename, then its files. What a killed run leaves, the next one removes.
 
         Raises:
@@ -155,17 +191,24 @@ class Repository:
             ) from error
 
 
-def _read(folder: Path) -> PublishedModel | BrokenModel:
+def _read(folder: Path) -> PublishedModel | PublishedHead | BrokenModel:
     try:
         parameters = triton_config.parameters((folder / CONFIG).read_text(encoding="utf-8"))
+        if head_contract.MARK in parameters:
+            head = HeadContract.from_parameters(parameters)
+            return PublishedHead(folder, head, parameters) if head.model == folder.name else _renamed(folder, head)
         contract = ModelContract.from_parameters(parameters)
     except OSError as error:
         return BrokenModel(folder, f"{CONFIG}: {error.strerror}")
     except (ContractError, ValueError) as error:
         return BrokenModel(folder, str(error))
     if contract.model != folder.name:
-        return BrokenModel(folder, f"its contract is that of {contract.model}: the folder was renamed")
+        return _renamed(folder, contract)
     return PublishedModel(folder, contract, parameters)
+
+
+def _renamed(folder: Path, contract: Identity) -> BrokenModel:
+    return BrokenModel(folder, f"its contract is that of {contract.model}: the folder was renamed")
 
 
 def _check_sound(place: Path) -> None:

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,21 @@ from twinset_exporter import footprint
 from twinset_exporter.errors import ExportError
 
 
-def measure(model: bytes, pipeline: PicturePipeline) -> dict[str, Any]:
-    """Return what `footprint` measures of the graph, and the machine that it was measured on.
+def measure(model: bytes, pipeline: PicturePipeline, heads: Sequence[bytes] = ()) -> dict[str, Any]:
+    """Return what `footprint` measures of the graph, with `heads` behind it, and the machine that it was measured on.
 
     Raises:
         ExportError: the graph didn't run in a process of its own, or there is no place for its file.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="twinset-footprint-") as folder:
-            file = Path(folder) / "model.onnx"
-            file.write_bytes(model)
+            files = []
+            for place, graph in enumerate((model, *heads)):
+                files.append(Path(folder) / f"{place}.onnx")
+                files[-1].write_bytes(graph)
             sizes = [str(pipeline.height), str(pipeline.width)]
             ran = subprocess.run(  # noqa: S603 - a list of arguments, and no shell
-                [sys.executable, footprint.__file__, str(file), contract.INPUT, *sizes],
+                [sys.executable, footprint.__file__, contract.INPUT, *sizes, *map(str, files)],
                 check=True,
                 capture_output=True,
                 text=True,

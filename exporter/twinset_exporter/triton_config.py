@@ -13,6 +13,7 @@ from twinset_exporter.outputs import OUTPUTS
 from twinset_exporter.targets import Target
 from twinset_exporter.tuning import tune
 
+BACKEND = "onnxruntime"
 MODEL_FILE = "model.onnx"
 
 
@@ -30,7 +31,7 @@ def render(
     height, width = model.pipeline.height, model.pipeline.width
     config = pb.ModelConfig(
         name=model.model,
-        backend="onnxruntime",
+        backend=BACKEND,
         default_model_filename=MODEL_FILE,
         input=[pb.ModelInput(name=contract.INPUT, data_type=pb.TYPE_UINT8, dims=[height, width, 3])],
         output=[

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from twinset import contract
 from twinset_exporter.targets import PARAMETER, Target
 
 ENGINE_CACHE = "/var/cache/twinset-tensorrt-{model}"
@@ -71,12 +70,35 @@ def tune(config: pb.ModelConfig, target: Target) -> None:
         _warm_up(config, size)
 
 
+def tune_head(config: pb.ModelConfig, target: Target) -> None:
+    """Fill in the same for a head: a few matrices, whose own time is a small part of the backbone's.
+
+    Batches queue without a delay, since a backbone's batch arrives as one request. One thread is enough, and pools of
+    many heads would fight over the cores. On a GPU the features stay there.
+    """
+    batching = _BATCHING[target]
+    config.max_batch_size = batching.largest
+    config.dynamic_batching.CopyFrom(pb.ModelDynamicBatching(preferred_batch_size=batching.preferred))
+    config.parameters[PARAMETER].string_value = target.value
+    if target is Target.CPU:
+        config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=1)
+        config.parameters["intra_op_thread_count"].string_value = "1"
+    else:
+        config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_GPU, count=1)
+    for size in (1, *batching.preferred):
+        _warm_up(config, size)
+
+
+def tune_ensemble(config: pb.ModelConfig, target: Target) -> None:
+    """Fill in the same for an ensemble: it only passes tensors on, and its components batch and warm up themselves."""
+    config.max_batch_size = _BATCHING[target].largest
+    config.parameters[PARAMETER].string_value = target.value
+
+
 def _warm_up(config: pb.ModelConfig, size: int) -> None:
-    (pictures,) = config.input
+    (given,) = config.input
     config.model_warmup.add(
         name=f"noise_{size}",
         batch_size=size,
-        inputs={
-            contract.INPUT: pb.ModelWarmup.Input(data_type=pictures.data_type, dims=pictures.dims, random_data=True)
-        },
+        inputs={given.name: pb.ModelWarmup.Input(data_type=given.data_type, dims=given.dims, random_data=True)},
     )

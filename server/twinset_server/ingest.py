@@ -158,10 +158,7 @@ class Ingest:
 
     def _inspect(self, draft: ItemDraft, pictures: Sequence[NewPicture]) -> Inspected:
         own = self._vectors.own(draft.vectors)
-        models = {}
-        if pictures:
-            filled = self._vectors.filled({vector.space for vector in own})
-            models = dict.fromkeys(filled.values(), self._vectors.fingerprint())
+        models = self._vectors.fingerprints({vector.space for vector in own}) if pictures else {}
         return Inspected(draft, pictures, own, item_digest(draft, pictures, own, models))
 
     async def _inspect_pictures(self, draft: ItemDraft) -> Inspected:

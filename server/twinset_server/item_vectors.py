@@ -30,28 +30,15 @@ class ItemVectors:
         spaces = self._catalog.spaces() if vectors else {}
         return [_admitted(vector, spaces, f"vectors[{place}]") for place, vector in enumerate(vectors)]
 
-    def filled(self, taken: Collection[str]) -> dict[str, str]:
-        """Return the model's outputs that pictures are embedded into, each with its space's name; `taken` are left out.
+    def fingerprints(self, taken: Collection[str]) -> dict[str, str]:
+        """Return the fingerprints of what pictures are embedded into, by space; those `taken` are left out.
 
         Raises:
             EmbedderUnavailable: the model isn't known yet.
             SpaceMismatch: a space holds vectors of another model.
         """
         contract = self._pictures.embedder.contract
-        filled = {s.output: s.name for s in contract.spaces if s.name not in taken}
-        if filled:
-            spaces = self._catalog.spaces()
-            for name in filled.values():
-                _check_same_model(spaces.get(name), contract.fingerprint, name)
-        return filled
-
-    def fingerprint(self) -> str:
-        """Return that of the model that pictures are embedded with.
-
-        Raises:
-            EmbedderUnavailable: the model isn't known yet.
-        """
-        return self._pictures.embedder.contract.fingerprint
+        return {space: contract.fingerprint_of(output) for output, space in self._filled(taken).items()}
 
     async def embedded(
         self, pictures: Sequence[NewPicture], taken: Collection[str], timeout_s: float
@@ -61,7 +48,7 @@ class ItemVectors:
         Raises:
             TwinsetError: why one of the pictures could not be embedded.
         """
-        filled = self.filled(taken)
+        filled = self._filled(taken)
         if not filled:
             return []
         results = await self._pictures.embed(
@@ -71,6 +58,16 @@ class ItemVectors:
         for place, (new, result) in enumerate(zip(pictures, results, strict=True)):
             vectors += _vectors_of(new.picture.id, result, filled, f"pictures[{place}]")
         return vectors
+
+    def _filled(self, taken: Collection[str]) -> dict[str, str]:
+        """Return the model's outputs that pictures are embedded into, each with its space's name."""
+        contract = self._pictures.embedder.contract
+        filled = {s.output: s.name for s in contract.spaces if s.name not in taken}
+        if filled:
+            spaces = self._catalog.spaces()
+            for output, name in filled.items():
+                _check_same_model(spaces.get(name), contract.fingerprint_of(output), name)
+        return filled
 
 
 def inspected(drafts: Sequence[PictureDraft]) -> list[NewPicture]:
@@ -122,5 +119,5 @@ def _check_same_model(space: Space | None, fingerprint: str, name: str) -> None:
         held = f"vectors of {space.fingerprint}" if space else "no vectors of any model"
         raise SpaceMismatch(
             f"spaces[{name!r}]",
-            f"the serving model's fingerprint is {fingerprint}, but the space {name!r} holds {held}",
+            f"the serving model's fingerprint of {name!r} is {fingerprint}, but the space holds {held}",
         )

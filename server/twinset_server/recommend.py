@@ -122,11 +122,12 @@ class Recommender:
         filled = contract.space(space.name)
         if filled is None:
             raise NoModel(space.name, f"no model embeds pictures into the space {space.name!r}: send a vector")
-        if contract.fingerprint != space.fingerprint:
+        fingerprint = contract.fingerprint_of(filled.output)
+        if fingerprint != space.fingerprint:
             raise SpaceMismatch(
                 space.name,
-                f"the serving model's fingerprint is {contract.fingerprint}, but the space {space.name!r} holds "
-                f"vectors of {space.fingerprint}",
+                f"the serving model's fingerprint of {space.name!r} is {fingerprint}, but the space holds vectors of "
+                f"{space.fingerprint}",
             )
         (result,) = await self._pictures.embed([content], [filled.output], timeout_s=timeout_s, urgent=True)
         if isinstance(result, InvalidRequest):

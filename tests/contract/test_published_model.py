@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import onnx
@@ -63,7 +63,7 @@ async def serving(model: PublishedModel, backend: Path | None = None) -> AsyncIt
 
 async def test_it_is_loaded_as_it_is_and_proved_through_triton(published: PublishedModel) -> None:
     async with serving(published) as host:
-        checks = list(prove(published, host.address, None))
+        checks = list(prove(published, lambda: nullcontext(host.address), None))
     assert [check.title for check in checks if not check.passed] == []
     for batch in (1, 8, 32):
         for output in ("features", "embedding"):
@@ -89,7 +89,7 @@ async def test_a_triton_that_serves_other_weights_is_found_out(published: Publis
     there = other.model(published.path.name)
     assert isinstance(there, PublishedModel)
     async with serving(there) as host:
-        checks = list(prove(published, host.address, None))
+        checks = list(prove(published, lambda: nullcontext(host.address), None))
     failed = {check.title for check in checks if not check.passed}
     assert "Triton: known answer" in failed
     assert "Triton and ONNX Runtime, batch 8: embedding" in failed

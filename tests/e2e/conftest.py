@@ -40,7 +40,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-Start = Callable[[Path], Server]
+Start = Callable[..., Server]
+"""Starts a server on a catalogue folder, with further options."""
 
 
 @pytest.fixture(scope="session")
@@ -48,9 +49,10 @@ def start(repository: Path) -> Iterator[Start]:
     """Return a function that starts a server on a catalogue folder; all are stopped in the end."""
     with ExitStack() as stack:
 
-        def _start(data: Path) -> Server:
+        def _start(data: Path, *options: str | Path, repository: Path = repository) -> Server:
             log = data.with_suffix(".log")
-            command = [BIN / "twinset-server", "serve", "--port", "0", "--data", data, "--model-repository", repository]
+            command = [BIN / "twinset-server", "serve", "--port", "0", "--data", data, *options]
+            command += ["--model-repository", repository]
             errors = stack.enter_context(log.open("a"))
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
             stack.callback(_stop, process)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from twinset.contract import KnownAnswer, Metric, ModelContract, SpaceContract, known_input
+from twinset.contract import KnownAnswer, Metric, ModelContract, OutputContract, SpaceContract, known_input
 from twinset.images import PicturePipeline
 from twinset_server.domain import Float32Array, UInt8Array
 from twinset_server.errors import DeadlineExceeded, EmbedderUnavailable
@@ -74,3 +75,30 @@ class FakeEmbedder:
     def _compute(self, pictures: UInt8Array) -> dict[str, Float32Array]:
         features = colour_histogram(pictures)
         return {"features": features, "embedding": features / np.linalg.norm(features, axis=1, keepdims=True)}
+
+
+class FakeEnsemble(FakeEmbedder):
+    """The same with a head: the mean colour of a picture, `[N, 3]`, fills the Euclidean space `tint`.
+
+    `tint` is the fingerprint of that output.
+    """
+
+    def __init__(self, tint: str = "7" * 64) -> None:
+        super().__init__()
+        backbone = self._contract
+        outputs = {name: OutputContract(backbone.fingerprint) for name in ("features", "embedding")}
+        self._contract = dataclasses.replace(
+            backbone,
+            name="tinted",
+            fingerprint=hashlib.sha256(tint.encode()).hexdigest(),
+            spaces=(*backbone.spaces, SpaceContract("tint", "tint", 3, Metric.EUCLIDEAN)),
+            outputs={**outputs, "tint": OutputContract(tint)},
+            components=(backbone.model, "tint-77777777"),
+        )
+
+    @property
+    def outputs(self) -> Mapping[str, int]:
+        return {**super().outputs, "tint": 3}
+
+    def _compute(self, pictures: UInt8Array) -> dict[str, Float32Array]:
+        return {**super()._compute(pictures), "tint": pictures.mean(axis=(1, 2), dtype=np.float32)}

@@ -104,3 +104,9 @@ def test_a_digest_that_is_none_is_refused(folder: Path) -> None:
 def test_sections_of_later_releases_are_kept_and_do_no_harm(folder: Path) -> None:
     rewrite(folder, lambda content: content.update(new_section={"a": 1}))
     assert Card.parse((folder / "card.json").read_bytes()).content["new_section"] == {"a": 1}
+
+
+def test_a_component_that_could_lie_anywhere_is_refused(folder: Path) -> None:
+    rewrite(folder, lambda content: content.update(components={"../other": {"files": {}}}))
+    with pytest.raises(CardError, match=r"component '\.\./other' is no name of a model"):
+        read_card(folder)

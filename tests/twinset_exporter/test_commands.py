@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fakes.published import Run, publish
+from twinset.card import read_card
 from twinset_exporter.commands.diff import differences
 from twinset_exporter.export import Result
 from twinset_exporter.repository import CONFIG, MODEL, Repository
@@ -91,6 +92,33 @@ def test_prove_passes_what_was_published(run: Run, lite0: Result) -> None:
     assert code == 0
     assert re.search(r"files are those of the card +ok +2 files", out)
     assert re.search(r"ONNX Runtime: known answer +ok +2 pictures", out)
+    assert re.search(r"Triton: known answer +ok +2 pictures", out)
+    for batch in (1, 8, 32):
+        assert re.search(rf"Triton and ONNX Runtime, batch {batch}: embedding +ok", out)
+
+
+def test_the_proof_through_triton_is_added_to_a_card_that_lacks_it_and_to_no_other(
+    run: Run, export_tiny: Callable[[int], Result]
+) -> None:
+    result = export_tiny(3)
+    name, repository = result.path.name, result.path.parent
+    before = read_card(result.path)
+    assert before.content["triton"] == {"proved": False, "reason": "it was left out, by --no-triton"}
+    assert f"`twinset-exporter prove {name} --record` adds it" in (result.path / "card.md").read_text()
+    assert run("prove", name, "--repository", repository)[0] == 0
+    assert read_card(result.path) == before
+    code, out, _ = run("prove", name, "--repository", repository, "--record")
+    assert (code, out.splitlines()[-1]) == (0, "The card tells of it now.")
+    after = read_card(result.path)
+    assert after.content["triton"]["against"] == "onnxruntime"
+    assert list(after.content["triton"]["batches"]) == ["1", "8", "32"]
+    assert {**after.content, "triton": None} == {**before.content, "triton": None}
+    assert after.differences(result.path, result.contract) == []
+    assert "Between onnxruntime and Triton 2." in (result.path / "card.md").read_text()
+    assert sorted(file.name for file in result.path.iterdir()) == ["1", "card.json", "card.md", "config.pbtxt"]
+    _, out, _ = run("prove", name, "--repository", repository, "--record")
+    assert out.splitlines()[-1] == "The card tells of Triton already, and stays as it is."
+    assert read_card(result.path) == after
 
 
 def test_prove_fails_on_a_changed_file_and_tries_nothing_else(run: Run, repository: Repository) -> None:
@@ -113,7 +141,7 @@ def test_prove_fails_where_no_triton_answers(run: Run, lite0: Result) -> None:
     options = ("--repository", lite0.path.parent, "--triton-url", "127.0.0.1:1")
     code, out, _ = run("prove", lite0.path.name, *options)
     assert code == 1
-    assert re.search(r"Triton +FAILED +the Triton at 127\.0\.0\.1:1 gave no answer", out)
+    assert re.search(r"Triton +FAILED +the Triton at 127\.0\.0\.1:1 doesn't answer", out)
 
 
 def test_another_target_needs_a_repository_of_its_own(run: Run, lite0: Result, tmp_path: Path) -> None:

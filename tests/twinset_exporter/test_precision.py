@@ -248,11 +248,11 @@ def test_what_does_not_fit_together_is_told(
     precision: str, folder_given: bool, accept_loss: bool, line: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=line):
-        publication.parse(precision, tmp_path if folder_given else None, accept_loss=accept_loss)
+        publication.parse(precision, tmp_path if folder_given else None, accept_loss=accept_loss, triton=False)
 
 
 def test_fp32_is_nothing_to_do() -> None:
-    assert publication.parse("fp32", None, accept_loss=False) is None
+    assert publication.parse("fp32", None, accept_loss=False, triton=True) is None
 
 
 def test_the_contract_without_a_precision_is_fp32(fp32: Result) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fakes.ensembles import publish_tiny_ensemble
+from fakes.models import tiny_contract
 from fakes.published import Run, publish
 from twinset_exporter.repository import Repository
 from twinset_server.catalog.store import schema
@@ -205,3 +207,46 @@ def test_what_a_killed_prune_left_is_removed_by_the_next_publication(repository:
     (repository.root / ".removing-old-12345678" / "1").mkdir(parents=True)
     publish(repository, "a")
     assert names(repository) == ["a-a0a0a0a0"]
+
+
+def test_the_components_of_an_ensemble_in_use_stay_with_it(run: Run, repository: Repository, catalogue: Fill) -> None:
+    ensemble = publish_tiny_ensemble(repository)
+    retrained = publish_tiny_ensemble(repository, head_seed=1)
+    used = catalogue(retrained.path.name, tiny_contract().fingerprint)
+    code, out, _ = run("prune", "--repository", repository.root, "--catalog", used, "--yes")
+    assert code == 0
+    assert f"in use: a part of {retrained.path.name}" in out
+    # What the two share stays, and the heads of the old one go with it.
+    assert names(repository) == sorted([retrained.path.name, *retrained.contract.components])
+    assert set(ensemble.contract.components) & set(names(repository)) == {
+        *ensemble.contract.components[:2],
+    }
+
+
+def test_a_component_of_an_ensemble_that_stays_is_refused_by_name(
+    run: Run, repository: Repository, catalogue: Fill
+) -> None:
+    ensemble = publish_tiny_ensemble(repository)
+    head = ensemble.contract.components[2]
+    before = names(repository)
+    used = catalogue(None, "0" * 64)
+    code, _, err = run("prune", head, "--repository", repository.root, "--catalog", used, "--yes")
+    assert code == 1
+    assert f"{head} is in use: a part of {ensemble.path.name}" in err
+    assert names(repository) == before
+    run("prune", head, ensemble.path.name, "--repository", repository.root, "--catalog", used, "--yes")
+    assert set(before) - set(names(repository)) == {head, ensemble.path.name}
+
+
+def test_an_ensemble_goes_before_its_components(run: Run, repository: Repository, catalogue: Fill) -> None:
+    ensemble = publish_tiny_ensemble(repository)
+    _, out, _ = run("prune", "--repository", repository.root, "--catalog", catalogue(None, "0" * 64), "--yes")
+    assert out.splitlines()[1].startswith(ensemble.path.name)
+    assert names(repository) == []
+
+
+def test_an_ensemble_stands_in_for_a_lost_one(run: Run, repository: Repository, catalogue: Fill) -> None:
+    ensemble = publish_tiny_ensemble(repository)
+    used = catalogue("lost-12345678", tiny_contract().fingerprint)
+    run("prune", "--repository", repository.root, "--catalog", used, "--yes")
+    assert ensemble.path.name in names(repository)

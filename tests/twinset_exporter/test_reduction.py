@@ -62,11 +62,33 @@ def test_the_reduction_keeps_as_much_as_the_exact_one(features: FeatureFile, met
     exact = unit(rows()) if metric is Metric.COSINE else rows() - rows().mean(axis=0)
     squares = np.linalg.svd(exact.astype(np.float64), compute_uv=False) ** 2
     assert fitted.variance_kept == pytest.approx(squares[:SHORT].sum() / squares.sum(), rel=1e-4)
-    np.testing.assert_allclose(fitted.matrix.T @ fitted.matrix, np.eye(SHORT), atol=1e-5)
+    lengths = np.linalg.norm(fitted.matrix, axis=0)
+    np.testing.assert_allclose((fitted.matrix / lengths).T @ (fitted.matrix / lengths), np.eye(SHORT), atol=1e-5)
     if metric is Metric.COSINE:
         assert not fitted.offset.any()
+        lost = 1 - squares[:SHORT].sum() / squares.sum()
+        given = 0.25 * lost * squares.sum() / SHORT / squares[:SHORT]
+        given[0] += 6 * lost
+        np.testing.assert_allclose(lengths, np.sqrt(1 + given), rtol=1e-3)
     else:
+        np.testing.assert_allclose(lengths, 1, rtol=1e-5)
         np.testing.assert_allclose(fitted(rows()).mean(axis=0), 0, atol=1e-4)
+
+
+def test_the_energy_that_is_lost_and_given_back_keeps_neighbours(tmp_path: Path) -> None:
+    file = FeatureFile(tmp_path / "features", FULL)
+    file.append(np.maximum(rows(decay=0.97), 0))  # a long tail, and a mean, as after a ReLU
+    given = fit(file, SHORT, Metric.COSINE)
+    plain = Reduction(given.matrix / np.linalg.norm(given.matrix, axis=0), given.offset, given.variance_kept)
+    assert given.variance_kept < 0.9
+    assert recall(file, given, Metric.COSINE) > recall(file, plain, Metric.COSINE)
+
+
+def test_where_nothing_is_lost_directions_keep_their_length(tmp_path: Path) -> None:
+    file = FeatureFile(tmp_path / "features", FULL)
+    file.append(rows()[:, :SHORT] @ np.eye(SHORT, FULL, dtype=np.float32))
+    fitted = fit(file, SHORT, Metric.COSINE)
+    np.testing.assert_allclose(np.linalg.norm(fitted.matrix, axis=0), 1, atol=1e-3)
 
 
 def test_the_same_rows_give_the_same_reduction(features: FeatureFile) -> None:
@@ -168,3 +190,5 @@ def test_bad_pictures_are_left_out_and_told(
     request = ReductionRequest.of(2, tmp_path / "photos")
     export(Request(tiny, RandomWeights(0), pipeline, reduction=request), repository, steps)
     assert "1 pictures left out, such as notes.jpg: not a JPEG, PNG or WebP picture" in steps.notes
+    # 16 at a time, the bad one too.
+    assert steps.counts == [*range(16, COUNT_OF_PICTURES + 1, 16), COUNT_OF_PICTURES + 1]

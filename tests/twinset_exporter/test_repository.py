@@ -209,8 +209,8 @@ def test_a_renamed_model_is_broken(repository: Repository) -> None:
 
 def test_a_later_contract_is_broken_not_misread(repository: Repository) -> None:
     model = contract()
-    config = triton_config.render(model, {"features": 4, "embedding": 4}, {"twinset.contract": "2"})
+    config = triton_config.render(model, {"features": 4, "embedding": 4}, {"twinset.contract": "3"})
     repository.publish(model, {CONFIG: config.encode(), MODEL: ONNX})
     (found,) = repository.models()
     assert isinstance(found, BrokenModel)
-    assert "version 2" in found.reason
+    assert "version 3" in found.reason

@@ -13,9 +13,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
-from twinset.contract import ModelContract
+from twinset.contract import MODEL_NAME
 
 VERSION = 1
 """Version of the card's layout, under its key `card`."""
@@ -25,6 +25,22 @@ CARD_TEXT = "card.md"
 """The same for people. Nothing is read from it, so it has no digest."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Identity(Protocol):
+    """What of a contract its card repeats."""
+
+    @property
+    def model(self) -> str:
+        """The model's name in the repository."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what is computed."""
+
+    @property
+    def artifact(self) -> str:
+        """SHA-256 of what computes it."""
 
 
 class CardError(ValueError):
@@ -59,13 +75,15 @@ class Card:
     """What a reader of the files needs of a card; `content` is all of it.
 
     `files` maps each file of the model, by its path within the folder with `/`, to its digest. The card itself and its
-    text for people are not among them.
+    text for people are not among them. `components` has the same for each model that an ensemble is made of, which
+    lies in a folder beside the ensemble's.
     """
 
     model: str
     fingerprint: str
     artifact: str
     files: Mapping[str, FileDigest]
+    components: Mapping[str, Mapping[str, FileDigest]]
     content: Mapping[str, Any]
 
     @classmethod
@@ -88,9 +106,10 @@ class Card:
                 model=str(content["model"]),
                 fingerprint=_digest(content["fingerprint"]),
                 artifact=_digest(content["artifact"]),
-                files={
-                    _inside(name): FileDigest(_digest(entry["sha256"]), int(entry["bytes"]))
-                    for name, entry in content["files"].items()
+                files=_digests(content["files"]),
+                components={
+                    _beside(name): _digests(component["files"])
+                    for name, component in content.get("components", {}).items()
                 },
                 content=content,
             )
@@ -99,10 +118,11 @@ class Card:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CardError(f"it is malformed: {error!r}") from error
 
-    def differences(self, folder: Path, contract: ModelContract) -> list[str]:
+    def differences(self, folder: Path, contract: Identity) -> list[str]:
         """Return what is wrong with the model in `folder`, whose config carries `contract`; empty where all is right.
 
-        Reads every file of the model.
+        Reads every file of the model and of its components. Of a component this card decides and not its own, which
+        whoever edits the component could write anew.
         """
         found = [
             f"{CARD}: its {field} is {getattr(self, field)}, that of {folder.name}/config.pbtxt is {served}"
@@ -113,16 +133,10 @@ class Card:
             )
             if getattr(self, field) != served
         ]
-        for name, expected in self.files.items():
-            try:
-                actual = FileDigest.of_file(folder / name)
-            except OSError as error:
-                found.append(f"{name}: {error.strerror}")
-                continue
-            if actual != expected:
-                found.append(f"{name}: SHA-256 is {actual}, its card says {expected}")
-        # Triton would serve the version 2 that somebody put beside 1, and read weights from files beside the graph.
-        found += [f"{name}: the card doesn't know this file" for name in _files(folder) if name not in self.files]
+        found += _differences(folder, self.files)
+        for component, files in self.components.items():
+            beside = folder.absolute().parent / component
+            found += [f"{component}/{difference}" for difference in _differences(beside, files)]
         return found
 
 
@@ -145,12 +159,27 @@ def read_card(folder: Path) -> Card:
         raise CardError(f"{path}: {error}") from error
 
 
-def problems(folder: Path, contract: ModelContract) -> list[str]:
+def problems(folder: Path, contract: Identity) -> list[str]:
     """Return why the model in `folder` is not the one that was published; empty where it is."""
     try:
         return read_card(folder).differences(folder, contract)
     except CardError as error:
         return [str(error)]
+
+
+def _differences(folder: Path, files: Mapping[str, FileDigest]) -> list[str]:
+    """Return which of the `files` are others in `folder`, and which ones there are besides."""
+    found = []
+    for name, expected in files.items():
+        try:
+            actual = FileDigest.of_file(folder / name)
+        except OSError as error:
+            found.append(f"{name}: {error.strerror}")
+            continue
+        if actual != expected:
+            found.append(f"{name}: SHA-256 is {actual}, its card says {expected}")
+    # Triton would serve the version 2 that somebody put beside 1, and read weights from files beside the graph.
+    return found + [f"{name}: the card doesn't know this file" for name in _files(folder) if name not in files]
 
 
 def _files(folder: Path) -> list[str]:
@@ -161,6 +190,17 @@ def _files(folder: Path) -> list[str]:
         for name in names
         if name not in (CARD, CARD_TEXT) and not any(part.startswith(".") for part in PurePosixPath(name).parts)
     ]
+
+
+def _digests(entries: Mapping[str, Any]) -> dict[str, FileDigest]:
+    return {_inside(name): FileDigest(_digest(entry["sha256"]), int(entry["bytes"])) for name, entry in entries.items()}
+
+
+def _beside(name: str) -> str:
+    """Return `name`, that of a model."""
+    if not MODEL_NAME.fullmatch(name):
+        raise CardError(f"its component {name!r} is no name of a model")
+    return name
 
 
 def _inside(name: str) -> str:

@@ -12,7 +12,8 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,18 @@ from numpy.typing import NDArray
 from twinset.images import PicturePipeline
 
 VERSION = "1"
+ENSEMBLE_VERSION = "2"
+"""That of a model made of several. Readers of version 1 must refuse it: they would take the model's fingerprint for
+that of every output."""
 
 INPUT = "pictures"
 """Name of the model's one input, `[N, H, W, 3]` uint8 RGB."""
 
 FP32 = "fp32"
 """The precision that defines fingerprints."""
+
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""What a model may be called: its name is that of a folder, too."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -50,6 +57,20 @@ class SpaceContract:
     output: str
     dimension: int
     metric: Metric
+
+
+@dataclass(frozen=True, slots=True)
+class OutputContract:
+    """One output of an ensemble.
+
+    Attributes:
+        fingerprint: of what this output computes, 64 hexadecimal digits. Those of the backbone have the backbone's,
+            whatever heads stand beside it.
+        classes: what its components are the scores of, in their order; empty where they have no names.
+    """
+
+    fingerprint: str
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +131,10 @@ class ModelContract:
 
     `fingerprint` is the SHA-256 of what is computed, `artifact` that of the ONNX file and its runtime, both as 64
     hexadecimal digits. `gate` is None at the precision `fp32`.
+
+    An ensemble, which is a backbone with heads, has `components`: the names of the models that it is made of, the
+    backbone first. It has a `name` of its own, and tells each of its `outputs`: what a space compares is the
+    fingerprint of the output that fills it, and not that of the model.
     """
 
     backbone: str
@@ -121,11 +146,16 @@ class ModelContract:
     random_weights: bool = False
     precision: str = FP32
     gate: Gate | None = None
+    name: str | None = None
+    outputs: Mapping[str, OutputContract] = field(default_factory=dict)
+    components: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for field in ("fingerprint", "artifact"):
-            if not _SHA256.fullmatch(getattr(self, field)):
-                raise ContractError(f"{field} is not 64 hexadecimal digits: {getattr(self, field)!r}")
+        digests = {"fingerprint": self.fingerprint, "artifact": self.artifact}
+        digests |= {f"the fingerprint of output {name!r}": output.fingerprint for name, output in self.outputs.items()}
+        for what, digest in digests.items():
+            if not _SHA256.fullmatch(digest):
+                raise ContractError(f"{what} is not 64 hexadecimal digits: {digest!r}")
 
     @property
     def model(self) -> str:
@@ -133,19 +163,23 @@ class ModelContract:
 
         One fingerprint may have several artifacts of lower precision, so that theirs carry the artifact too.
         """
-        name = f"{self.backbone}-{self.fingerprint[:8]}"
+        name = f"{self.name or self.backbone}-{self.fingerprint[:8]}"
         return name if self.precision == FP32 else f"{name}-{self.precision}-{self.artifact[:8]}"
 
     def space(self, name: str) -> SpaceContract | None:
         """Return the space called `name`, or None where the model doesn't fill it."""
         return next((space for space in self.spaces if space.name == name), None)
 
+    def fingerprint_of(self, output: str) -> str:
+        """Return the fingerprint of what `output` computes: the model's, unless the model is an ensemble."""
+        return self.outputs[output].fingerprint if output in self.outputs else self.fingerprint
+
     def to_parameters(self) -> dict[str, str]:
         """Return the contract as Triton parameters."""
         known = self.known_answer
         gate = {} if self.gate is None else {"twinset.gate": json.dumps(asdict(self.gate))}
         return {
-            "twinset.contract": VERSION,
+            "twinset.contract": ENSEMBLE_VERSION if self.components else VERSION,
             "twinset.backbone": self.backbone,
             "twinset.fingerprint": self.fingerprint,
             "twinset.artifact": self.artifact,
@@ -167,6 +201,14 @@ class ModelContract:
             "twinset.random_weights": json.dumps(self.random_weights),
             "twinset.precision": self.precision,
             **gate,
+            **(self._ensemble_parameters() if self.components else {}),
+        }
+
+    def _ensemble_parameters(self) -> dict[str, str]:
+        return {
+            "twinset.name": self.name or self.backbone,
+            "twinset.outputs": json.dumps({name: asdict(output) for name, output in self.outputs.items()}),
+            "twinset.components": json.dumps(self.components),
         }
 
     @classmethod
@@ -179,8 +221,11 @@ class ModelContract:
         version = parameters.get("twinset.contract")
         if version is None:
             raise ContractError("the model has no parameter twinset.contract: twinset-exporter did not write it")
-        if version != VERSION:
-            raise ContractError(f"the model's contract is version {version}, this twinset reads version {VERSION}")
+        if version not in (VERSION, ENSEMBLE_VERSION):
+            raise ContractError(
+                f"the model's contract is version {version}, this twinset reads versions {VERSION} and "
+                f"{ENSEMBLE_VERSION}: use the twinset that made the model"
+            )
         try:
             known = json.loads(parameters["twinset.known_answer"])
             count = int(known["count"])
@@ -202,11 +247,35 @@ class ModelContract:
                 random_weights=json.loads(parameters["twinset.random_weights"]),
                 precision=parameters.get("twinset.precision", FP32),
                 gate=Gate(**json.loads(parameters["twinset.gate"])) if "twinset.gate" in parameters else None,
+                **(_ensemble(parameters) if version == ENSEMBLE_VERSION else {}),
             )
         except ContractError:
             raise
         except (KeyError, TypeError, ValueError) as error:
             raise ContractError(f"the model's contract is malformed: {error!r}") from error
+
+
+class _Ensemble(TypedDict, total=False):
+    name: str
+    outputs: dict[str, OutputContract]
+    components: tuple[str, ...]
+
+
+def _ensemble(parameters: Mapping[str, str]) -> _Ensemble:
+    """Return the fields of an ensemble. Raises KeyError, TypeError, ValueError."""
+    components: list[str] = json.loads(parameters["twinset.components"])
+    for component in components:
+        # It is the name of a folder, beside the ensemble's own.
+        if not MODEL_NAME.fullmatch(component):
+            raise ContractError(f"component {component!r} is no name of a model")
+    outputs = json.loads(parameters["twinset.outputs"])
+    return {
+        "name": parameters["twinset.name"],
+        "outputs": {
+            name: OutputContract(output["fingerprint"], tuple(output["classes"])) for name, output in outputs.items()
+        },
+        "components": tuple(components),
+    }
 
 
 def known_input(seed: int, count: int, height: int, width: int) -> NDArray[np.uint8]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset_exporter import preprocessing, tensorflow_noise
+from twinset_exporter import keras_file, preprocessing, tensorflow_noise
 from twinset_exporter.backbones.backbone import Backbone
 from twinset_exporter.backbones.saved_model import SavedNetwork, is_saved_model
 from twinset_exporter.digests import file_sha256
-from twinset_exporter.errors import ExportError, UsageError
+from twinset_exporter.errors import UsageError
 from twinset_exporter.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import keras
 
-_SUFFIX = ".keras"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 _PROBABILITIES = {"softmax", "sigmoid", "hard_sigmoid"}
 
@@ -122,48 +120,12 @@ def _load(path: Path, cut: str | None) -> Any:
         return SavedNetwork(path)
     if not path.exists():
         raise UsageError(f"no model {path}: check the path")
-    if path.suffix != _SUFFIX or not path.is_file():
+    if path.suffix != keras_file.SUFFIX or not path.is_file():
         raise UsageError(
-            f"{path}: a model is a {_SUFFIX} file, as Keras's model.save(...) writes it, or a SavedModel's folder; the "
-            "weights of a known backbone go to --weights"
+            f"{path}: a model is a {keras_file.SUFFIX} file, as Keras's model.save(...) writes it, or a SavedModel's "
+            "folder; the weights of a known backbone go to --weights"
         )
-    return _features(path, _load_keras(path), cut)
-
-
-def _load_keras(path: Path) -> keras.Model:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ExportError(f"{path} is no {_SUFFIX} file, or a damaged one ({error}): save the model again") from error
-    lambdas = sorted(name for kind, name in _classes(config) if kind == "Lambda")
-    if lambdas:
-        raise ExportError(
-            f"{path} is refused: layer {lambdas[0]!r} is a Lambda, which carries Python code that loading would run; "
-            "build the model from Keras's own layers (a preprocessing Lambda: leave it out, use --preprocessing)"
-        )
-    import keras
-
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # what a file may hold is without limit, and so is what Keras raises at it
-        reason = str(error).strip().partition("\n")[0]
-        raise ExportError(
-            f"{path}: Keras can't load it safely ({reason}); it must be made of Keras's own layers"
-        ) from error
-
-
-def _classes(config: Any) -> Iterator[tuple[str, str]]:
-    """Yield class and name of everything that a model's config describes."""
-    if isinstance(config, dict):
-        if isinstance(kind := config.get("class_name"), str):
-            inner = config.get("config")
-            yield kind, str(inner.get("name", kind)) if isinstance(inner, dict) else kind
-        for entry in config.values():
-            yield from _classes(entry)
-    elif isinstance(config, list):
-        for entry in config:
-            yield from _classes(entry)
+    return _features(path, keras_file.load(path), cut)
 
 
 def _features(path: Path, model: Any, cut: str | None) -> keras.Model:

@@ -57,15 +57,19 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, A
 
 def _condensed(content: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a card with the worst of its parity: figures of every output at every batch size would hide the rest."""
-    parity = content.get("parity")
-    if parity is None:
-        return content
-    outputs = [output for batch in parity["batches"].values() for output in batch["outputs"].values()]
-    worst = {
+    return {name: _worst(section) if name in ("parity", "triton") else section for name, section in content.items()}
+
+
+def _worst(section: Mapping[str, Any]) -> Mapping[str, Any]:
+    batches = section.get("batches")
+    if batches is None:
+        return section  # no Triton was asked
+    outputs = [output for batch in batches.values() for output in batch["outputs"].values()]
+    return {
+        **{key: value for key, value in section.items() if key != "batches"},
         "largest_share": max(output["share"] for output in outputs),
         "smallest_cosine": min(output["smallest_cosine"] for output in outputs),
     }
-    return {**content, "parity": {**{key: value for key, value in parity.items() if key != "batches"}, **worst}}
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

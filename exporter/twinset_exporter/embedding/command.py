@@ -59,7 +59,7 @@ def embed(
     from twinset_exporter.embedding.pictures import list_pictures
     from twinset_exporter.embedding.run import Request
     from twinset_exporter.embedding.run import embed as run
-    from twinset_exporter.embedding.triton_model import TritonModel
+    from twinset_exporter.triton_model import TritonModel
 
     request = Request([name.strip() for name in outputs.split(",") if name.strip()], format, id_rule, chunk)
     listing = list_pictures(folder, id_rule)
@@ -68,6 +68,7 @@ def embed(
         target = stack.enter_context(contextlib.closing(OutputFolder(output)))
         address, name = stack.enter_context(_triton(triton_url, repository, model))
         triton = stack.enter_context(TritonModel(address, name))
+        triton.check()
         show = stack.enter_context(counting("embedding", len(listing)))
         try:
             result = run(triton, listing, request, target, show)
@@ -112,7 +113,7 @@ def _report(result: Result, output: Path, seconds: float) -> None:
 @contextlib.contextmanager
 def _triton(url: str | None, repository: Path, model: str | None) -> Iterator[tuple[str, str | None]]:
     """Yield the address to ask and the model to ask for."""
-    from twinset_exporter.embedding.own_triton import own_triton
+    from twinset_exporter.own_triton import own_triton
 
     if url is not None:
         yield url, model

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.contract import Metric
+from twinset.contract import Metric, ModelContract
 from twinset.folder import IdRule
 from twinset.vectors.manifest import Format, Manifest, OutputVectors
 from twinset_exporter.embedding.files import write_files
 from twinset_exporter.embedding.parts import OutputFolder, Part
 from twinset_exporter.embedding.pictures import BadPicture, Listing
-from twinset_exporter.embedding.triton_model import TritonModel
 from twinset_exporter.errors import UsageError
+from twinset_exporter.triton_model import TritonModel
 
 SMALLEST_CHUNK = 4
 _BATCH = 16
@@ -111,13 +111,22 @@ def _manifest(model: TritonModel, listing: Listing, request: Request) -> Manifes
     return Manifest(
         model=contract.model,
         fingerprint=contract.fingerprint,
-        outputs={name: OutputVectors(model.outputs[name], spaces.get(name, "")) for name in names},
+        outputs={
+            name: OutputVectors(model.outputs[name], spaces.get(name, ""), _own_fingerprint(contract, name))
+            for name in names
+        },
         id_rule=request.id_rule,
         format=request.format,
         pictures=listing.digest,
         count=len(listing),
         part=sizes(request.chunk, model.max_batch)[0],
     )
+
+
+def _own_fingerprint(contract: ModelContract, output: str) -> str:
+    """Return the fingerprint of an ensemble's output, nothing where it is the model's."""
+    fingerprint = contract.fingerprint_of(output)
+    return "" if fingerprint == contract.fingerprint else fingerprint
 
 
 def _parts(

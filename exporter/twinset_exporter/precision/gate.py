@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.contract import Gate
+from twinset.contract import Gate, Metric
 from twinset_exporter.errors import ExportError
 
 K = 10
@@ -60,13 +60,22 @@ def neighbours_recall(reference: NDArray[np.float32], given: NDArray[np.float32]
     return recall(_neighbours(reference, reference), _neighbours(given, given))
 
 
+def queries_recall(reference: NDArray[np.float32], given: NDArray[np.float32], metric: Metric) -> float:
+    """Return the share of the `K` nearest to each row of `reference` by `metric` that its row of `given` finds."""
+    return recall(_neighbours(reference, reference, metric), _neighbours(given, reference, metric))
+
+
 def recall(expected: NDArray[np.intp], found: NDArray[np.intp]) -> float:
     """Return the mean share of each row of `expected`, `[N, K]`, that the row of `found` has too."""
     return float((expected[:, :, None] == found[:, None, :]).any(axis=2).mean())
 
 
-def _neighbours(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.intp]:
+def _neighbours(
+    queries: NDArray[np.float32], vectors: NDArray[np.float32], metric: Metric = Metric.COSINE
+) -> NDArray[np.intp]:
     """Return the `K` nearest of `vectors` to each of `queries`, `[N, K]`; a row is no neighbour of itself."""
     similarity = queries @ vectors.T
+    if metric is Metric.EUCLIDEAN:
+        similarity = 2 * similarity - np.einsum("nd,nd->n", vectors, vectors)
     np.fill_diagonal(similarity, -np.inf)
     return np.argsort(-similarity, axis=1, kind="stable")[:, :K]

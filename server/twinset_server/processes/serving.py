@@ -83,11 +83,13 @@ class _Model:
 
     @asynccontextmanager
     async def opened(self, visual: Space | None) -> AsyncIterator[ModelContract | None]:
-        """Run the embedded Triton while the context is open; give the contract where the catalogue has no `visual` yet.
+        """Run the embedded Triton while the context is open; give the contract of a model that the catalogue is new to.
 
-        A filled catalogue serves without its model what needs no embedding, so that is not waited for.
+        Another model may stand in where it fills `visual` alike, and may fill more spaces than the one before. A filled
+        catalogue serves without its own model what needs no embedding, so that is not waited for.
         """
-        if self._triton.url is not None and visual is not None:
+        is_new = visual is None or self._triton.model not in (None, visual.model)
+        if self._triton.url is not None and not is_new:
             yield None
             return
         async with AsyncExitStack() as stack:
@@ -96,13 +98,13 @@ class _Model:
                     self._triton,
                     expected_model=visual.model if visual else None,
                     expected_fingerprint=visual.fingerprint if visual else None,
-                    wait=visual is None,
+                    wait=is_new,
                     sharers=self._sharers,
                 )
             )
             if self._triton.url is None:
                 self._embedder = embedder
-                yield None if visual else embedder.contract
+                yield embedder.contract if is_new else None
                 return
             contract = embedder.contract
             self._proven = True
@@ -112,10 +114,10 @@ class _Model:
 
 
 def _filled_by(contract: ModelContract) -> list[Space]:
-    """Return the spaces that the model fills."""
+    """Return the spaces that the model fills, each with the fingerprint of its own output."""
     if contract.space(VISUAL) is None:
         raise StartupError(f"the model {contract.model} fills no space {VISUAL!r}: choose another with --model")
     return [
-        Space(filled.name, filled.dimension, filled.metric, contract.fingerprint, contract.model)
+        Space(filled.name, filled.dimension, filled.metric, contract.fingerprint_of(filled.output), contract.model)
         for filled in contract.spaces
     ]

@@ -94,7 +94,9 @@ def embed_result(
         embedding_pb2.Output(
             name=name,
             vector=embedding_pb2.Vector(
-                space=filled.get(name, ""), values=_floats(outcome[name]), fingerprint=contract.fingerprint
+                space=filled.get(name, ""),
+                values=_floats(outcome[name]),
+                fingerprint=contract.fingerprint_of(name),
             ),
         )
         for name in names

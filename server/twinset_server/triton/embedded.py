@@ -73,10 +73,12 @@ class EmbeddedTriton:
             self._port_holder.bind((_HOST, 0))
             self._port = int(self._port_holder.getsockname()[1])
             self._installation.write_backends(self._folder.path / "backends")
-            # Triton sees this one model alone, under a path without spaces wherever the repository lies.
+            # Triton sees this one model alone, an ensemble's components with it, and loads those by itself. The path
+            # holds no spaces wherever the repository lies.
             models = self._folder.path / "models"
             models.mkdir()
-            (models / model.name).symlink_to((repository / model.name).resolve(), target_is_directory=True)
+            for name in (model.name, *model.contract.components):
+                (models / name).symlink_to((repository / name).resolve(), target_is_directory=True)
         except OSError as error:
             self.close()
             raise StartupError(f"can't prepare {self._folder.path} for Triton: {error}") from error

@@ -17,7 +17,7 @@ from twinset_server.triton.connection import Connection
 from twinset_server.triton.embedded import EmbeddedTriton
 from twinset_server.triton.host import Host
 from twinset_server.triton.remote import RemoteTriton
-from twinset_server.triton.served_model import ServedModel, list_models
+from twinset_server.triton.served_model import ServedModel, list_models, whole
 from twinset_server.triton.supervisor import RETRY_AFTER_S, State, Supervisor
 from twinset_server.triton.transport import TimedOut, TransportError
 
@@ -168,7 +168,7 @@ async def open_embedder(
 
     Args:
         settings: where Triton is and which model to use.
-        expected_fingerprint: a model with another one is refused.
+        expected_fingerprint: a model that fills `visual` with another one is refused.
         expected_model: the model to use where the settings name none.
         wait: return when the model is ready. Otherwise return at once, and `embed` raises EmbedderUnavailable
             until it is.
@@ -196,6 +196,8 @@ async def open_embedder(
 def choose_local(settings: TritonSettings, name: str | None) -> ServedModel:
     """Return the model of the local repository that is called `name`; without a name, the only one.
 
+    A component of an ensemble isn't counted: its ensemble is.
+
     Raises:
         StartupError: there is no such model, or the choice isn't clear.
     """
@@ -212,8 +214,8 @@ def choose_local(settings: TritonSettings, name: str | None) -> ServedModel:
                 f"the model repository {repository} holds no model {name!r}: choose among {', '.join(models)} with "
                 f"--model NAME, or export it there{problems}"
             )
-    if len(models) == 1:
-        return next(iter(models.values()))
+    if len(choice := whole(models)) == 1:
+        return next(iter(choice.values()))
     if models:
         raise StartupError(
             f"the model repository {repository} holds several models: say which with --model NAME, NAME being one of "

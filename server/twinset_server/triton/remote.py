@@ -5,7 +5,7 @@ from __future__ import annotations
 from twinset.contract import ContractError
 from twinset_server.errors import StartupError
 from twinset_server.triton.connection import Connection
-from twinset_server.triton.served_model import ServedModel
+from twinset_server.triton.served_model import OnlyAHead, ServedModel, whole
 from twinset_server.triton.transport import Refused
 
 
@@ -35,8 +35,8 @@ class RemoteTriton:
         if self._model is not None:
             return await self._read(connection, self._model, timeout_s)
         models, broken = await list_remote_models(connection, timeout_s=timeout_s)
-        if len(models) == 1:
-            return next(iter(models.values()))
+        if len(choice := whole(models)) == 1:
+            return next(iter(choice.values()))
         if models:
             raise StartupError(
                 f"the Triton at {self._address} serves several models: say which with --model NAME, NAME being one of "
@@ -82,7 +82,7 @@ class RemoteTriton:
 async def list_remote_models(
     connection: Connection, *, timeout_s: float
 ) -> tuple[dict[str, ServedModel], list[ContractError]]:
-    """Return the models of ours that a Triton has loaded by name, and why each other one is none.
+    """Return the models of ours that a Triton has loaded by name, heads apart, and why each other one is none.
 
     Raises:
         TransportError: Triton doesn't answer.
@@ -92,6 +92,8 @@ async def list_remote_models(
     for name in await connection.model_names(timeout_s=timeout_s):
         try:
             models[name] = ServedModel.from_config(await connection.model_config(name, timeout_s=timeout_s))
+        except OnlyAHead:
+            continue
         except ContractError as error:
             broken.append(ContractError(f"{name}: {error}"))
     return models, broken

@@ -9,11 +9,16 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from twinset import card
+from twinset import card, head_contract
 from twinset.contract import INPUT, ContractError, Metric, ModelContract
+from twinset_server.domain import VISUAL
 from twinset_server.errors import StartupError
 
 CONFIG = "config.pbtxt"
+
+
+class OnlyAHead(ContractError):
+    """The model is a part of ensembles, and serves through those alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +39,29 @@ class ServedModel:
         return frozenset(space.output for space in self.contract.spaces if space.metric is Metric.COSINE)
 
     def check_fingerprint(self, expected: str | None) -> None:
-        """Do nothing where the model has the fingerprint `expected`, or none is.
+        """Do nothing where the model fills `visual` with the fingerprint `expected`, or none is.
 
         Raises:
             StartupError: it has another, so its vectors don't compare with those stored.
         """
-        given = self.contract.fingerprint
+        visual = self.contract.space(VISUAL)
+        given = self.contract.fingerprint_of(visual.output) if visual else self.contract.fingerprint
         if expected is not None and given != expected:
             raise StartupError(
                 f"model {self.name} has the fingerprint {given}, but the vectors stored so far are of {expected}: "
                 "serve the model of that fingerprint, or begin a new store with --data"
+            )
+
+    def check_same(self, before: ServedModel | None) -> None:
+        """Do nothing where the model computes what `before` did, all of it, or there was none.
+
+        Raises:
+            StartupError: it was exchanged under its name.
+        """
+        if before is not None and self.contract.fingerprint != before.contract.fingerprint:
+            raise StartupError(
+                f"model {self.name} has the fingerprint {self.contract.fingerprint}, but had "
+                f"{before.contract.fingerprint} before: serve that one again, or restart with --model NAME"
             )
 
     @classmethod
@@ -51,11 +69,13 @@ class ServedModel:
         """Return the model that Triton's `config` describes.
 
         Raises:
+            OnlyAHead: it is a part of ensembles.
             ContractError: the contract is missing or malformed, or the tensors of the config don't fit it.
         """
-        contract = ModelContract.from_parameters(
-            {key: parameter.string_value for key, parameter in config.parameters.items()}
-        )
+        parameters = {key: parameter.string_value for key, parameter in config.parameters.items()}
+        if head_contract.MARK in parameters:
+            raise OnlyAHead("it is a head: serve an ensemble that has it")
+        contract = ModelContract.from_parameters(parameters)
         if config.max_batch_size < 1:
             raise ContractError(f"max_batch_size is {config.max_batch_size}: it must be at least 1")
         expected = [contract.pipeline.height, contract.pipeline.width, 3]
@@ -84,6 +104,7 @@ def read_model(folder: Path) -> ServedModel:
     """Return the model in `folder` of a repository.
 
     Raises:
+        OnlyAHead: it is a part of ensembles.
         ContractError: `config.pbtxt` can't be read or is no contract of ours; the message names the file.
     """
     path = folder / CONFIG
@@ -94,6 +115,8 @@ def read_model(folder: Path) -> ServedModel:
             raise ContractError(f"the model is named {config.name!r}, its folder {folder.name!r}: they must agree")
         config.name = folder.name
         return ServedModel.from_config(config)
+    except OnlyAHead:
+        raise
     except (ContractError, OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise ContractError(f"{path}: {error}") from error
 
@@ -101,16 +124,25 @@ def read_model(folder: Path) -> ServedModel:
 def list_models(repository: Path) -> tuple[dict[str, ServedModel], list[ContractError]]:
     """Return the models of a local repository by name, and what is wrong with each folder that holds a broken one.
 
-    A folder without a `config.pbtxt` is no model, and a name that begins with a dot is one being written.
+    A folder without a `config.pbtxt` is no model, and a name that begins with a dot is one being written. Heads are
+    left out.
     """
     models: dict[str, ServedModel] = {}
     broken: list[ContractError] = []
     for path in sorted(repository.glob(f"[!.]*/{CONFIG}")):
         try:
             models[path.parent.name] = read_model(path.parent)
+        except OnlyAHead:
+            continue
         except ContractError as error:
             broken.append(error)
     return models, broken
+
+
+def whole(models: Mapping[str, ServedModel]) -> dict[str, ServedModel]:
+    """Return the models that are no component of another: the choice of a server that was told no name."""
+    components = {name for model in models.values() for name in model.contract.components}
+    return {name: model for name, model in models.items() if name not in components}
 
 
 def refuse_changed(folder: Path, model: ServedModel) -> None:

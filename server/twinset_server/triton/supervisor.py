@@ -214,8 +214,8 @@ class Supervisor:
 
     def _refuse_another(self, model: ServedModel) -> None:
         """Raise StartupError where the model's vectors wouldn't compare with those made so far."""
-        known = self._model.contract.fingerprint if self._model else None
-        model.check_fingerprint(self._expected_fingerprint or known)
+        model.check_fingerprint(self._expected_fingerprint)
+        model.check_same(self._model)
 
     async def _watch(self, connection: Connection) -> None:
         """Return never: raise what makes a new start necessary."""

@@ -37,6 +37,13 @@ def test_two_files_of_one_id_are_named_and_nothing_is_put(twinset: Twinset, serv
     assert server.items == {}
 
 
+def test_again_puts_what_is_unchanged_too(twinset: Twinset, server: FakeServer, photos: Path) -> None:
+    twinset("put", photos)
+    server.puts.clear()
+    assert twinset("put", photos, "--again").out.startswith("3 pictures: 3 put, 0 unchanged")
+    assert sum(server.puts) == 3
+
+
 def test_a_second_run_puts_only_what_changed(twinset: Twinset, server: FakeServer, photos: Path) -> None:
     twinset("put", photos)
     server.puts.clear()

@@ -164,6 +164,20 @@ def test_a_call_that_cant_work_is_refused_before_anything_is_put(
     assert server.items == {}
 
 
+@pytest.mark.parametrize("with_pictures", [True, False])
+def test_a_table_that_names_no_item_is_refused_before_anything_is_put(
+    twinset: Twinset, server: FakeServer, photos: Path, vectors: Path, tmp_path: Path, with_pictures: bool
+) -> None:
+    table = tmp_path / "facts.csv"
+    table.write_text("id,category\nblue.webp,hats\n")
+    outcome = twinset("put", *([photos] if with_pictures else []), "--vectors", vectors, "--attributes", table)
+    assert (outcome.code, server.items) == (2, {})
+    source, like = (photos, "blue") if with_pictures else (vectors, "shoes/red")
+    assert f"{table} names no item of {source}: its ids are like 'blue.webp', those of {source} like {like!r}" in (
+        outcome.err
+    )
+
+
 def test_what_the_server_could_not_take_is_put_again(server: FakeServer, vectors: Path) -> None:
     server.put_refusals = {"blue": [unavailable(3), unavailable(3)]}
     waits: list[float] = []

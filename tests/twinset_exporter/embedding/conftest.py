@@ -10,7 +10,7 @@ import pytest
 
 from fakes.bulk import Embed, command, write_pictures
 from fakes.models import write_tiny_model
-from twinset_exporter.embedding.own_triton import own_triton
+from twinset_exporter.own_triton import own_triton
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ from fakes.triton import FakeTriton
 from twinset.folder import read_folder
 from twinset.images import PicturePipeline, decode
 from twinset.vectors import open_vectors
-from twinset_exporter.embedding.triton_model import TritonModel
 from twinset_exporter.errors import ExportError, UsageError
+from twinset_exporter.triton_model import TritonModel
 
 PIPELINE = PicturePipeline(SIDE, SIDE)
 
@@ -184,10 +184,11 @@ def test_a_repository_without_models_is_told_with_the_servers_reason(tmp_path: P
     assert sys.executable not in done.stderr
 
 
-async def test_a_model_that_gives_another_answer_than_its_known_one_embeds_nothing() -> None:
+async def test_a_model_that_gives_another_answer_than_its_known_one_is_refused() -> None:
     async with FakeTriton(tiny_contract(0), seed=1) as triton:
-        with pytest.raises(ExportError, match=r"doesn't give its known answer .*nothing was embedded"):
-            await asyncio.to_thread(TritonModel, triton.address, None)
+        model = await asyncio.to_thread(TritonModel, triton.address, None)
+        with model, pytest.raises(ExportError, match=r"doesn't give its known answer \("):
+            await asyncio.to_thread(model.check)
 
 
 async def test_an_address_with_nobody_behind_it_says_so() -> None:

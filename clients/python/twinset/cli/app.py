@@ -18,12 +18,12 @@ from twinset.cli import acts, changes, exports, feed, report
 from twinset.cli.attributes import read_attributes
 from twinset.cli.problem import Problem, SomeFailed, explain, picture_fault
 from twinset.cli.progress import counting
-from twinset.cli.put_command import INTERRUPTED, check_facts, put_pictures, put_vectors
+from twinset.cli.put_command import INTERRUPTED, Table, put_pictures, put_vectors
 from twinset.cli.session import Server, Session, session
 from twinset.cli.sheet import SheetItem, SheetRow, render
 from twinset.client import Client
 from twinset.errors import TwinsetError
-from twinset.folder import FolderError, IdRule, read_folder
+from twinset.folder import FolderError, IdRule
 from twinset.images import PictureError, read_header
 from twinset.items import Recommendations
 from twinset.vectors import VectorsError
@@ -90,6 +90,9 @@ def put(
     fingerprint: Annotated[
         str | None, typer.Option(metavar="HEX", help="Of the model that made the vectors, where DIR doesn't tell.")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Put unchanged pictures too: for vectors in a space that is new.")
+    ] = False,
     server: Server = None,
 ) -> None:
     """Put the pictures of a folder, one item each; what is in the catalogue already is left alone.
@@ -107,15 +110,15 @@ def put(
     """
     if folder is None and vectors is None:
         raise Problem("put takes a FOLDER of pictures, or --vectors DIR, or both")
-    facts = {} if attributes is None else read_attributes(attributes)
+    table = Table(attributes, {} if attributes is None else read_attributes(attributes))
     with session(context).connect(server) as client:
         if vectors is not None:
-            failed = put_vectors(client, vectors, space, fingerprint, folder, id_rule, facts)
+            if again:
+                raise Problem("--again is for pictures: with --vectors nothing is embedded")
+            failed = put_vectors(client, vectors, space, fingerprint, folder, id_rule, table)
         else:
             assert folder is not None  # noqa: S101 - seen above
-            found = read_folder(folder, id_rule or "path")
-            check_facts(folder, found, facts, attributes)
-            failed = put_pictures(client, found, facts)
+            failed = put_pictures(client, folder, id_rule or "path", table, again=again)
     if failed:
         raise SomeFailed
 

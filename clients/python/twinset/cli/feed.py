@@ -11,10 +11,10 @@ import typer
 
 from twinset.cli.account import print_failed
 from twinset.cli.attributes import Facts, read_attributes
+from twinset.cli.delivery import item_of
 from twinset.cli.problem import Problem, SomeFailed, picture_fault
 from twinset.cli.progress import counting
-from twinset.cli.put import item_of
-from twinset.cli.put_command import check_facts
+from twinset.cli.put_command import Table
 from twinset.cli.report import counted
 from twinset.cli.session import Server, session
 from twinset.client import Client
@@ -84,9 +84,9 @@ def _read(source: Path, attributes: Path | None, id_rule: IdRule) -> tuple[Mappi
     for item_id, path in found.pictures.items():
         if not is_text(item_id):
             raise Problem(f"{str(path)!r}: the file's name is not UTF-8: rename it")
-    facts = {} if attributes is None else read_attributes(attributes)
-    check_facts(source, found, facts, attributes)
-    return found.pictures, facts
+    table = Table(attributes, {} if attributes is None else read_attributes(attributes))
+    table.check(source, found.pictures)
+    return found.pictures, table.facts
 
 
 def _read_table(path: Path) -> tuple[Mapping[str, Path], Mapping[str, Facts]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -24,21 +25,46 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 
 
-def check_facts(folder: Path, found: Folder, facts: Mapping[str, Facts], attributes: Path | None) -> None:
-    """Raise Problem where the table names none of the pictures: its ids are of another kind then."""
-    if attributes is not None and not facts.keys() & found.pictures.keys():
-        row, picture = next(iter(facts)), next(iter(found.pictures))
-        raise Problem(
-            f"{attributes} names no item of {folder}: its ids are like {row!r}, those of the pictures like "
-            f"{picture!r}: mend the ids, or choose another --id (path, name or stem)"
-        )
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What `--attributes` tells of the items, by id; `path` is None where the option isn't given."""
+
+    path: Path | None
+    facts: Mapping[str, Facts]
+
+    def check(self, source: Path, ids: Iterable[str]) -> None:
+        """Raise Problem where the table names none of the items of `source`: its ids are of another kind then.
+
+        Reads `ids` no further than to the first that it names.
+        """
+        if self.path is None:
+            return
+        example = ""
+        for item_id in ids:
+            if item_id in self.facts:
+                return
+            example = example or item_id
+        if example:
+            raise Problem(
+                f"{self.path} names no item of {source}: its ids are like {next(iter(self.facts))!r}, those of "
+                f"{source} like {example!r}: mend the ids, or choose another --id (path, name or stem)"
+            )
 
 
-def put_pictures(client: Client, found: Folder, facts: Mapping[str, Facts]) -> bool:
-    """Put pictures and print what became of them; return whether some failed."""
+def put_pictures(client: Client, folder: Path, id_rule: IdRule, table: Table, *, again: bool = False) -> bool:
+    """Put the pictures of a folder and print what became of them; return whether some failed.
+
+    With `again`, those that are in the catalogue as they are here are put too.
+    """
+    found = read_folder(folder, id_rule)
+    table.check(folder, found.pictures)
+    return _put(client, found, table.facts, again=again)
+
+
+def _put(client: Client, found: Folder, facts: Mapping[str, Facts], *, again: bool = False) -> bool:
     start = time.monotonic()
     with counting("putting", len(found.pictures)) as show:
-        run = FolderPut(client, found.pictures, facts, progress=lambda account: show(account.done))
+        run = FolderPut(client, found.pictures, facts, progress=lambda account: show(account.done), again=again)
         stopped = _go(run.run, run.account, "picture")
     print_account(run.account, found, facts, time.monotonic() - start)
     _exit_where(stopped)
@@ -52,12 +78,16 @@ def put_vectors(
     fingerprint: str | None,
     folder: Path | None,
     id_rule: IdRule | None,
-    facts: Mapping[str, Facts],
+    table: Table,
 ) -> bool:
     """Put vectors, and with `folder` its pictures; print what became of them, and return whether some failed."""
     vectors = open_vectors(path, space=space, id_rule=id_rule)
     target, made_by = space_for(client, vectors, space, fingerprint)
     found = None if folder is None else read_folder(folder, vectors.id_rule)
+    if folder is None or found is None:
+        table.check(path, (row.id for row in vectors.rows()))
+    else:
+        table.check(folder, found.pictures)
     start = time.monotonic()
     with counting("putting", vectors.count) as show:
         run = VectorPut(
@@ -66,7 +96,7 @@ def put_vectors(
             target,
             made_by,
             None if found is None else found.pictures,
-            facts,
+            table.facts,
             progress=lambda account: show(account.done),
         )
         stopped = _go(run.run, run.account, "vector")
@@ -81,7 +111,7 @@ def put_vectors(
         alone = {item_id: path for item_id, path in found.pictures.items() if item_id not in run.seen}
         if alone:
             typer.echo(f"{counted(len(alone), 'picture')} without a vector here: embedded by the server")
-            failed |= put_pictures(client, Folder(alone, found.others), facts)
+            failed |= _put(client, Folder(alone, found.others), table.facts)
     return failed
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,10 @@ from numpy.typing import NDArray
 
 from twinset.cli.account import Account
 from twinset.cli.attributes import Facts
-from twinset.cli.problem import Problem, picture_fault
-from twinset.cli.put import TRIES, differs, has_facts, item_of
+from twinset.cli.delivery import Delivery, UnreadablePicture, item_of, read_picture
+from twinset.cli.problem import Problem
 from twinset.client import Client
 from twinset.contract import Metric
-from twinset.errors import ResourceExhausted, TwinsetError, Unavailable
-from twinset.images import PictureError, read_header
 from twinset.items import Item, Space, Vector
 from twinset.vectors import Row, VectorFolder
 
@@ -39,7 +38,7 @@ def space_for(client: Client, vectors: VectorFolder, name: str, fingerprint: str
     space = spaces.get(name)
     if space is None:
         raise Problem(f"the server has no space {name!r}: choose --space among {', '.join(sorted(spaces)) or 'none'}")
-    known = vectors.manifest.fingerprint if vectors.manifest else None
+    known = vectors.fingerprint
     if known and fingerprint and known != fingerprint:
         raise Problem(f"the vectors in {vectors.path} are of {known}, not of {fingerprint}: leave --fingerprint away")
     if not space.model:
@@ -95,9 +94,7 @@ class VectorPut:
         self._fingerprint = fingerprint
         self._pictures = pictures
         self._facts = facts
-        self._progress = progress
-        self._sleep = sleep
-        self._losing_facts: set[str] = set()
+        self._delivery = Delivery(client, self.account, progress=progress, sleep=sleep)
 
     def run(self) -> None:
         """Put every vector whose item isn't in the catalogue as it is here.
@@ -112,7 +109,9 @@ class VectorPut:
         rows = self._good(self._vectors.rows())
         size = max(1, min(_MOST_AT_ONCE, _BYTES_AT_ONCE // (4 * self._space.dimension)))
         while group := list(itertools.islice(rows, size)):
-            self._put({row.id: row for row in group})
+            by_id = {row.id: row for row in group}
+            places = {row.id: _place(row) for row in group}
+            self._delivery.put(list(by_id), partial(self._changed, by_id), places.__getitem__)
 
     def _good(self, rows: Iterator[Row]) -> Iterator[Row]:
         """Return the rows that can be put, and note the reason of each other one."""
@@ -140,54 +139,25 @@ class VectorPut:
             return f"is zero, and has no direction; the space {self._space.name!r} compares directions"
         return ""
 
-    def _put(self, rows: dict[str, Row]) -> None:
-        """Put rows of different ids; what the server could not take at the moment is put again."""
-        for attempt in itertools.count(1):
-            later: dict[str, TwinsetError] = {}
-            for result in self._client.put_items(self._changed(rows)):
-                self.account.slowed_s = max(self.account.slowed_s, result.slowed_s)
-                if result.error is None:
-                    self.account.put += 1
-                    self.account.stripped += result.id in self._losing_facts
-                elif isinstance(result.error, Unavailable | ResourceExhausted) and attempt < TRIES:
-                    later[result.id] = result.error
-                else:
-                    self._fail(rows[result.id], picture_fault(result.error) or result.error.message)
-                self._progress(self.account)
-            if not later:
-                return
-            self._sleep(max(error.retry_after_s or 1.0 for error in later.values()))
-            rows = {item_id: rows[item_id] for item_id in later}
-
-    def _changed(self, rows: Mapping[str, Row]) -> Iterator[Item]:
-        stored = self._client.get_items(rows, view="full")
-        for item_id, row in rows.items():
-            there = stored.get(item_id)
+    def _changed(self, rows: Mapping[str, Row], ids: Sequence[str]) -> Iterator[Item]:
+        stored = self._client.get_items(ids, view="full")
+        for item_id in ids:
+            row, there = rows[item_id], stored.get(item_id)
             if self._pictures is None and there is not None and there.pictures:
                 # A put replaces an item as a whole, and the pictures are not at hand.
                 self._fail(row, "the item has pictures, which would be lost: give their folder too")
                 continue
-            content: bytes | None = None
-            if self._pictures is not None:
-                path = self._pictures[item_id]
-                try:
-                    content = path.read_bytes()
-                    read_header(content)
-                except OSError as error:
-                    self._fail(row, f"{path} can't be read: {error.strerror}")
-                    continue
-                except PictureError as error:
-                    self._fail(row, f"{path}: {error}")
-                    continue
+            path = None if self._pictures is None else self._pictures[item_id]
+            try:
+                content = None if path is None else read_picture(path)
+            except UnreadablePicture as error:
+                self._fail(row, f"{path}: {error}")
+                continue
             vector = Vector(row.values, self._space.name, self._fingerprint)
             item = item_of(item_id, content, self._facts.get(item_id, Facts()), (vector,))
-            if there is not None and not differs(item, there) and self._has(there, row.values):
-                self.account.unchanged += 1
-                self._progress(self.account)
-                continue
-            if there is not None and has_facts(there) and not has_facts(item):
-                self._losing_facts.add(item_id)
-            yield item
+            same = there is not None and self._has(there, row.values)
+            if self._delivery.is_news(item, there, same_vectors=same):
+                yield item
 
     def _has(self, stored: Item, values: NDArray[np.float32]) -> bool:
         wanted = values.astype(np.float64)
@@ -198,5 +168,9 @@ class VectorPut:
         return len(brought) == 1 and bool(np.abs(brought[0] - wanted).max() <= bound)
 
     def _fail(self, row: Row, reason: str) -> None:
-        self.account.failed[f"{row.place} ({row.id})" if row.id else row.place] = reason
-        self._progress(self.account)
+        self._delivery.fail(_place(row), reason)
+
+
+def _place(row: Row) -> str:
+    """Return where a row comes from, for the account."""
+    return f"{row.place} ({row.id})" if row.id else row.place

@@ -29,10 +29,14 @@ class VectorsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OutputVectors:
-    """An output of a model: its dimension, and the space that it fills, empty where it fills none."""
+    """An output of a model: its dimension, and the space that it fills, empty where it fills none.
+
+    `fingerprint` is that of the output, empty where it is the model's.
+    """
 
     dimension: int
     space: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,10 @@ class Manifest:
     part: int
     complete: bool = False
     failed: int = 0
+
+    def fingerprint_of(self, output: str) -> str:
+        """Return the fingerprint of what an output computes."""
+        return self.outputs[output].fingerprint or self.fingerprint
 
     def to_json(self) -> str:
         """Return the manifest as JSON."""

@@ -42,6 +42,7 @@ class VectorFolder:
     Attributes:
         path: the folder.
         manifest: what made them, None for a folder from elsewhere.
+        fingerprint: of the output that they are, None for a folder from elsewhere.
         id_rule: what ids follow.
         count: rows in all.
         rows: reads them from the start, each time that it is called. Raises VectorsError, where the files end early.
@@ -49,6 +50,7 @@ class VectorFolder:
 
     path: Path
     manifest: Manifest | None
+    fingerprint: str | None
     id_rule: IdRule
     count: int
     rows: Callable[[], Iterator[Row]]
@@ -89,7 +91,8 @@ def open_vectors(folder: Path, *, space: str, id_rule: IdRule | None) -> VectorF
                 count, rows = _text(folder, rule)
     except OSError as error:
         raise VectorsError(f"{error.filename or folder} can't be read: {error.strerror or error}") from error
-    return VectorFolder(folder, manifest, rule, count, rows)
+    made_by = manifest.fingerprint_of(output) if manifest and output else None
+    return VectorFolder(folder, manifest, made_by, rule, count, rows)
 
 
 def _output(manifest: Manifest | None, folder: Path, space: str) -> str | None:
