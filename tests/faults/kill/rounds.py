@@ -27,8 +27,8 @@ SEARCHED = 48
 """Items that are searched for after each round; all of them each tenth round."""
 
 PROCESSES = ("worker", "builder", "supervisor")
-CALLS = {f"{operation.name}".lower(): operation for operation in Operation}
-"""Calls of the system at which any process of the server may be killed, before or after."""
+CALLS = {f"{one.name}".lower(): one for one in Operation if one is not Operation.TRUNCATE}
+"""Calls of the system at which any process of the server may be killed, before or after; a log is cut too seldom."""
 
 READY_WITHIN_S = 60.0
 """When a round gives up; that it takes 5 s at the most is judged from what was measured."""
