@@ -45,7 +45,9 @@ PER_SERVER = 50
 """Rounds after which a new server on a new folder is begun: what grows with a run stays small."""
 
 MISSES = 30
-"""Rounds of a step in which nothing ended, after which it is given up: it isn't reached any more."""
+"""Rounds of a step, one after another, in which nothing ended, after which it is given up: it isn't reached."""
+
+READY_WITHIN_S = 5.0
 
 console = Console()
 
@@ -65,19 +67,20 @@ async def random_kills(library: Path, wanted: int, done: dict[str, Tally]) -> No
 async def ends_at_steps(library: Path, wanted: int, done: dict[str, Tally]) -> None:
     """Have processes end at each named step, until each has seen `wanted` ends."""
     for step, count in STEPS.items():
-        misses = 0
-        while (ends := done[step].kills if step in done else 0) < wanted and misses < MISSES:
+        tally, misses = done.setdefault(step, Tally()), 0
+        while tally.kills < wanted and misses < MISSES:
+            at, feeds = f"{step}:{count}", step == steps.FEED_COMMIT
             with scratch() as folder:
-                async with rounds(
-                    folder, library, seed=ends, step=f"{step}:{count}", feeds=step == steps.FEED_COMMIT
-                ) as one:
-                    one.tallies = done
-                    for _ in range(min(PER_SERVER, wanted - ends)):
-                        before = done[step].kills if step in done else 0
-                        tally = await one.round(step)
-                        misses += tally.kills == before
+                async with rounds(folder, library, seed=tally.rounds, step=at, feeds=feeds) as server:
+                    server.tallies = done
+                    for _ in range(PER_SERVER):
+                        ends = tally.kills
+                        await server.round(step)
+                        misses = misses + 1 if tally.kills == ends else 0
                         _show(step, tally, tally.kills, wanted)
                         save(PROGRESS, done)
+                        if tally.kills == wanted or misses == MISSES:
+                            break
 
 
 async def mutations(count: int) -> list[damage.Trial]:
@@ -92,7 +95,7 @@ async def mutations(count: int) -> list[damage.Trial]:
         return trials
 
 
-def report(done: Mapping[str, Tally], trials: list[damage.Trial]) -> bool:
+def report(done: Mapping[str, Tally], trials: list[damage.Trial], per_step: int) -> bool:
     """Print tables, write the figures, and return whether all is well."""
     table = Table(title="kills", title_justify="left")
     for heading in (
@@ -118,9 +121,14 @@ def report(done: Mapping[str, Tally], trials: list[damage.Trial]) -> bool:
         damaged.add_row(kind, str(count), str(missed[kind]))
     console.print(damaged)
     problems = [problem for tally in done.values() for problem in tally.problems]
+    short = {step: tally.kills for step, tally in done.items() if step in STEPS and tally.kills < per_step}
+    for step, kills in short.items():
+        console.print(f"[red]only {kills} processes ended at {step}, which isn't reached as it was")
     for problem in problems[:20]:
         console.print(f"[red]{problem}")
     ready_s = max((second for tally in done.values() for second in tally.ready_s), default=0.0)
+    if ready_s > READY_WITHIN_S:
+        console.print(f"[red]once nothing answered for {ready_s:.1f} s; at most {READY_WITHIN_S:.0f} s are allowed")
     protocol = (
         f"{sum(tally.kills for tally in done.values())} kills of a server of 2 workers and a builder under 6 "
         f"callers, by process, at calls of the system and at named steps; at most {ready_s:.1f} s without an answer; "
@@ -135,7 +143,7 @@ def report(done: Mapping[str, Tally], trials: list[damage.Trial]) -> bool:
             Figure("faults.mutations_missed", sum(missed.values()), 0, "mutations", "lower", protocol),
         ],
     )
-    return not problems and not missed
+    return not problems and not missed and not short and ready_s <= READY_WITHIN_S
 
 
 def _rounds(done: Mapping[str, Tally], kinds: tuple[str, ...]) -> int:
@@ -182,7 +190,7 @@ async def _all(options: argparse.Namespace, done: dict[str, Tally]) -> int:
         trials = await mutations(options.mutations)
         await ends_at_steps(library, options.per_step, done)
         await random_kills(library, options.rounds, done)
-    return 0 if report(done, trials) else 1
+    return 0 if report(done, trials, options.per_step) else 1
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ SEARCHED = 48
 """Items that are searched for after each round; all of them each tenth round."""
 
 PROCESSES = ("worker", "builder", "supervisor")
-CALLS = {f"{operation.name}".lower(): operation for operation in Operation}
-"""Calls of the system at which any process of the server may be killed, before or after."""
+CALLS = {f"{one.name}".lower(): one for one in Operation if one is not Operation.TRUNCATE}
+"""Calls of the system at which any process of the server may be killed, before or after; a log is cut too seldom."""
 
 READY_WITHIN_S = 60.0
 """When a round gives up; that it takes 5 s at the most is judged from what was measured."""
@@ -85,9 +85,10 @@ class Rounds:
         if self.number % 5 == 1:
             for caller in self.callers:
                 await caller.reconnect()
+        there = set(self.service.children())
         async with self._writing(whole_feed=self.feeds or self.number % 7 == 0):
             await asyncio.sleep(self.chance.uniform(0.02, 0.4))
-            killed = await self._kill(kind)
+            killed = await self._kill(kind, there)
             tally.kills += bool(killed)
             if killed:
                 await self._recover(killed, tally)
@@ -116,22 +117,21 @@ class Rounds:
             if isinstance(error, BaseException):
                 raise error
 
-    async def _kill(self, kind: str) -> list[int]:
-        """Kill by `kind`, and return who is gone."""
+    async def _kill(self, kind: str, there: set[int]) -> list[int]:
+        """Kill by `kind`, and return who is gone of those who were there before the round."""
         if kind in PROCESSES:
             return self.service.kill(kind)
-        before = set(self.service.children())
         if kind in CALLS:
             action = self.chance.choice([Action.KILL_BEFORE, Action.KILL_AFTER])
             self.disk.strike(CALLS[kind], action, after=self.chance.randrange(40))
         # Whoever gets there first is killed; perhaps nobody does while this round lasts.
         end = time.monotonic() + 3
-        while time.monotonic() < end and self._runs() and before <= set(self.service.children()):
+        while time.monotonic() < end and self._runs() and there <= set(self.service.children()):
             await asyncio.sleep(0.005)
         self.disk.calm()
         if not self._runs():
-            return [*self.service.kill("supervisor"), *before]
-        return sorted(before - set(self.service.children()))
+            return [*self.service.kill("supervisor"), *there]
+        return sorted(there - set(self.service.children()))
 
     def _runs(self) -> bool:
         return self.service.process is not None and self.service.process.poll() is None
