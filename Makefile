@@ -39,9 +39,11 @@ faults: $(READY) ## Kill, cut, damage and fill; figures go to build/figures (hou
 bench: $(READY) ## Measure speed; figures go to build/figures
 	@$(BIN)/python -m benchmarks.embed
 	$(BIN)/python -m benchmarks.export
+	$(BIN)/python -m benchmarks.catalog
 
 quality: $(READY) ## Measure the quality of the answers; figures go to build/figures (TWINSET_DATA names the data folder)
 	@$(BIN)/python -m benchmarks.products
+	$(BIN)/python -m benchmarks.reduce --random-weights 1
 
 lint: $(READY) $(GOOGLEAPIS) ## Check format, style, types, import rules and protos
 	@$(BIN)/ruff format --check .
