@@ -1,6 +1,6 @@
 """Which models the catalogues of servers use.
 
-The store is the server's own. What is read here is its one table that names models, as `catalog/schema.py` documents
+The store is the server's own. What is read here is its one table that names models, as `catalog/store/schema.py` documents
 it: `spaces (name, fingerprint, model)`. Opened read-only; one that can't be read is an error, never "uses none".
 """
 
@@ -15,7 +15,7 @@ from twinset_exporter.errors import ExportError, UsageError
 
 _DATABASE = "catalog.sqlite"
 _APPLICATION_ID = 0x7457_5331
-_VERSION = 1
+_VERSION = 2
 _PATIENCE_S = 5.0
 
 
