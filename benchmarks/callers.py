@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import threading
@@ -24,9 +25,9 @@ class Watch:
     switches: list[float] = field(default_factory=list)
     backlog: list[tuple[float, int]] = field(default_factory=list)
 
-    def backlog_at(self, moment: float) -> int:
-        """Return the backlog that was seen nearest to `moment`, seconds since 1970."""
-        return min(self.backlog, key=lambda seen: abs(seen[0] - moment))[1]
+    def backlog_before(self, moment: float) -> float:
+        """Return the mean backlog over the 10 s before `moment`, seconds since 1970: it rises and falls with folds."""
+        return statistics.mean(count for seen, count in self.backlog if moment - 10 <= seen <= moment)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from rich.console import Console
 
 from benchmarks.callers import Caller, watching
 from benchmarks.figures import Figure, machine, write
-from benchmarks.filling import fill, item_id, synced_us
+from benchmarks.filling import BLOCK, fill, item_id, synced_us
 from benchmarks.memory import anonymous_mb, workers
 from benchmarks.mixture import Mixture
 from benchmarks.service import Service, export, serving
@@ -73,7 +73,9 @@ def main() -> None:
     )
     with step(f"{options.items:,} items"):
         fill(options.folder, SPACE, DIMENSION, options.items)
-    figures = [*under_load(options, model, protocol), *at_start(options, model, protocol)]
+    figures = list(under_load(options, model, protocol))
+    write("catalog", figures)
+    figures += at_start(options, model, protocol)
     write("catalog", figures)
 
 
@@ -95,12 +97,12 @@ def under_load(options: argparse.Namespace, model: str, protocol: str) -> Iterat
             ]
             busy, puts = (caller.report() for caller in callers)
         sustained = puts["items"] / options.seconds
-        early, late = watch.backlog_at(began + 30), watch.backlog_at(began + options.seconds)
+        early, late = watch.backlog_before(began + 30), watch.backlog_before(began + options.seconds)
         p99 = {"idle": p99_ms(idle["samples"]), "busy": p99_ms(busy["samples"])}
         during, between = near_switch(busy["samples"], watch.switches)
         told = (
             f"{options.rate:,.0f} puts a second asked for {options.seconds:.0f} s into {options.items:,} items, 64 a "
-            f"message, builder on; backlog {early:,} after 30 s and {late:,} at the end; acknowledgements held back "
+            f"message, builder on; backlog {early:,.0f} after 30 s and {late:,.0f} at the end (means of 10 s); acknowledgements held back "
             f"{puts['slowed_s']:.1f} s over all streams; {len(busy['samples']):,} searches at {SEARCHES_PER_S:.0f}/s, "
             f"p99 {p99['idle']:.2f} ms alone and {p99['busy']:.2f} ms; {puts['failed']} puts failed; {protocol}"
         )
@@ -197,7 +199,7 @@ def started_s(folder: Path, model: str, items: int) -> float:
     began = time.monotonic()
     with service(folder, model) as running, Client(running.address) as client:
         if items:
-            [row], name = Mixture(DIMENSION).rows(1, 0), item_id(0)
+            row, name = Mixture(DIMENSION).rows(BLOCK, 0)[0], item_id(0)
             [found] = client.recommend(vector=Vector(row, SPACE, fingerprint(client)), space=SPACE, k=1)
             if found.item.id != name:
                 sys.exit(f"catalog: asked for the vector of {name}, and {found.item.id} was nearest")

@@ -13,6 +13,7 @@ import argparse
 import itertools
 import json
 import queue
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -99,12 +100,13 @@ def paced(make: Callable[[], bytes], *, count: int | None, seconds: float, rate:
 def puts(options: argparse.Namespace) -> None:
     """Put new items with a vector each."""
     mixture, seeds = Mixture(options.dimension), itertools.count(options.seed)
+    run = secrets.token_hex(4)
 
     def make() -> bytes:
         seed = next(seeds)
-        request = catalog_pb2.PutItemsRequest(request_id=f"bench-{options.prefix}-{seed}")
+        request = catalog_pb2.PutItemsRequest(request_id=f"{run}-{seed}")
         for place, row in enumerate(mixture.rows(PER_MESSAGE, seed)):
-            item = request.items.add(id=f"{options.prefix}/{seed:08}/{place:02}", category=f"c{place % 20}")
+            item = request.items.add(id=f"{options.prefix}-{run}/{seed:08}/{place:02}", category=f"c{place % 20}")
             item.vectors.add(space=options.space, fingerprint=options.fingerprint, values=row.tobytes())
         return request.SerializeToString()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
@@ -47,7 +49,7 @@ def build(opening: Opening) -> None:
     """
     parent = Parent()
     order = parent.order()
-    os.nice(_NICE)
+    _give_way()
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stop = threading.Event()
@@ -66,6 +68,14 @@ def build(opening: Opening) -> None:
     except StartupError as error:
         parent.tell(failed=str(error))
         sys.exit(2)
+
+
+def _give_way() -> None:
+    os.nice(_NICE)
+    # Linux may share processors out between sessions first, and a priority then counts within its session only. This
+    # process has one of its own, so that Ctrl-C doesn't reach it.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_NICE))
 
 
 def _run(work: Work, stop: threading.Event) -> None:

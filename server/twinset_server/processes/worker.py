@@ -14,6 +14,9 @@ from twinset_server.processes.order import Order
 from twinset_server.processes.parent import Parent
 from twinset_server.processes.signals import until_stopped
 
+_SWITCH_S = 0.0005
+"""For how long another thread may keep the interpreter from the event loop: about as long as a search takes."""
+
 Answering = Callable[[Order], AbstractAsyncContextManager[int]]
 """Makes what answers while its context is open; its value is the port."""
 
@@ -30,6 +33,7 @@ def work(answering: Answering = _by_order) -> None:
     """
     parent = Parent()
     order = parent.order()
+    sys.setswitchinterval(_SWITCH_S)
     service = until_stopped(
         answering(order),
         lambda _: parent.tell(ready=True),
