@@ -284,8 +284,9 @@ Prepared = WritableItem | ItemUpdate | ItemDeletion | WritableUser | Interaction
 class Refused:
     """A change that failed before it came to the catalogue, and keeps its place among the others of its request.
 
-    A repeated request is known by the kinds and ids of its changes: it may need a model that answered the first time
-    and is away now, or the other way round. What was made the first time is answered with the receipt of then.
+    A repeated request is known by the kinds and ids of its changes and by what was sent: it may need a model that
+    answered the first time and is away now, or the other way round. What was made the first time is answered with the
+    receipt of then.
     """
 
     kind: type[Prepared]

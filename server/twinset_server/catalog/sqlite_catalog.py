@@ -100,13 +100,13 @@ class SqliteCatalog:
         """The spaces by name."""
         return {name: view.space for name, view in self._follower.views.spaces.items()}
 
-    async def write(self, changes: Sequence[Change], *, request_id: str = "") -> Written:
+    async def write(self, changes: Sequence[Change], *, request_id: str = "", digest: bytes = b"") -> Written:
         """Apply changes; see the port."""
         self._check_open()
         spaces = self.spaces()
         reply = Reply()
         prepared = [_checked(change, spaces) for change in changes]
-        request = Request.of(request_id, changes) if request_id else None
+        request = Request.of(request_id, changes, digest) if request_id else None
         write = Write(prepared, self._contents(prepared), request, reply)
         # Nothing is awaited before this: of two writes, the one called later must be queued later.
         self._writer.submit(write)

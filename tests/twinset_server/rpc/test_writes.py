@@ -227,6 +227,16 @@ async def test_a_repeated_deletion_gets_the_receipt_of_the_first(stub: catalog_p
     assert await stub.DeleteItem(single) == await stub.DeleteItem(single)
 
 
+async def test_another_content_under_the_same_request_id_is_refused(
+    stub: catalog_pb2_grpc.CatalogServiceStub,
+) -> None:
+    (first,) = await _results(stub.PutItems, _puts(_item("a", title="first"), name="once"))
+    (again,) = await _results(stub.PutItems, _puts(_item("a", title="first"), name="once"))
+    (other,) = await _results(stub.PutItems, _puts(_item("a", title="other"), name="once"))
+    assert again == first
+    assert _reason(other.error) == "REQUEST_ID_REUSED"
+
+
 async def test_an_answer_that_was_held_back_says_so(
     stub: catalog_pb2_grpc.CatalogServiceStub, catalog: FakeCatalog
 ) -> None:
