@@ -84,6 +84,8 @@ class SpaceState:
     def open_newer(self, stopped: Callable[[], bool]) -> OpenGeneration | None:
         """Open the newest generation unless it is damaged; segments in use stay open.
 
+        Where the builder removes it meanwhile, what was opened of it is kept for the one that replaced it.
+
         Raises:
             Stopped: `stopped` returned True.
         """
@@ -92,9 +94,11 @@ class SpaceState:
         if number <= self._number:
             return None
         known = {segment.record.number: segment for segment in self._segments}
+        idle = dict(self._idle)
         try:
-            return manifest.open_generation(self._folder, number, self.space, known, stopped, idle=self._idle)
+            return manifest.open_generation(self._folder, number, self.space, known, stopped, idle=idle)
         except Unsound as error:
+            self._idle = idle
             # The one in use and the log say the same.
             _log.warning("space %s: generation %d can't be used: %s", self.space.name, number, error)
             return None
