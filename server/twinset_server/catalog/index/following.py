@@ -32,7 +32,7 @@ class SpaceState:
 
     Attributes:
         space: the space.
-        is_new: whether `begin` has still to be called.
+        is_new: whether it lacks rows that no later change brings: set to False after `begin`, once all were added.
         key: the last key of a vector in the generation.
     """
 
@@ -105,7 +105,6 @@ class SpaceState:
 
     def begin(self, opened: OpenGeneration | None, deaths: Int64Array | None, sequence: int) -> None:
         """Hold a generation and the deaths since it, up to change `sequence`; the vectors above `key` follow."""
-        self.is_new = False
         self._delta = Delta.empty(self.space.dimension)
         self._dead_in_delta = self._live = 0
         if opened is None:
