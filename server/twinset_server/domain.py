@@ -62,6 +62,18 @@ Attribute = str | int | float | bool | tuple[str, ...] | datetime.datetime
 """A typed attribute: text, whole number, number, truth, several texts, or a time in UTC."""
 
 
+def attribute_bytes(name: str, value: Attribute) -> int:
+    """Return what an attribute counts against `MAX_ATTRIBUTES_BYTES`: its texts in UTF-8, and 8 for another value."""
+    match value:
+        case str():
+            size = len(value.encode())
+        case tuple():
+            size = sum(len(text.encode()) for text in value)
+        case _:
+            size = 8
+    return len(name.encode()) + size
+
+
 VISUAL = "visual"
 """The space of look-alikes: what pictures are embedded into, and what is searched unless another is named."""
 
