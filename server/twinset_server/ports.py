@@ -113,6 +113,7 @@ class Catalog(Protocol):
         Outcomes may be, besides receipts:
             ItemNotFound: an update or a deletion of an item that isn't there.
             StaleEtag: the change names another etag than the stored one.
+            IndexBehind: it brings vectors, and far too many stand outside the index.
             DiskFull, StoreUnavailable: it could not be written.
         """
 

@@ -32,6 +32,7 @@ from twinset_server.errors import (
     BadPicture,
     DiskFull,
     FailedPrecondition,
+    IndexBehind,
     InvalidRequest,
     PictureNotStored,
     StoreUnavailable,
@@ -329,6 +330,17 @@ async def test_answers_are_held_back_while_too_many_vectors_stand_outside_the_in
         assert 0 < slowed.slowed_s <= 1
         assert all(isinstance(outcome, Receipt) for outcome in slowed.outcomes)
         assert (await catalog.write([ItemUpdate("1", changed_attributes={"price": 1})])).slowed_s == 0
+
+
+async def test_vectors_are_refused_while_far_too_many_stand_outside_the_index(tmp_path: Path) -> None:
+    async with open_alone(StoreSettings(path=tmp_path, slow_at=1), {}, [VISUAL]) as catalog:
+        assert len(await put(catalog, [vectored(str(n), unit(1, n, 0)) for n in range(12)])) == 12
+        await catalog.search("visual", unit(1, 0, 0), 1)
+        changes = [vectored("new", unit(1, 0, 0)), ItemUpdate("1", changed_attributes={"price": 1})]
+        refused, updated = (await catalog.write(changes)).outcomes
+        assert isinstance(refused, IndexBehind)
+        assert isinstance(updated, Receipt)
+        assert (await catalog.status()).items == 12
 
 
 async def test_the_copy_of_a_large_picture_is_described_as_it_is(tmp_path: Path) -> None:
