@@ -94,19 +94,6 @@ async def test_no_sequence_is_given_twice_even_when_the_last_change_was_a_deleti
     assert given == sorted(set(given))
 
 
-async def test_the_tables_tell_all_changes_after_a_sequence(catalog: SqliteCatalog, tmp_path: Path) -> None:
-    await put(catalog, [writable("a"), writable("b"), writable("c")])
-    deleted = await delete(catalog, "b")
-    [again] = await put(catalog, [writable("a")])
-    assert isinstance(again, Receipt)
-    with sqlite3.connect(tmp_path / "catalog.sqlite") as reader:
-        puts = reader.execute("SELECT seq, id FROM items WHERE seq > 2 ORDER BY seq").fetchall()
-        deletions = reader.execute("SELECT seq FROM tombstones WHERE seq > 2").fetchall()
-    reader.close()
-    assert puts == [(3, "c"), (again.sequence, "a")]
-    assert deletions == [(deleted,)]
-
-
 async def test_a_content_is_kept_once_and_until_nothing_shows_it(catalog: SqliteCatalog, tmp_path: Path) -> None:
     shared = new_picture("0", b"shared")
     await put(catalog, [writable("a", pictures=[shared, new_picture("1", b"own")]), writable("b", pictures=[shared])])
