@@ -49,6 +49,7 @@ __all__ = [
     "WritableItem",
     "WritableUser",
     "Written",
+    "attribute_bytes",
 ]
 
 Float32Array = NDArray[np.float32]

@@ -112,7 +112,7 @@ async def test_a_store_that_is_away_fails_each_change_and_not_the_stream(
 ) -> None:
     write = catalog.write
 
-    async def away(changes: Sequence[Change], *, request_id: str = "") -> Written:
+    async def away(changes: Sequence[Change], *, request_id: str = "", digest: bytes = b"") -> Written:
         raise StoreUnavailable("the store is away")
 
     catalog.write = away  # type: ignore[method-assign]
