@@ -49,6 +49,7 @@ __all__ = [
     "WritableItem",
     "WritableUser",
     "Written",
+    "attribute_bytes",
 ]
 
 Float32Array = NDArray[np.float32]
@@ -60,6 +61,18 @@ MAX_ATTRIBUTES_BYTES = 64 << 10
 
 Attribute = str | int | float | bool | tuple[str, ...] | datetime.datetime
 """A typed attribute: text, whole number, number, truth, several texts, or a time in UTC."""
+
+
+def attribute_bytes(name: str, value: Attribute) -> int:
+    """Return what an attribute counts against `MAX_ATTRIBUTES_BYTES`: its texts in UTF-8, and 8 for another value."""
+    match value:
+        case str():
+            size = len(value.encode())
+        case tuple():
+            size = sum(len(text.encode()) for text in value)
+        case _:
+            size = 8
+    return len(name.encode()) + size
 
 
 VISUAL = "visual"
@@ -284,8 +297,9 @@ Prepared = WritableItem | ItemUpdate | ItemDeletion | WritableUser | Interaction
 class Refused:
     """A change that failed before it came to the catalogue, and keeps its place among the others of its request.
 
-    A repeated request is known by the kinds and ids of its changes: it may need a model that answered the first time
-    and is away now, or the other way round. What was made the first time is answered with the receipt of then.
+    A repeated request is known by the kinds and ids of its changes and by what was sent: it may need a model that
+    answered the first time and is away now, or the other way round. What was made the first time is answered with the
+    receipt of then.
     """
 
     kind: type[Prepared]

@@ -194,6 +194,12 @@ class DiskFull(Exhausted):
     reason = "DISK_FULL"
 
 
+class IndexBehind(Exhausted):
+    """So many vectors stand outside the index that no more are taken until the builder has caught up."""
+
+    reason = "INDEX_BEHIND"
+
+
 class TooManyPictures(Exhausted):
     """The pictures that wait to be embedded, over all calls, take as much memory as they may."""
 

@@ -136,7 +136,9 @@ class Ingest:
         kind: type[Prepared],
         ids: Sequence[str],
         changes: Sequence[Prepared | TwinsetError],
-        request_id: str,
+        *,
+        request_id: str = "",
+        digest: bytes = b"",
     ) -> Written:
         """Make the changes durable; per element its receipt, or why there is none.
 
@@ -145,13 +147,14 @@ class Ingest:
             ids: of the changes as they were sent.
             changes: what was prepared.
             request_id: the caller's name for them, or empty.
+            digest: of what the caller sent under this name.
         """
         given: list[Change] = [
             Refused(kind, sent, change) if isinstance(change, TwinsetError) else change
             for sent, change in zip(ids, changes, strict=True)
         ]
         try:
-            return await self._catalog.write(given, request_id=request_id)
+            return await self._catalog.write(given, request_id=request_id, digest=digest)
         except TwinsetError as error:
             # What befell all of them befalls each: the stream goes on with the next message.
             return Written([change.error if isinstance(change, Refused) else error for change in given])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence, Sized
@@ -17,6 +16,7 @@ from twinset_server.domain import (
     PictureDraft,
     UserDraft,
     Vector,
+    attribute_bytes,
 )
 from twinset_server.errors import InvalidRequest
 
@@ -172,25 +172,21 @@ def _check_vectors(vectors: Sequence[Vector]) -> None:
 
 
 def _check_attribute(name: str, value: Attribute) -> int:
-    """Return about how many bytes the attribute takes, after checking it."""
+    """Return how many bytes the attribute counts, after checking it."""
     if not name:
         raise InvalidRequest("attributes", "has an empty name")
     check_text(f"attributes[{name[:32]!r}]", name, MAX_ATTRIBUTE_NAME_BYTES)
     field = f"attributes[{name!r}]"
-    size = len(name.encode())
     match value:
         case str():
             check_text(field, value, MAX_ATTRIBUTE_TEXT_BYTES)
-            return size + len(value.encode())
         case tuple():
             check_count(field, value, MAX_ATTRIBUTE_LIST)
             for position, text in enumerate(value):
                 check_text(f"{field}[{position}]", text, MAX_ATTRIBUTE_TEXT_BYTES)
-            return size + sum(len(text.encode()) for text in value)
         case float() if not math.isfinite(value):
             raise InvalidRequest(field, f"is {value}, a finite number is needed")
-        case bool() | int() | float() | datetime.datetime():
-            return size + 8
+    return attribute_bytes(name, value)
 
 
 def _check_unique(field: str, key: str, values: Iterable[str]) -> None:

@@ -96,7 +96,7 @@ class Catalog(Protocol):
     def spaces(self) -> Mapping[str, Space]:
         """The spaces by name."""
 
-    async def write(self, changes: Sequence[Change], *, request_id: str = "") -> Written:
+    async def write(self, changes: Sequence[Change], *, request_id: str = "", digest: bytes = b"") -> Written:
         """Apply changes; each outcome is durable, and seen by every search that begins afterwards, in every worker.
 
         Within one call later changes follow earlier ones; of two calls, the one made later follows.
@@ -105,12 +105,15 @@ class Catalog(Protocol):
             changes: what to change. The outcome of a `Refused` is its error, or the receipt of a call before.
             request_id: where it is not empty, a change of a call of the same id within the last 24 hours is not made
                 again if it was made then: its receipt is given again.
+            digest: of the contents as the caller sent them. Two calls of one id bring the same changes where the kinds
+                and ids of their changes and this digest are the same, whatever became of the contents meanwhile.
         Raises:
             RequestIdReused: the id was used for other changes.
             StoreUnavailable: the store is closed.
         Outcomes may be, besides receipts:
             ItemNotFound: an update or a deletion of an item that isn't there.
             StaleEtag: the change names another etag than the stored one.
+            IndexBehind: it brings vectors, and far too many stand outside the index.
             DiskFull, StoreUnavailable: it could not be written.
         """
 

@@ -466,6 +466,16 @@ async def test_a_request_id_used_for_other_changes_is_refused(catalog: Any) -> N
     assert (await catalog.status()).sequence == 2
 
 
+async def test_a_request_id_used_for_other_contents_is_refused(catalog: Any) -> None:
+    first = await catalog.write([writable("a")], request_id="r1", digest=b"sent")
+    # What is prepared may differ from the first time, and isn't compared.
+    later = await catalog.write([writable("a", title="later")], request_id="r1", digest=b"sent")
+    assert later.outcomes == first.outcomes
+    with pytest.raises(RequestIdReused, match="r1"):
+        await catalog.write([writable("a")], request_id="r1", digest=b"other")
+    assert (await catalog.status()).sequence == 1
+
+
 async def test_a_user_comes_back_as_it_was_put(catalog: Any) -> None:
     factors = ItemVector("taste", "", np.array([1, -2], np.float32))
     first = await outcome(catalog, WritableUser("ann", {"age": 33, "tags": ("a", "b")}, [factors]))

@@ -60,7 +60,7 @@ class FakeCatalog:
         self._digests: dict[str, bytes] = {}
         self._users: dict[str, User] = {}
         self._interactions: list[StoredInteraction] = []
-        self._requests: dict[str, tuple[list[tuple[type, str]], list[Receipt | None]]] = {}
+        self._requests: dict[str, tuple[tuple[bytes, list[tuple[type, str]]], list[Receipt | None]]] = {}
         self._sequence = 0
         self.slowed_s = 0.0
         self.feeds_open = 0
@@ -76,8 +76,9 @@ class FakeCatalog:
     def spaces(self) -> Mapping[str, Space]:
         return dict(sorted(self._spaces.items()))
 
-    async def write(self, changes: Sequence[Change], *, request_id: str = "") -> Written:
-        made = [(change.kind if isinstance(change, Refused) else type(change), change.id) for change in changes]
+    async def write(self, changes: Sequence[Change], *, request_id: str = "", digest: bytes = b"") -> Written:
+        named = [(change.kind if isinstance(change, Refused) else type(change), change.id) for change in changes]
+        made = digest, named
         before, answered = self._requests.get(request_id, (made, [None] * len(changes)))
         if before != made:
             raise RequestIdReused("request_id", f"{request_id!r} was used for other changes within 24 hours")

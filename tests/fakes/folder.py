@@ -67,7 +67,6 @@ class WrittenFolder:
         for (sha256,) in execute("DELETE FROM pictures WHERE item = ? RETURNING content", (item,)).fetchall():
             execute("INSERT OR IGNORE INTO dropped VALUES (?)", (sha256,))
         execute("DELETE FROM items WHERE key = ?", (item,))
-        execute("INSERT INTO tombstones VALUES (?, ?)", (sequence, item))
         execute("COMMIT")
 
     def write_picture(self, content: bytes) -> Path:

@@ -58,7 +58,7 @@ async def test_a_vector_of_the_caller_stands_in_for_the_embedding(
 
 async def test_one_bad_item_leaves_the_others_alone(ingest: Ingest) -> None:
     prepared = await ingest.items([_draft("a", png(RED)), _draft("b", png(RED), TEXT), _draft("")], timeout_s=5)
-    committed = (await ingest.commit(WritableItem, ["a", "b", ""], prepared, "")).outcomes
+    committed = (await ingest.commit(WritableItem, ["a", "b", ""], prepared)).outcomes
     assert isinstance(committed[0], Receipt)
     assert isinstance(committed[1], BadPicture)
     assert committed[1].field == "pictures[1].content"
@@ -92,7 +92,7 @@ async def test_an_item_that_needs_an_embedder_which_is_down_is_not_stored(
 ) -> None:
     embedder.down = True
     prepared = await _prepare(ingest, _draft("a", png(RED)))
-    (result,) = (await ingest.commit(WritableItem, ["a"], [prepared], "")).outcomes
+    (result,) = (await ingest.commit(WritableItem, ["a"], [prepared])).outcomes
     assert isinstance(result, EmbedderUnavailable)
     assert (await catalog.status()).items == 0
 

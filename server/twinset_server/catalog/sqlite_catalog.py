@@ -19,7 +19,7 @@ from twinset_server.catalog.store import records
 from twinset_server.catalog.store.answers import Request
 from twinset_server.catalog.store.connection import WritingConnection
 from twinset_server.catalog.store.contents import Contents, contents_of
-from twinset_server.catalog.store.entry import Checked, checked, fitted
+from twinset_server.catalog.store.entry import Checked, Entry, EntryUpdate, checked, fitted
 from twinset_server.catalog.store.feed import StoredFeed, open_feed
 from twinset_server.catalog.store.pacing import Pacing
 from twinset_server.catalog.store.pictures import PictureFiles
@@ -100,13 +100,14 @@ class SqliteCatalog:
         """The spaces by name."""
         return {name: view.space for name, view in self._follower.views.spaces.items()}
 
-    async def write(self, changes: Sequence[Change], *, request_id: str = "") -> Written:
+    async def write(self, changes: Sequence[Change], *, request_id: str = "", digest: bytes = b"") -> Written:
         """Apply changes; see the port."""
         self._check_open()
         spaces = self.spaces()
         reply = Reply()
-        prepared = [_checked(change, spaces) for change in changes]
-        request = Request.of(request_id, changes) if request_id else None
+        refusal = self._pacing.refusal()
+        prepared = [_checked(change, spaces, refusal) for change in changes]
+        request = Request.of(request_id, changes, digest) if request_id else None
         write = Write(prepared, self._contents(prepared), request, reply)
         # Nothing is awaited before this: of two writes, the one called later must be queued later.
         self._writer.submit(write)
@@ -245,11 +246,15 @@ def _described(picture: Picture, copy: bytes) -> Picture:
     )
 
 
-def _checked(change: Change, spaces: Mapping[str, Space]) -> Checked | TwinsetError:
+def _checked(change: Change, spaces: Mapping[str, Space], refusal: TwinsetError | None) -> Checked | TwinsetError:
+    """Return `change` as the writer takes it, or why it can't be made; `refusal` befalls those that bring vectors."""
     try:
-        return checked(change, spaces)
+        found = checked(change, spaces)
     except TwinsetError as error:
         return error
+    if refusal is not None and isinstance(found, Entry | EntryUpdate) and found.vectors:
+        return refusal
+    return found
 
 
 def _view(views: Views, space: str) -> View:

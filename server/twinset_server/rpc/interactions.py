@@ -12,7 +12,7 @@ from twinset_server.errors import InvalidRequest
 from twinset_server.rpc import changes, convert
 from twinset_server.rpc.catalog_part import CatalogPart, Context
 from twinset_server.rpc.streams import check_running, closing, weight
-from twinset_server.rpc.write_streams import Batch, check_message, write_stream
+from twinset_server.rpc.write_streams import Batch, check_message, sent_digest, write_stream
 
 _EXPORTED_AT_ONCE = 1000
 
@@ -29,7 +29,8 @@ class Interactions(CatalogPart):
             check_message("users", request.users, limits.MAX_USERS_PER_MESSAGE, request.request_id)
             prepared = await self._ingest.users([changes.user(user) for user in request.users])
             ids = [user.id for user in request.users]
-            return Batch(WritableUser, ids, prepared, request.request_id, _weigh_users(request))
+            digest = await sent_digest(request.users, request.request_id)
+            return Batch(WritableUser, ids, prepared, request.request_id, digest, _weigh_users(request))
 
         async for answer in closing(
             write_stream(requests, prepare, weigh=_weigh_users, ingest=self._ingest, stopping=self._stopping)
@@ -46,7 +47,8 @@ class Interactions(CatalogPart):
             now = datetime.datetime.now(datetime.UTC)
             prepared = await self._ingest.interactions([changes.interaction(i, now) for i in request.interactions])
             ids = [interaction_id(i.user_id, i.item_id, i.kind) for i in request.interactions]
-            return Batch(Interaction, ids, prepared, request.request_id, _weigh_interactions(request))
+            digest = await sent_digest(request.interactions, request.request_id)
+            return Batch(Interaction, ids, prepared, request.request_id, digest, _weigh_interactions(request))
 
         async for answer in closing(
             write_stream(requests, prepare, weigh=_weigh_interactions, ingest=self._ingest, stopping=self._stopping)

@@ -12,7 +12,7 @@ from twinset_server.rpc import changes
 from twinset_server.rpc.catalog_part import CatalogPart, Context
 from twinset_server.rpc.deadline import time_left_s
 from twinset_server.rpc.streams import closing, weight
-from twinset_server.rpc.write_streams import Batch, check_message, weigh_items, write_stream
+from twinset_server.rpc.write_streams import Batch, check_message, sent_digest, weigh_items, write_stream
 
 
 class ItemWrites(CatalogPart):
@@ -28,7 +28,8 @@ class ItemWrites(CatalogPart):
             drafts = [changes.item(item) for item in request.items]
             prepared = await self._ingest.items(drafts, timeout_s=time_left_s(context))
             ids = [item.id for item in request.items]
-            return Batch(WritableItem, ids, prepared, request.request_id, _weigh_puts(request))
+            digest = await sent_digest(request.items, request.request_id)
+            return Batch(WritableItem, ids, prepared, request.request_id, digest, _weigh_puts(request))
 
         async for answer in closing(
             write_stream(requests, prepare, weigh=_weigh_puts, ingest=self._ingest, stopping=self._stopping)
@@ -48,7 +49,8 @@ class ItemWrites(CatalogPart):
             drafts = [changes.update(update) for update in request.updates]
             prepared = await self._ingest.updates(drafts, timeout_s=time_left_s(context))
             ids = [update.item.id for update in request.updates]
-            return Batch(ItemUpdate, ids, prepared, request.request_id, _weigh_updates(request))
+            digest = await sent_digest(request.updates, request.request_id)
+            return Batch(ItemUpdate, ids, prepared, request.request_id, digest, _weigh_updates(request))
 
         async for answer in closing(
             write_stream(requests, prepare, weigh=_weigh_updates, ingest=self._ingest, stopping=self._stopping)
@@ -67,7 +69,9 @@ class ItemWrites(CatalogPart):
             check_message("deletions", request.deletions, limits.MAX_DELETIONS_PER_MESSAGE, request.request_id)
             given = [changes.deletion(deletion) for deletion in request.deletions]
             prepared = await self._ingest.deletions(given)
-            return Batch(ItemDeletion, [d.id for d in given], prepared, request.request_id, _weigh_deletions(request))
+            digest = await sent_digest(request.deletions, request.request_id)
+            ids = [one.id for one in given]
+            return Batch(ItemDeletion, ids, prepared, request.request_id, digest, _weigh_deletions(request))
 
         async for answer in closing(
             write_stream(requests, prepare, weigh=_weigh_deletions, ingest=self._ingest, stopping=self._stopping)
@@ -80,7 +84,10 @@ class ItemWrites(CatalogPart):
         """See the proto."""
         limits.check_request_id(request.request_id)
         prepared = await self._ingest.deletions([ItemDeletion(request.id, request.etag)])
-        written = await self._ingest.commit(ItemDeletion, [request.id], prepared, request.request_id)
+        digest = await sent_digest([catalog_pb2.ItemDeletion(id=request.id, etag=request.etag)], request.request_id)
+        written = await self._ingest.commit(
+            ItemDeletion, [request.id], prepared, request_id=request.request_id, digest=digest
+        )
         (outcome,) = written.outcomes
         if isinstance(outcome, TwinsetError):
             raise outcome

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TypeVar
+
+from google.protobuf.message import Message
 
 from twinset.v1 import catalog_pb2
 from twinset_server import limits
@@ -23,12 +26,16 @@ MAX_UNDONE_CHANGES = 128
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A message ready to commit: the ids as they were sent, and what became of each so far."""
+    """A message ready to commit: the ids as they were sent, and what became of each so far.
+
+    `digest` is of what was sent, see `sent_digest`.
+    """
 
     kind: type[Prepared]
     ids: Sequence[str]
     changes: Sequence[Prepared | TwinsetError]
     request_id: str
+    digest: bytes
     weight: int
 
 
@@ -63,7 +70,10 @@ async def write_stream(
     """
 
     async def commit(batch: Batch) -> Answer:
-        return Answer(batch.ids, await ingest.commit(batch.kind, batch.ids, batch.changes, batch.request_id))
+        written = await ingest.commit(
+            batch.kind, batch.ids, batch.changes, request_id=batch.request_id, digest=batch.digest
+        )
+        return Answer(batch.ids, written)
 
     # Two lines, one behind the other.
     ready = in_order(requests, prepare, weigh=weigh, capacity=MAX_UNDONE_CHANGES, stopping=stopping)
@@ -79,6 +89,23 @@ def weigh_items(items: Sequence[catalog_pb2.Item], size_bytes: int) -> int:
     Pictures are decoded and embedded.
     """
     return weight(max(len(items), sum(len(item.pictures) for item in items)), size_bytes)
+
+
+async def sent_digest(elements: Sequence[Message], request_id: str) -> bytes:
+    """Return the SHA-256 of the elements of a message as they were sent; empty where the message has no name.
+
+    What the server makes of them, such as the time of an interaction that brings none, may differ each time.
+    """
+    return await asyncio.to_thread(_digest, elements) if request_id else b""
+
+
+def _digest(elements: Sequence[Message]) -> bytes:
+    found = hashlib.sha256()
+    for element in elements:
+        content = element.SerializeToString(deterministic=True)
+        found.update(len(content).to_bytes(8, "big"))
+        found.update(content)
+    return found.digest()
 
 
 def check_message(field: str, elements: Sequence[object], most: int, request_id: str = "") -> None:

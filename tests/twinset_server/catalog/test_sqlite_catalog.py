@@ -32,6 +32,7 @@ from twinset_server.errors import (
     BadPicture,
     DiskFull,
     FailedPrecondition,
+    IndexBehind,
     InvalidRequest,
     PictureNotStored,
     StoreUnavailable,
@@ -91,19 +92,6 @@ async def test_no_sequence_is_given_twice_even_when_the_last_change_was_a_deleti
             assert isinstance(receipt, Receipt)
             given += [receipt.sequence, await delete(catalog, "a")]
     assert given == sorted(set(given))
-
-
-async def test_the_tables_tell_all_changes_after_a_sequence(catalog: SqliteCatalog, tmp_path: Path) -> None:
-    await put(catalog, [writable("a"), writable("b"), writable("c")])
-    deleted = await delete(catalog, "b")
-    [again] = await put(catalog, [writable("a")])
-    assert isinstance(again, Receipt)
-    with sqlite3.connect(tmp_path / "catalog.sqlite") as reader:
-        puts = reader.execute("SELECT seq, id FROM items WHERE seq > 2 ORDER BY seq").fetchall()
-        deletions = reader.execute("SELECT seq FROM tombstones WHERE seq > 2").fetchall()
-    reader.close()
-    assert puts == [(3, "c"), (again.sequence, "a")]
-    assert deletions == [(deleted,)]
 
 
 async def test_a_content_is_kept_once_and_until_nothing_shows_it(catalog: SqliteCatalog, tmp_path: Path) -> None:
@@ -329,6 +317,17 @@ async def test_answers_are_held_back_while_too_many_vectors_stand_outside_the_in
         assert 0 < slowed.slowed_s <= 1
         assert all(isinstance(outcome, Receipt) for outcome in slowed.outcomes)
         assert (await catalog.write([ItemUpdate("1", changed_attributes={"price": 1})])).slowed_s == 0
+
+
+async def test_vectors_are_refused_while_far_too_many_stand_outside_the_index(tmp_path: Path) -> None:
+    async with open_alone(StoreSettings(path=tmp_path, slow_at=1), {}, [VISUAL]) as catalog:
+        assert len(await put(catalog, [vectored(str(n), unit(1, n, 0)) for n in range(12)])) == 12
+        await catalog.search("visual", unit(1, 0, 0), 1)
+        changes = [vectored("new", unit(1, 0, 0)), ItemUpdate("1", changed_attributes={"price": 1})]
+        refused, updated = (await catalog.write(changes)).outcomes
+        assert isinstance(refused, IndexBehind)
+        assert isinstance(updated, Receipt)
+        assert (await catalog.status()).items == 12
 
 
 async def test_the_copy_of_a_large_picture_is_described_as_it_is(tmp_path: Path) -> None:

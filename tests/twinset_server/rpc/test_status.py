@@ -62,6 +62,7 @@ def test_no_two_errors_share_a_reason() -> None:
         (errors.ItemNotFound("a"), grpc.StatusCode.NOT_FOUND, "ResourceInfo"),
         (errors.NoVector("a", "none"), grpc.StatusCode.FAILED_PRECONDITION, "PreconditionFailure"),
         (errors.StaleEtag("item", "a", given="1", stored="2"), grpc.StatusCode.ABORTED, "ErrorInfo"),
+        (errors.IndexBehind("behind"), grpc.StatusCode.RESOURCE_EXHAUSTED, "RetryInfo"),
         (errors.DiskFull("full"), grpc.StatusCode.RESOURCE_EXHAUSTED, "RetryInfo"),
         (errors.EmbedderUnavailable("gone"), grpc.StatusCode.UNAVAILABLE, "RetryInfo"),
         (errors.DeadlineExceeded("late"), grpc.StatusCode.DEADLINE_EXCEEDED, "ErrorInfo"),

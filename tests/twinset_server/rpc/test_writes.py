@@ -112,7 +112,7 @@ async def test_a_store_that_is_away_fails_each_change_and_not_the_stream(
 ) -> None:
     write = catalog.write
 
-    async def away(changes: Sequence[Change], *, request_id: str = "") -> Written:
+    async def away(changes: Sequence[Change], *, request_id: str = "", digest: bytes = b"") -> Written:
         raise StoreUnavailable("the store is away")
 
     catalog.write = away  # type: ignore[method-assign]
@@ -225,6 +225,16 @@ async def test_a_repeated_deletion_gets_the_receipt_of_the_first(stub: catalog_p
     assert await _results(stub.DeleteItems, request) == await _results(stub.DeleteItems, request)
     single = catalog_pb2.DeleteItemRequest(id="b", request_id="once more")
     assert await stub.DeleteItem(single) == await stub.DeleteItem(single)
+
+
+async def test_another_content_under_the_same_request_id_is_refused(
+    stub: catalog_pb2_grpc.CatalogServiceStub,
+) -> None:
+    (first,) = await _results(stub.PutItems, _puts(_item("a", title="first"), name="once"))
+    (again,) = await _results(stub.PutItems, _puts(_item("a", title="first"), name="once"))
+    (other,) = await _results(stub.PutItems, _puts(_item("a", title="other"), name="once"))
+    assert again == first
+    assert _reason(other.error) == "REQUEST_ID_REUSED"
 
 
 async def test_an_answer_that_was_held_back_says_so(

@@ -13,7 +13,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from twinset_server.catalog.index.checksums import Stopped
 from twinset_server.catalog.index.following import SpaceState
 from twinset_server.catalog.index.manifest import OpenGeneration
 from twinset_server.catalog.index.views import Views
+from twinset_server.catalog.store.failures import from_sqlite
 from twinset_server.catalog.store.log import ChangeLog, Position, Snapshot
 from twinset_server.catalog.store.schema import open_reader
 from twinset_server.errors import StartupError, StoreUnavailable
@@ -35,6 +36,8 @@ _BULK = 20_000
 """So many vectors outside the index are worth waiting for the builder at start: searching them one by one is slow."""
 
 _TELL_S = 5.0
+
+_WATCH_BUSY_MS = 50
 
 _NOT_YET = "the catalogue's index can't follow the database; the server's log says more, try again"
 
@@ -55,6 +58,8 @@ class Follower:
         self._builder_wait_s = builder_wait_s
         self._log = ChangeLog(database)
         self._watch = open_reader(database)
+        # It is asked on the event loop, which can't wait for a recovery.
+        self._watch.execute(f"PRAGMA busy_timeout = {_WATCH_BUSY_MS}")
         self._watched_version = -1
         self._committed = 0
         self._position = Position(0, 0)
@@ -67,6 +72,8 @@ class Follower:
         self._thread = threading.Thread(target=self._run, name="catalog-follower")
         self._opener = ThreadPoolExecutor(1, thread_name_prefix="catalog-opener")
         self._opening: dict[str, Future[OpenGeneration | None]] = {}
+        # Until a step has taken them in: one that fails is taken again.
+        self._ready: dict[str, OpenGeneration] = {}
         self._found: dict[str, OpenGeneration | None] = {}
 
     @property
@@ -95,12 +102,19 @@ class Follower:
         self._thread.start()
 
     def behind(self) -> bool:
-        """Return whether anything was committed, by whichever process, that the views lack. For the event loop only."""
-        (version,) = self._watch.execute("PRAGMA data_version").fetchone()
-        if version != self._watched_version:
-            # Read after the version: what is committed in between makes another version, and is asked for again.
-            (self._committed,) = self._watch.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchone()
-            self._watched_version = version
+        """Return whether anything was committed, by whichever process, that the views lack. For the event loop only.
+
+        Raises:
+            StoreUnavailable: the database can't be read.
+        """
+        try:
+            (version,) = self._watch.execute("PRAGMA data_version").fetchone()
+            if version != self._watched_version:
+                # Read after the version: what is committed in between makes another version, and is asked for again.
+                (self._committed,) = self._watch.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchone()
+                self._watched_version = version
+        except sqlite3.Error as error:
+            raise from_sqlite(error) from error
         return self._views.sequence < self._committed
 
     async def catch_up(self) -> None:
@@ -176,7 +190,7 @@ class Follower:
             opening = self._opening.get(name)
             if opening is None and state.newer_generation():
                 self._opening[name] = self._opener.submit(self._open, state)
-        return any(opening.done() for opening in self._opening.values())
+        return bool(self._ready) or any(opening.done() for opening in self._opening.values())
 
     def _open(self, state: SpaceState) -> OpenGeneration | None:
         try:
@@ -184,14 +198,12 @@ class Follower:
         except Stopped:
             return None
 
-    def _opened(self) -> dict[str, OpenGeneration]:
-        """Return the generations that are ready, by space."""
-        ready = {}
+    def _collect_opened(self) -> None:
+        """Make what was opened ready to be taken in."""
         for name in [name for name, opening in self._opening.items() if opening.done()]:
             found = self._opening.pop(name).result()
             if found is not None:
-                ready[name] = found
-        return ready
+                self._ready[name] = found
 
     def _absorb(self) -> None:
         """Take in what was committed, and what was opened, and publish the views of it."""
@@ -207,11 +219,11 @@ class Follower:
             state.space = space
             if state.is_new and name not in self._found:
                 self._found[name] = state.open_newest(self._stop.is_set)
-        ready = self._opened()
+        self._collect_opened()
         with self._log.snapshot() as snapshot:
             cut = self._cut_off()
             if not cut:
-                self._take_in(snapshot, ready)
+                self._take_in(snapshot)
                 position = snapshot.position
         if cut:
             for name in cut:
@@ -220,8 +232,11 @@ class Follower:
                 self._found.pop(name, None)
                 # What is being opened shares segments that lack deaths.
                 self._opening.pop(name, None)
+                self._ready.pop(name, None)
             return False
         self._position = position
+        self._ready.clear()
+        self._found.clear()
         views = {name: state.view(position.sequence) for name, state in sorted(self._states.items())}
         self._views = Views(position.sequence, views)
         return True
@@ -233,7 +248,8 @@ class Follower:
         known.update({name: found.generation.sequence for name, found in self._found.items() if found is not None})
         return [name for name, sequence in known.items() if self._states[name].log_was_cut(sequence)]
 
-    def _take_in(self, snapshot: Snapshot, ready: Mapping[str, OpenGeneration]) -> None:
+    def _take_in(self, snapshot: Snapshot) -> None:
+        """Bring every state to the snapshot. Where reading fails half-way, the same may be done once more."""
         sequence = snapshot.position.sequence
         following = {name: state for name, state in self._states.items() if not state.is_new}
         dead = snapshot.dead(self._position.sequence)
@@ -243,16 +259,17 @@ class Follower:
             for chunk in snapshot.added(self._position.key, None, _CHUNK):
                 if chunk.space in following:
                     following[chunk.space].add(chunk)
-        for name, opened in ready.items():
+        for name, opened in self._ready.items():
             if following[name].log_was_cut(opened.generation.sequence):
                 following[name].set_aside(opened)
             else:
                 following[name].switch(opened, snapshot.dead(opened.generation.sequence).get(name), sequence)
         for name in self._states.keys() - following.keys():
-            state, found = self._states[name], self._found.pop(name)
+            state, found = self._states[name], self._found[name]
             state.begin(found, None if found is None else snapshot.dead(found.generation.sequence).get(name), sequence)
             for chunk in snapshot.added(state.key, name, _CHUNK):
                 state.add(chunk)
+            state.is_new = False
 
     def _await_builder(self) -> None:
         """Wait until no space has many vectors and no sound generation, or for as long as a builder may take."""
@@ -261,7 +278,9 @@ class Follower:
         for name, (key, space) in self._log.spaces().items():
             state = self._states[name] = SpaceState(self._index / str(key), space)
             self._found[name] = state.open_newest(self._stop.is_set)
-        while waiting := self._without_index():
+        # Counted once: a look at each vector takes long, and every worker waits here.
+        many = self._with_many_vectors()
+        while waiting := [name for name in many if self._found[name] is None]:
             if time.monotonic() >= ends:
                 _log.warning("searches are slow until the builder has written the index of %s", ", ".join(waiting))
                 return
@@ -273,8 +292,8 @@ class Follower:
                 if self._states[name].newer_generation():
                     self._found[name] = self._states[name].open_newest(self._stop.is_set)
 
-    def _without_index(self) -> list[str]:
-        """Return the spaces without a sound generation that have many vectors."""
+    def _with_many_vectors(self) -> list[str]:
+        """Return those spaces without a sound generation that have many vectors."""
         missing = [name for name, found in self._found.items() if found is None]
         if not missing:
             return []

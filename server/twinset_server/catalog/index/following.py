@@ -32,7 +32,7 @@ class SpaceState:
 
     Attributes:
         space: the space.
-        is_new: whether `begin` has still to be called.
+        is_new: whether it lacks rows that no later change brings: set to False after `begin`, once all were added.
         key: the last key of a vector in the generation.
     """
 
@@ -84,6 +84,8 @@ class SpaceState:
     def open_newer(self, stopped: Callable[[], bool]) -> OpenGeneration | None:
         """Open the newest generation unless it is damaged; segments in use stay open.
 
+        Where the builder removes it meanwhile, what was opened of it is kept for the one that replaced it.
+
         Raises:
             Stopped: `stopped` returned True.
         """
@@ -92,16 +94,17 @@ class SpaceState:
         if number <= self._number:
             return None
         known = {segment.record.number: segment for segment in self._segments}
+        idle = dict(self._idle)
         try:
-            return manifest.open_generation(self._folder, number, self.space, known, stopped, idle=self._idle)
+            return manifest.open_generation(self._folder, number, self.space, known, stopped, idle=idle)
         except Unsound as error:
+            self._idle = idle
             # The one in use and the log say the same.
             _log.warning("space %s: generation %d can't be used: %s", self.space.name, number, error)
             return None
 
     def begin(self, opened: OpenGeneration | None, deaths: Int64Array | None, sequence: int) -> None:
         """Hold a generation and the deaths since it, up to change `sequence`; the vectors above `key` follow."""
-        self.is_new = False
         self._delta = Delta.empty(self.space.dimension)
         self._dead_in_delta = self._live = 0
         if opened is None:

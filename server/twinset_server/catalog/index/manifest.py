@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ def open_generation(
     known: Mapping[int, Segment],
     stopped: Callable[[], bool] | None = None,
     *,
-    idle: Mapping[int, Segment] | None = None,
+    idle: MutableMapping[int, Segment] | None = None,
 ) -> OpenGeneration:
     """Open a generation after every byte of it was checked.
 
@@ -156,7 +156,8 @@ def open_generation(
         space: the space as the database has it.
         known: segments in use by number, taken as they are where the manifest says the same of them.
         stopped: asked now and then.
-        idle: segments that are open but not in use, and may lack deaths.
+        idle: segments by number that are open but not in use, and may lack deaths. What is opened is added, so that
+            another try, where the generation is pruned meanwhile, needn't check the same bytes again.
     Raises:
         Unsound: something of it is damaged, missing, or of another space or version.
         Stopped: `stopped` returned True.
@@ -168,15 +169,16 @@ def open_generation(
     if len(pages) % 8:
         raise Unsound(f"{dead_path(folder, number)} doesn't hold whole keys")
     dead = pages.view(np.int64)
+    idle = {} if idle is None else idle
     segments = []
     for record in generation.segments:
         in_use = known.get(record.number)
         if in_use is not None and in_use.record == record:
             segments.append(in_use)
             continue
-        segment = (idle or {}).get(record.number)
+        segment = idle.get(record.number)
         if segment is None or segment.record != record:
-            segment = open_segment(folder, record, space, stopped)
+            segment = idle[record.number] = open_segment(folder, record, space, stopped)
         segment.rows.bury(dead, generation.sequence)
         segments.append(segment)
     return OpenGeneration(generation, tuple(segments), dead)
@@ -185,12 +187,17 @@ def open_generation(
 def newest_sound(folder: Path, space: Space, stopped: Callable[[], bool] | None = None) -> OpenGeneration | None:
     """Return the newest generation of which nothing is damaged; None where there is none.
 
+    A builder may publish and prune meanwhile: what appears is tried too, before what is older.
+
     Raises:
         Stopped: `stopped` returned True.
     """
-    for number in numbers(folder):
+    tried: set[int] = set()
+    idle: dict[int, Segment] = {}
+    while (number := next((one for one in numbers(folder) if one not in tried), None)) is not None:
+        tried.add(number)
         try:
-            return open_generation(folder, number, space, {}, stopped)
+            return open_generation(folder, number, space, {}, stopped, idle=idle)
         except Unsound as error:
             _log.warning("space %s: generation %d can't be used: %s", space.name, number, error)
     return None

@@ -104,7 +104,8 @@ class Shelf:
 
     def _fold(self, log: ChangeLog, limits: Limits, stopped: Stopping) -> bool:
         with self._folding, contextlib.ExitStack() as work:
-            # Only rows are read in the snapshot, no graph is built: while it lasts, SQLite can't reset its log.
+            # Only rows are read in the snapshot, no segment is copied, no graph built: while it lasts, SQLite can't
+            # reset its log.
             with log.snapshot() as snapshot:
                 sequence, key = snapshot.position.sequence, snapshot.position.key
                 self._take_deaths(snapshot)
@@ -122,8 +123,15 @@ class Shelf:
                 replaced = () if planned.extended is None else (planned.extended,)
                 work.enter_context(self._claimed(replaced))
                 writer = work.enter_context(self._new_segment())
-                base = None if planned.extended is None else self._copied(writer, planned.extended)
-                for chunk in itertools.chain(held, chunks):
+                if planned.extended is None:
+                    for chunk in itertools.chain(held, chunks):
+                        writer.add(*_columns(chunk))
+                    held.clear()
+            base = None
+            if planned.extended is not None:
+                # So few are waiting then that all of them are held.
+                base = self._copied(writer, planned.extended)
+                for chunk in held:
                     writer.add(*_columns(chunk))
             held.clear()
             built = self._finished(writer, base, 1, _unseen, stopped, graph=planned.graph)
@@ -303,7 +311,8 @@ class Shelf:
                 self._dead = np.union1d(self._dead, keys)
                 if not self._rebuilding:
                     self._dead = _among(self._dead, self._segments)
-            self._sequence = snapshot.position.sequence
+            # The other lane may have looked later, and have done with it before.
+            self._sequence = max(self._sequence, snapshot.position.sequence)
 
     def _shapes(self) -> list[Shape]:
         return [

@@ -127,7 +127,7 @@ class _Check:
     def _numbers(self, state: Snapshot) -> None:
         """Sequences and keys rise, and nothing has one that isn't given yet."""
         execute = state.connection.execute
-        for table in ("items", "users", "interactions", "dead", "tombstones"):
+        for table in ("items", "users", "interactions", "dead"):
             [(highest,)] = execute(f"SELECT max(seq) FROM {table}").fetchall()  # noqa: S608
             if highest is not None and highest > self.sequence:
                 text = f"has change {highest}, but the last one is {self.sequence}"

@@ -86,17 +86,12 @@ def drop_rows(folder: Folder, work: Work, *, served: bool) -> int:
                     (space, bound, _ROWS),
                 )
             )
-        oldest = min(known.values(), default=last)
-        deletions += [
-            (
-                "DELETE FROM tombstones WHERE seq IN (SELECT seq FROM tombstones WHERE seq <= ? LIMIT ?)",
-                (oldest, _ROWS),
-            ),
+        deletions.append(
             (
                 "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE made < ? LIMIT ?)",
                 (int((time.time() - REMEMBERED_S) * 1e6), _ROWS),
-            ),
-        ]
+            )
+        )
         for statement, parameters in deletions:
             # In parts, so that no write waits for long.
             while True:

@@ -17,15 +17,20 @@ KEPT_US = 24 * 3600 * 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A call's own name, and the digest of what it changes."""
+    """A call's own name, and the digest of what it asks for."""
 
     id: str
     digest: bytes
 
     @classmethod
-    def of(cls, request_id: str, changes: Sequence[Change]) -> Request:
-        """Return the request of this id; its digest is of the kinds and ids of `changes` in their order."""
-        return cls(request_id, hashlib.sha256(json.dumps([_name(one) for one in changes]).encode()).digest())
+    def of(cls, request_id: str, changes: Sequence[Change], sent: bytes = b"") -> Request:
+        """Return the request of this id.
+
+        Its digest is of the kinds and ids of `changes` in their order, and of `sent`, the digest of the contents as
+        they were sent: the changes themselves may lack what a model couldn't give, or have a time of their arrival.
+        """
+        named = json.dumps([_name(one) for one in changes]).encode()
+        return cls(request_id, hashlib.sha256(named + sent).digest())
 
 
 def recall(connection: sqlite3.Connection, request: Request, now_us: int) -> list[Receipt | None] | None:

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 
-from twinset_server.domain import MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, Attribute
+from twinset_server.domain import MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, Attribute, attribute_bytes
 from twinset_server.errors import InvalidRequest
 
 _TIME = "time"
@@ -41,11 +41,12 @@ def merged(text: str, changes: str) -> str:
     left = {name: value for name, value in document.items() if value is not None}
     if len(left) > MAX_ATTRIBUTES:
         raise InvalidRequest("attributes", f"would be {len(left)} with these, at most {MAX_ATTRIBUTES} allowed")
-    encoded = _text(left)
-    # JSON's own marks take a little room.
-    if len(encoded.encode()) > MAX_ATTRIBUTES_BYTES * 5 // 4:
-        raise InvalidRequest("attributes", f"would take more than {MAX_ATTRIBUTES_BYTES} bytes with these")
-    return encoded
+    total = sum(attribute_bytes(name, _from_json(value)) for name, value in left.items())
+    if total > MAX_ATTRIBUTES_BYTES:
+        raise InvalidRequest(
+            "attributes", f"would take {total} bytes with these, at most {MAX_ATTRIBUTES_BYTES} allowed"
+        )
+    return _text(left)
 
 
 def decode(text: str) -> dict[str, Attribute]:

@@ -127,7 +127,6 @@ class Changes:
         self._clear_vectors("DELETE FROM vectors WHERE item = ? RETURNING space, key", (item,), sequence)
         self._clear_pictures(item)
         execute("DELETE FROM items WHERE key = ?", (item,))
-        execute("INSERT INTO tombstones VALUES (?, ?)", (sequence, item))
 
     def _put_user(self, user: UserEntry, sequence: int, etag: str) -> None:
         execute = self._connection.execute

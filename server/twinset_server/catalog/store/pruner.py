@@ -13,7 +13,6 @@ _SLICE = 1000
 
 _ANSWERS = "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE made <= ? LIMIT ?)"
 _DEAD = "DELETE FROM dead WHERE (seq, key) IN (SELECT seq, key FROM dead WHERE seq <= ? LIMIT ?)"
-_TOMBSTONES = "DELETE FROM tombstones WHERE seq IN (SELECT seq FROM tombstones WHERE seq <= ? LIMIT ?)"
 
 
 class Pruner:
@@ -29,7 +28,7 @@ class Pruner:
 
     def prune_log(self, sequence: int) -> int:
         """Delete what the log says of changes up to `sequence`, which every index knows; return how many rows."""
-        return self._delete(_DEAD, sequence) + self._delete(_TOMBSTONES, sequence)
+        return self._delete(_DEAD, sequence)
 
     def close(self) -> None:
         """Close the connection."""

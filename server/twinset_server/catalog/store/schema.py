@@ -50,8 +50,6 @@ CREATE TABLE items (
 );
 CREATE INDEX items_seq ON items (seq);
 
-CREATE TABLE tombstones (seq INTEGER PRIMARY KEY, item INTEGER NOT NULL);
-
 -- `sha256` and what describes a picture are of the content as it was put; `content` is the SHA-256 of the file that is
 -- kept, which may be a smaller copy, and null where none is.
 CREATE TABLE pictures (
@@ -122,7 +120,6 @@ CREATE TABLE interactions (
     weight REAL NOT NULL,
     time INTEGER NOT NULL
 );
-CREATE INDEX interactions_user ON interactions (user, seq);
 """
 
 

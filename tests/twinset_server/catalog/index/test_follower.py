@@ -361,6 +361,55 @@ async def test_a_database_that_fails_is_told_to_who_waits_and_tried_again(
     assert "could not be read" in caplog.text
 
 
+def fails_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let the next call of a method of `SpaceState` raise, as a read error would."""
+    method = getattr(SpaceState, name)
+
+    def broken(self: SpaceState, *_: object) -> None:
+        monkeypatch.setattr(SpaceState, name, method)
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(SpaceState, name, broken)
+
+
+async def test_a_space_whose_rows_could_not_be_read_begins_once_more(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower_module, "_TICK_S", 1000)
+    database.put("own", some(range(100)))
+    builder_of(database, index).build_now()
+    with following(database, index) as follower:
+        database.put("own", some(range(100, 120)))
+        await follower.catch_up()
+        state = follower._states["own"]
+        # As where the log was cut.
+        state.is_new = True
+        fails_once(monkeypatch, "add")
+        with pytest.raises(StoreUnavailable):
+            await follower.catch_up()
+        await follower.catch_up()
+        assert not state.is_new
+        assert_sees(own(follower), database)
+
+
+async def test_a_generation_is_taken_though_the_first_step_with_it_failed(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.put("own", some(range(100)))
+    with following(database, index) as follower:
+        fails_once(monkeypatch, "switch")
+        builder_of(database, index).build_now()
+        await until_generation(follower, manifest.numbers(index / "1")[0])
+        assert_sees(own(follower), database)
+
+
+async def test_a_database_that_fails_at_a_look_is_told_as_unavailable(database: Database, index: Path) -> None:
+    with following(database, index) as follower:
+        follower._watch.close()
+        with pytest.raises(StoreUnavailable, match="database failed"):
+            follower.behind()
+
+
 async def test_who_waits_is_told_when_the_follower_closes(database: Database, index: Path) -> None:
     with following(database, index) as follower:
         pass

@@ -1,6 +1,8 @@
 """Whatever happens to a file of the newest generation is found before the file is used."""
 
+import contextlib
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +17,9 @@ from twinset_server.catalog.index.builder import Builder
 from twinset_server.catalog.index.checksums import Unsound
 from twinset_server.catalog.index.follower import Follower
 from twinset_server.catalog.index.search import Query, scan
+from twinset_server.catalog.index.segment_files import Segment, SegmentRecord
 from twinset_server.config import StoreSettings
-from twinset_server.domain import Neighbour
+from twinset_server.domain import Neighbour, Space
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +147,32 @@ def test_segments_that_are_open_are_not_opened_again(catalogue: Path) -> None:
     again = manifest.open_generation(folder, 2, OWN, known)
     assert again.segments[0] is first.segments[0]
     assert again.segments[1] not in first.segments
+
+
+def test_a_generation_that_is_pruned_while_it_is_opened_gives_way_to_the_next(
+    catalogue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(catalogue, folder)
+    builder = Builder(folder / "catalog.sqlite", folder / "index", StoreSettings(path=folder, fold_at=10))
+    open_segment = manifest.open_segment
+    opened: list[Segment] = []
+
+    def slow(path: Path, record: SegmentRecord, space: Space, stopped: Callable[[], bool] | None = None) -> Segment:
+        segment = open_segment(path, record, space, stopped)
+        opened.append(segment)
+        if len(opened) == 1:
+            # Its second segment is replaced, and the generation is gone.
+            with contextlib.closing(Database(folder / "catalog.sqlite")) as database:
+                for start in (700, 720):
+                    database.put("own", some(range(start, start + 20)))
+                    builder.fold_once()
+        return segment
+
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "open_segment", slow)
+        found = manifest.newest_sound(folder / "index" / "1", OWN)
+    assert found is not None
+    assert found.generation.number == manifest.numbers(folder / "index" / "1")[0] > 2
+    # The large one, which both have, was checked once.
+    assert found.segments[0] is opened[0]

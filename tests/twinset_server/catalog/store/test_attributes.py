@@ -1,3 +1,4 @@
+import contextlib
 import datetime
 
 import pytest
@@ -5,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from twinset_server.catalog.store import attributes
+from twinset_server.domain import MAX_ATTRIBUTES_BYTES, attribute_bytes
 from twinset_server.errors import InvalidRequest
 
 VALUES = st.one_of(
@@ -37,5 +39,15 @@ def test_single_attributes_can_not_grow_beyond_the_limits() -> None:
     assert (
         len(attributes.decode(attributes.merged(full, attributes.encode_changes({"another": 1, "name0": None})))) == 64
     )
-    with pytest.raises(InvalidRequest, match="65536 bytes"):
+    with pytest.raises(InvalidRequest, match="at most 65536 allowed"):
         attributes.merged(attributes.encode({}), attributes.encode_changes({"long": tuple(["x" * 1024] * 80)}))
+
+
+def test_an_update_may_reach_what_a_put_may_hold_and_no_more() -> None:
+    # Quotes and commas of JSON don't count.
+    texts = ['"' * 1021] * 64
+    full = {f"{n:02d}": text + "x" for n, text in enumerate(texts[:63])} | {"63": texts[63]}
+    assert sum(attribute_bytes(name, value) for name, value in full.items()) == MAX_ATTRIBUTES_BYTES - 1
+    for size in (1022, 1023):
+        with pytest.raises(InvalidRequest) if size == 1023 else contextlib.nullcontext():
+            attributes.merged(attributes.encode(full), attributes.encode_changes({"63": '"' * size}))

@@ -44,3 +44,14 @@ def test_no_answer_is_held_for_more_than_a_second() -> None:
     index = Index()
     index.outside = 1_000_000
     assert [index.pacing.hold_s(1000) for _ in range(3)] == [1.0, 1.0, 1.0]
+
+
+def test_vectors_are_refused_far_beyond_the_bound() -> None:
+    index = Index()
+    index.outside = 10_000
+    assert index.pacing.refusal() is None
+    index.outside = 10_001
+    refusal = index.pacing.refusal()
+    assert refusal is not None
+    assert "10001 vectors" in refusal.message
+    assert refusal.retry_after_s > 0
