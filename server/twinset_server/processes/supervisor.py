@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from dataclasses import dataclass
 from typing import Any
 
-from twinset_server.errors import DiskFull, StoreUnavailable
+from twinset_server.errors import DiskFull, StartupError, StoreUnavailable
 from twinset_server.processes.child import Child, ChildStatus
 from twinset_server.processes.order import Order
 
@@ -89,11 +89,12 @@ class Supervisor:
             StartupError: at the end, a child couldn't start again at once; it is tried again and again.
         """
         async with self._pausing:
-            await self.stop()
             try:
+                await self.stop()
                 yield
             finally:
-                await self.launch()
+                with contextlib.suppress(StartupError):  # `begin` tries again, and tells
+                    await self.launch()
                 await self.begin(give_up=False)
 
     async def rebuild(self, space: str, *, alone: bool = False) -> AsyncGenerator[float, None]:
