@@ -17,6 +17,9 @@ from twinset_server.processes.order import Order
 _GRACE_S = 5.0
 """What a child gets beyond the time for its calls, to commit and close."""
 
+_REPEAT_S = 0.1
+"""How often a rebuild tells its share though that hasn't grown."""
+
 OrderOf = Callable[[int], Order]
 """Gives the order of a worker by its number; the builder's is that of worker 0."""
 
@@ -100,6 +103,8 @@ class Supervisor:
     async def rebuild(self, space: str, *, alone: bool = False) -> AsyncGenerator[float, None]:
         """Have the index of `space` built from the store alone; give the share done, 0 to 1, as it grows.
 
+        The last share comes again every `_REPEAT_S`, so that whoever waits can give up between two.
+
         With `alone` no older index is kept. Closing the generator early ends the builder's work on it.
 
         Raises:
@@ -114,7 +119,12 @@ class Supervisor:
             self._builder.say({"do": "rebuild", "space": space, "operation": number, "alone": alone})
             done = 0.0
             while done < 1:
-                message = await messages.get()
+                try:
+                    async with asyncio.timeout(_REPEAT_S):
+                        message = await messages.get()
+                except TimeoutError:
+                    yield done
+                    continue
                 if "error" in message:
                     raise (DiskFull if message.get("full") else StoreUnavailable)(
                         f"the index of space {space!r} was not rebuilt: {message['error']}"

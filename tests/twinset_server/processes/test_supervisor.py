@@ -100,7 +100,13 @@ async def test_a_program_that_isn_t_there_ends_the_start() -> None:
 
 
 async def test_a_rebuild_tells_how_far_it_is(running: Supervisor) -> None:
-    assert [done async for done in running.rebuild("visual")] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    shares = [done async for done in running.rebuild("visual")]
+    assert list(dict.fromkeys(shares)) == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+async def test_a_rebuild_that_gets_no_further_can_be_given_up(running: Supervisor) -> None:
+    async with contextlib.aclosing(running.rebuild("endless")) as shares:
+        assert [await anext(shares) for _ in range(3)] == [0.5] * 3
 
 
 async def test_a_rebuild_of_an_unknown_space_fails(running: Supervisor) -> None:
