@@ -36,6 +36,11 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
         spaces = await keeper.spaces()
         model = _Model(settings, workers)
         shared = share(settings, workers)
+        filled: list[Space] = []
+
+        async def check() -> None:
+            await keeper.spaces()
+            await keeper.declare(filled)
 
         def order(worker: int) -> Order:
             server = shared.server.model_copy(update={"port": port})
@@ -43,13 +48,14 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
             mine = shared.model_copy(update={"server": server, "triton": triton})
             return Order(mine, Place(worker, workers), model_is_ready=model.is_ready)
 
-        supervisor = Supervisor(port, workers, order, drain_s=settings.server.drain_s, programs=programs)
+        supervisor = Supervisor(port, workers, order, drain_s=settings.server.drain_s, programs=programs, check=check)
         # Before Triton, since they load their modules meanwhile; a start that fails must end them too.
         stack.push_async_callback(supervisor.stop)
         await supervisor.launch()
         contract = await stack.enter_async_context(model.opened(spaces.get(VISUAL)))
         if contract is not None:
-            await keeper.declare(_filled_by(contract))
+            filled += _filled_by(contract)
+            await keeper.declare(filled)
         # Calls in flight may still need the model.
         stack.push_async_callback(supervisor.stop)
         await supervisor.begin()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,9 @@ _REPEAT_S = 0.1
 OrderOf = Callable[[int], Order]
 """Gives the order of a worker by its number; the builder's is that of worker 0."""
 
+Check = Callable[[], Awaitable[None]]
+"""Raises `StartupError` where the folder isn't one that the children may serve."""
+
 
 @dataclass(frozen=True, slots=True)
 class Programs:
@@ -35,10 +38,13 @@ class Programs:
 class Supervisor:
     """The children of one server. `port` is where its workers listen."""
 
-    def __init__(self, port: int, workers: int, order: OrderOf, *, drain_s: float, programs: Programs) -> None:
+    def __init__(
+        self, port: int, workers: int, order: OrderOf, *, drain_s: float, programs: Programs, check: Check | None = None
+    ) -> None:
         """Prepare `workers` workers and a builder.
 
-        `drain_s` is how long calls in flight get when workers are stopped.
+        `drain_s` is how long calls in flight get when workers are stopped. `check` looks at the folder after a pause, in
+        which it may have been replaced.
         """
         self.port = port
         self._grace_s = drain_s + _GRACE_S
@@ -48,6 +54,7 @@ class Supervisor:
         ]
         self._builder = Child("the builder", programs.builder, lambda: order(0), self._hear)
         self._operations: dict[int, asyncio.Queue[Mapping[str, Any]]] = {}
+        self._check = check
         self._numbers = itertools.count(1)
         self._pausing = asyncio.Lock()
 
@@ -89,13 +96,16 @@ class Supervisor:
         """Keep all children stopped while the context is open: nobody else uses the catalogue's folder then.
 
         Raises:
-            StartupError: at the end, a child couldn't start again at once; it is tried again and again.
+            StartupError: at the end, a child couldn't start again at once; it is tried again and again. Or the folder
+                isn't one to serve, and nobody runs: put the former one back in another pause.
         """
         async with self._pausing:
             try:
                 await self.stop()
                 yield
             finally:
+                if self._check is not None:
+                    await self._check()
                 with contextlib.suppress(StartupError):  # `begin` tries again, and tells
                     await self.launch()
                 await self.begin(give_up=False)

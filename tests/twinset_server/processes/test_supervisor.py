@@ -157,3 +157,24 @@ async def test_a_pause_whose_children_can_t_be_launched_at_once_ends_with_all_ru
     async with running.paused():
         monkeypatch.setattr(asyncio, "create_subprocess_exec", create_at_last)
     assert all(child.ready for child in running.status)
+
+
+async def test_a_folder_that_a_pause_made_unfit_is_not_served_until_it_is_put_back(tmp_path: Path) -> None:
+    fit = True
+
+    async def check() -> None:
+        if not fit:
+            raise StartupError("the space is another")
+
+    programs = Programs(worker=program("builder"), builder=program("builder"))
+    checked = Supervisor(0, 1, lambda number: order(number, tmp_path), drain_s=1, programs=programs, check=check)
+    await checked.launch()
+    await checked.begin()
+    with pytest.raises(StartupError, match="the space is another"):
+        async with checked.paused():
+            fit = False
+    assert [child.pid for child in checked.status] == [0, 0]
+    async with checked.paused():
+        fit = True
+    assert all(child.ready for child in checked.status)
+    await checked.stop()
