@@ -73,8 +73,8 @@ def _die_with_parent() -> None:
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"prctl(PR_SET_PDEATHSIG): {os.strerror(number)}")
-    # Of a supervisor that died before this was set the kernel says nothing, and an order may wait in the pipe still; but
-    # its end of the pipe was closed before.
+    # Of a supervisor that died before this was set the kernel says nothing, and an order may wait in the pipe still;
+    # but its end of the pipe was closed before.
     orders = select.poll()
     orders.register(0, 0)
     if any(event & select.POLLHUP for _, event in orders.poll(0)):

@@ -12,9 +12,10 @@ from twinset_server.domain import VISUAL, Space
 from twinset_server.errors import StartupError
 from twinset_server.processes.keeper import keeping
 from twinset_server.processes.order import Order, share, worker_count
-from twinset_server.processes.reservation import reserved
+from twinset_server.processes.reservation import check_free, reserved
 from twinset_server.processes.served_folder import ServedFolder
 from twinset_server.processes.supervisor import Programs, Supervisor
+from twinset_server.rpc.admin import forget_address
 from twinset_server.rpc.interceptor import Place
 from twinset_server.triton import TritonEmbedder, open_embedder
 from twinset_server.triton.supervisor import State
@@ -32,7 +33,9 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
     workers = worker_count(settings.server)
     async with AsyncExitStack() as stack:
         port = stack.enter_context(reserved(settings.server))
+        check_free(settings.admin)
         keeper = stack.enter_context(keeping(settings))
+        forget_address(settings.store.path)
         spaces = await keeper.spaces()
         model = _Model(settings, workers)
         shared = share(settings, workers)

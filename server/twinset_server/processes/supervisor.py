@@ -43,8 +43,8 @@ class Supervisor:
     ) -> None:
         """Prepare `workers` workers and a builder.
 
-        `drain_s` is how long calls in flight get when workers are stopped. `check` looks at the folder after a pause, in
-        which it may have been replaced.
+        `drain_s` is how long calls in flight get when workers are stopped. `check` looks at the folder after a pause,
+        in which it may have been replaced.
         """
         self.port = port
         self._grace_s = drain_s + _GRACE_S
