@@ -61,6 +61,9 @@ def _options(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 50051]")] = None,
+    admin_port: Annotated[
+        int | None, typer.Option(help="Port for operators; 0 takes a free one. [default: 50052]")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that answer; 0 takes one a core. [default: 0]")
     ] = None,
@@ -88,6 +91,7 @@ def serve(
     _log_to_stderr("twinset")
     given: dict[str, dict[str, Any]] = {
         "server": {"host": host, "port": port, "workers": workers},
+        "admin": {"port": admin_port},
         "store": {"path": data},
         "triton": {"model_repository": model_repository, "model": model, "url": triton_url},
     }

@@ -29,6 +29,8 @@ class Worker:
         self.calls: Counter[str] = Counter()
         self.release = threading.Event()
         self.release.set()
+        self.checks_go_on = threading.Event()
+        self.checks_go_on.set()
         self.refuse = False
         self._said = (("twinset-worker", str(number)), ("twinset-workers", str(workers))) if names else ()
         self._server = grpc.server(futures.ThreadPoolExecutor(64), options=[("grpc.so_reuseport", 1)])
@@ -43,6 +45,7 @@ class Worker:
 
     def stop(self) -> None:
         self.release.set()
+        self.checks_go_on.set()
         self._server.stop(None).wait()
 
     def _say(self, request: bytes, context: grpc.ServicerContext) -> bytes:
@@ -62,6 +65,7 @@ class Worker:
 
     def _check(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         self.calls["Check"] += 1
+        self.checks_go_on.wait(10)
         context.send_initial_metadata(self._said)
         return b""
 
@@ -193,6 +197,22 @@ def test_a_worker_that_is_gone_is_left_out_and_found_again(
             return
         threading.Event().wait(0.1)
     pytest.fail("the worker that came back gets no calls")
+
+
+def test_a_worker_that_hangs_is_waited_for_once_and_not_by_each_call(
+    workers: list[Worker], channel: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinset.connections._LONGEST_ASK_S", 0.05)
+    monkeypatch.setattr("twinset.connections._PATIENCE_S", 60.0)
+    with ExitStack() as stack:
+        open_streams(channel, 1, stack)
+        for worker in workers:
+            stack.callback(worker.checks_go_on.set)
+            worker.checks_go_on.clear()
+        before = sum(worker.calls["Check"] for worker in workers)
+        for _ in range(3):
+            say(channel)(b"", timeout=10)
+        assert sum(worker.calls["Check"] for worker in workers) - before == 1
 
 
 def test_closing_ends_streams(workers: list[Worker], channel: Connections) -> None:

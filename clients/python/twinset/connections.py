@@ -202,6 +202,9 @@ class Connections:
         connection = _Connection(self._connect())
         if not self._ask(connection):
             connection.channel.close()
+            # Each call that asked again would wait as long, for the same worker that hangs.
+            with self._lock:
+                self._none_before_s = time.monotonic() + _PATIENCE_S
             return False
         with self._lock:
             if self._closed:

@@ -51,12 +51,15 @@ class FeedStream:
             call: the stub's method.
             report: told what became of each item, in order; of one that is sent again, once it is known.
             server: the server's address, for messages.
-            timeout_s: longest wait for one answer.
+            timeout_s: longest wait for one answer; the commit's may take longer.
         Raises:
             TwinsetError: the feed failed. Unless that is for the commit's answer being lost, nothing was changed.
         """
         stream: PipelinedStream[catalog_pb2.ReplaceCatalogRequest, catalog_pb2.ReplaceCatalogResponse]
-        stream = PipelinedStream(call, self._requests(), server=server, timeout_s=timeout_s)
+        # A commit takes as long as the feed is large, and goes on though its caller gives up.
+        stream = PipelinedStream(
+            call, self._requests(), server=server, timeout_s=timeout_s, unhurried=lambda one: one.HasField("commit")
+        )
         summary: FeedSummary | None = None
         try:
             for request, response in stream:

@@ -46,6 +46,7 @@ class PipelinedStream(Generic[Request, Response]):
         *,
         server: str,
         timeout_s: float,
+        unhurried: Callable[[Request], bool] = lambda _: False,
     ) -> None:
         """Prepare the stream; it begins with the first read, and can be read once.
 
@@ -54,11 +55,13 @@ class PipelinedStream(Generic[Request, Response]):
             requests: what to send; drawn in another thread.
             server: the server's address, for messages.
             timeout_s: longest wait for one answer.
+            unhurried: whether the answer to a request may take as long as it likes.
         """
         self._call = call
         self._requests = requests
         self._server = server
         self._timeout_s = timeout_s
+        self._unhurried = unhurried
         self._sent: deque[tuple[Request, float]] = deque()
         self._room = threading.Semaphore(MESSAGES_IN_FLIGHT)
         self._reading_since: float | None = None
@@ -126,9 +129,11 @@ class PipelinedStream(Generic[Request, Response]):
         if reading_since is None:
             return None
         try:
-            owed_since: float | None = self._sent[0][1]
+            request, sent_at = self._sent[0]
         except IndexError:
             owed_since = self._all_sent_at
+        else:
+            owed_since = None if self._unhurried(request) else sent_at
         return max(reading_since, owed_since) if owed_since is not None else None
 
     def _error(self, failure: grpc.RpcError) -> TwinsetError:

@@ -16,8 +16,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+_POLL_S = 0.001
 
 
 class FileLock:
@@ -42,13 +45,17 @@ class FileLock:
             yield
 
     @contextlib.contextmanager
-    def exclusive_or_not(self) -> Iterator[bool]:
-        """Hold the lock alone where nobody else holds it; the value says whether that is so."""
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
+    def exclusive_or_not(self, *, within_s: float = 0.0) -> Iterator[bool]:
+        """Hold the lock alone where nobody else holds it; the value says whether that is so.
+
+        For `within_s` it is tried again and again: those who share it may leave a gap.
+        """
+        give_up = time.monotonic() + within_s
+        while not self._taken():
+            if time.monotonic() >= give_up:
+                yield False
+                return
+            time.sleep(_POLL_S)
         try:
             yield True
         finally:
@@ -57,6 +64,13 @@ class FileLock:
     def close(self) -> None:
         """Give up the lock and the file."""
         os.close(self._descriptor)
+
+    def _taken(self) -> bool:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     @contextlib.contextmanager
     def _held(self, how: int) -> Iterator[None]:

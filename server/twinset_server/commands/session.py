@@ -13,7 +13,7 @@ import grpc.aio
 from twinset_server.catalog.folder import hold
 from twinset_server.catalog.maintenance import FolderMaintenance, IdleFolder
 from twinset_server.errors import StartupError
-from twinset_server.rpc.admin import ADDRESS_FILE, AdminRpcServer
+from twinset_server.rpc.admin import ADDRESS_FILE, AdminRpcServer, forget_address
 
 
 @contextlib.asynccontextmanager
@@ -42,6 +42,7 @@ async def _local(stack: contextlib.AsyncExitStack, folder: Path, *, make: bool) 
         if address := _announced(folder):
             return address
         raise
+    forget_address(folder)
     # Nobody else has the folder, so nobody but this command may be heard: a socket in a folder of this user alone.
     private = stack.enter_context(tempfile.TemporaryDirectory(prefix="twinset-admin-"))
     server = AdminRpcServer(held.path, FolderMaintenance(IdleFolder(held.path), served=False))

@@ -20,6 +20,8 @@ _LONGEST_PAUSE_S = 5.0
 _STEADY_S = 1.0
 """One that did its work this long is started again at once; one that ends sooner waits twice as long each time."""
 _HURRIED_S = 2.0
+_SILENT_STARTS = 3
+"""Processes that end without saying why until a start that isn't given up counts as failed."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,22 +66,24 @@ class Child:
         alive = self._process is not None and self._process.returncode is None
         return ChildStatus(self.name, self._process.pid if alive and self._process else 0, self._ready, self._restarts)
 
-    async def launch(self) -> None:
-        """Start the process, which loads its modules and then waits for its order.
+    async def launch(self) -> Process:
+        """Start the process and return it: it loads its modules and then waits for its order.
 
         Raises:
             StartupError: the machine has no room for another process.
         """
         try:
             # A session of its own: Ctrl-C in the supervisor's terminal doesn't reach it.
-            self._process = await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=PIPE, stdout=PIPE, start_new_session=True
             )
         except OSError as error:
             raise StartupError(f"{self.name} can't be started: {error}") from error
+        self._process = process
+        return process
 
     async def begin(self, *, give_up: bool) -> None:
-        """Give the order to the process launched, and return when it does its work.
+        """Give the order to the process launched, or to a new one where that is gone, and return when it does its work.
 
         Args:
             give_up: where this first start fails, don't try again.
@@ -120,10 +124,13 @@ class Child:
     async def _keep(self, first: asyncio.Future[None], *, give_up: bool) -> None:
         loop = asyncio.get_running_loop()
         pause_s = _SHORTEST_PAUSE_S
+        tries = 0
         while True:
             self._ready_s = None
-            failure, reason = await self._attend(first)
-            if not first.done():
+            tries += 1
+            failure, reason = await self._life(first)
+            # One that was killed before it could say why, by a machine short of memory say, may do better next time.
+            if not first.done() and (failure or give_up or tries == _SILENT_STARTS):
                 first.set_exception(StartupError(failure or f"{self.name} can't start: {reason}; the log says more"))
                 if give_up:
                     return
@@ -133,19 +140,29 @@ class Child:
             self._restarts += 1
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            try:
-                await self.launch()
-            except StartupError as error:
-                _log.warning("%s", error)
 
-    async def _attend(self, first: asyncio.Future[None]) -> tuple[str, str]:
+    async def _life(self, first: asyncio.Future[None]) -> tuple[str, str]:
+        """See one process through to its end; return why it ended, in its own words and in ours."""
+        try:
+            process = self._process
+            if process is None or process.returncode is not None:
+                process = await self.launch()
+            return await self._attend(process, first)
+        except StartupError as error:
+            return str(error), ""
+        except Exception as error:  # whatever it is, the child is kept
+            _log.exception("%s is given up", self.name)
+            if self._process is not None and self._process.returncode is None:
+                self._process.kill()
+                await self._process.wait()
+            return "", f"attending to it failed ({error!r})"
+
+    async def _attend(self, process: Process, first: asyncio.Future[None]) -> tuple[str, str]:
         """Give the order and listen until the process has ended; return why it did, in its own words and in ours."""
-        process, failure = self._process, ""
-        if process is None or process.returncode is not None or process.stdout is None:
-            return "", "there is no process"
+        failure = ""
         self.say(self._order().to_json())
         try:
-            async for line in process.stdout:
+            async for line in process.stdout:  # type: ignore[union-attr]
                 message = json.loads(line)
                 if message.get("ready"):
                     self._ready = True

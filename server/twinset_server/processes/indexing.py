@@ -78,8 +78,7 @@ class Indexing:
                 try:
                     while collector.collect() and not ended.is_set():
                         pass
-                    if unswept:
-                        collector.sweep()
+                    if unswept and collector.sweep() is not None:
                         unswept -= 1
                     if rounds % _PRUNE_EVERY == 0:
                         pruner.prune_answers()

@@ -9,6 +9,7 @@ import ctypes
 import json
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -27,6 +28,9 @@ class Parent:
         """Take standard input and output for messages; what else is printed goes to standard error.
 
         From here on the kernel kills this process when its supervisor dies.
+
+        Raises:
+            SystemExit: it is dead already.
         """
         _die_with_parent()
         self._messages = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -69,4 +73,9 @@ def _die_with_parent() -> None:
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"prctl(PR_SET_PDEATHSIG): {os.strerror(number)}")
-    # A supervisor that died before this was set has closed the pipe, which `order` and its readers notice.
+    # Of a supervisor that died before this was set the kernel says nothing, and an order may wait in the pipe still;
+    # but its end of the pipe was closed before.
+    orders = select.poll()
+    orders.register(0, 0)
+    if any(event & select.POLLHUP for _, event in orders.poll(0)):
+        sys.exit(1)

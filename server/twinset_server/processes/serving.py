@@ -12,9 +12,10 @@ from twinset_server.domain import VISUAL, Space
 from twinset_server.errors import StartupError
 from twinset_server.processes.keeper import keeping
 from twinset_server.processes.order import Order, share, worker_count
-from twinset_server.processes.reservation import reserved
+from twinset_server.processes.reservation import check_free, reserved
 from twinset_server.processes.served_folder import ServedFolder
 from twinset_server.processes.supervisor import Programs, Supervisor
+from twinset_server.rpc.admin import forget_address
 from twinset_server.rpc.interceptor import Place
 from twinset_server.triton import TritonEmbedder, open_embedder
 from twinset_server.triton.supervisor import State
@@ -32,10 +33,17 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
     workers = worker_count(settings.server)
     async with AsyncExitStack() as stack:
         port = stack.enter_context(reserved(settings.server))
+        check_free(settings.admin)
         keeper = stack.enter_context(keeping(settings))
+        forget_address(settings.store.path)
         spaces = await keeper.spaces()
         model = _Model(settings, workers)
         shared = share(settings, workers)
+        filled: list[Space] = []
+
+        async def check() -> None:
+            await keeper.spaces()
+            await keeper.declare(filled)
 
         def order(worker: int) -> Order:
             server = shared.server.model_copy(update={"port": port})
@@ -43,13 +51,14 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
             mine = shared.model_copy(update={"server": server, "triton": triton})
             return Order(mine, Place(worker, workers), model_is_ready=model.is_ready)
 
-        supervisor = Supervisor(port, workers, order, drain_s=settings.server.drain_s, programs=programs)
+        supervisor = Supervisor(port, workers, order, drain_s=settings.server.drain_s, programs=programs, check=check)
         # Before Triton, since they load their modules meanwhile; a start that fails must end them too.
         stack.push_async_callback(supervisor.stop)
         await supervisor.launch()
         contract = await stack.enter_async_context(model.opened(spaces.get(VISUAL)))
         if contract is not None:
-            await keeper.declare(_filled_by(contract))
+            filled += _filled_by(contract)
+            await keeper.declare(filled)
         # Calls in flight may still need the model.
         stack.push_async_callback(supervisor.stop)
         await supervisor.begin()

@@ -6,19 +6,25 @@ import asyncio
 import contextlib
 import itertools
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from twinset_server.errors import DiskFull, StoreUnavailable
+from twinset_server.errors import DiskFull, StartupError, StoreUnavailable
 from twinset_server.processes.child import Child, ChildStatus
 from twinset_server.processes.order import Order
 
 _GRACE_S = 5.0
 """What a child gets beyond the time for its calls, to commit and close."""
 
+_REPEAT_S = 0.1
+"""How often a rebuild tells its share though that hasn't grown."""
+
 OrderOf = Callable[[int], Order]
 """Gives the order of a worker by its number; the builder's is that of worker 0."""
+
+Check = Callable[[], Awaitable[None]]
+"""Raises `StartupError` where the folder isn't one that the children may serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +38,13 @@ class Programs:
 class Supervisor:
     """The children of one server. `port` is where its workers listen."""
 
-    def __init__(self, port: int, workers: int, order: OrderOf, *, drain_s: float, programs: Programs) -> None:
+    def __init__(
+        self, port: int, workers: int, order: OrderOf, *, drain_s: float, programs: Programs, check: Check | None = None
+    ) -> None:
         """Prepare `workers` workers and a builder.
 
-        `drain_s` is how long calls in flight get when workers are stopped.
+        `drain_s` is how long calls in flight get when workers are stopped. `check` looks at the folder after a pause,
+        in which it may have been replaced.
         """
         self.port = port
         self._grace_s = drain_s + _GRACE_S
@@ -45,6 +54,7 @@ class Supervisor:
         ]
         self._builder = Child("the builder", programs.builder, lambda: order(0), self._hear)
         self._operations: dict[int, asyncio.Queue[Mapping[str, Any]]] = {}
+        self._check = check
         self._numbers = itertools.count(1)
         self._pausing = asyncio.Lock()
 
@@ -86,18 +96,24 @@ class Supervisor:
         """Keep all children stopped while the context is open: nobody else uses the catalogue's folder then.
 
         Raises:
-            StartupError: at the end, a child couldn't start again at once; it is tried again and again.
+            StartupError: at the end, a child couldn't start again at once; it is tried again and again. Or the folder
+                isn't one to serve, and nobody runs: put the former one back in another pause.
         """
         async with self._pausing:
-            await self.stop()
             try:
+                await self.stop()
                 yield
             finally:
-                await self.launch()
+                if self._check is not None:
+                    await self._check()
+                with contextlib.suppress(StartupError):  # `begin` tries again, and tells
+                    await self.launch()
                 await self.begin(give_up=False)
 
     async def rebuild(self, space: str, *, alone: bool = False) -> AsyncGenerator[float, None]:
         """Have the index of `space` built from the store alone; give the share done, 0 to 1, as it grows.
+
+        The last share comes again every `_REPEAT_S`, so that whoever waits can give up between two.
 
         With `alone` no older index is kept. Closing the generator early ends the builder's work on it.
 
@@ -113,7 +129,12 @@ class Supervisor:
             self._builder.say({"do": "rebuild", "space": space, "operation": number, "alone": alone})
             done = 0.0
             while done < 1:
-                message = await messages.get()
+                try:
+                    async with asyncio.timeout(_REPEAT_S):
+                        message = await messages.get()
+                except TimeoutError:
+                    yield done
+                    continue
                 if "error" in message:
                     raise (DiskFull if message.get("full") else StoreUnavailable)(
                         f"the index of space {space!r} was not rebuilt: {message['error']}"

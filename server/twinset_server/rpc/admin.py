@@ -142,10 +142,7 @@ class AdminRpcServer:
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:
-            raise StartupError(
-                f"can't listen on {address} ({error}): stop the process that does, or choose another address with the "
-                "settings admin.host and admin.port"
-            ) from error
+            raise admin_cannot_listen(address, str(error)) from error
         await self._server.start()
         return port
 
@@ -155,3 +152,25 @@ class AdminRpcServer:
             self._address_file.unlink()
         await self._operations.close()
         await self._server.stop(0)
+
+
+def admin_cannot_listen(address: str, reason: str) -> StartupError:
+    """Return what to raise where the operators' address can't be had."""
+    return StartupError(
+        f"can't listen on {address} ({reason}): stop the process that does, or choose another port for operators with "
+        "--admin-port or the settings admin.host and admin.port"
+    )
+
+
+def forget_address(folder: Path) -> None:
+    """Remove what a server that was killed left of its address: another process may have its port by now.
+
+    Raises:
+        StartupError: the folder can't be written.
+    """
+    try:
+        (folder / ADDRESS_FILE).unlink(missing_ok=True)
+    except OSError as error:
+        raise StartupError(
+            f"{folder / ADDRESS_FILE} can't be removed ({error.strerror}): see its permissions"
+        ) from error

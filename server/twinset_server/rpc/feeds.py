@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from twinset.v1 import catalog_pb2
 from twinset_server import limits
-from twinset_server.errors import InvalidRequest
+from twinset_server.errors import DeadlineExceeded, InvalidRequest
 from twinset_server.feeds import FeedPart, FeedSession
 from twinset_server.rpc import changes
 from twinset_server.rpc.catalog_part import CatalogPart, Context
 from twinset_server.rpc.deadline import time_left_s
 from twinset_server.rpc.streams import in_order
 from twinset_server.rpc.write_streams import MAX_UNDONE_CHANGES, check_message, weigh_items
+
+IDLE_S = 600.0
+"""How long a feed may wait for its next message: while it is open no picture's file can be removed."""
 
 
 class Feeds(CatalogPart):
@@ -56,8 +60,22 @@ class Feeds(CatalogPart):
 async def _up_to_commit(
     requests: AsyncIterator[catalog_pb2.ReplaceCatalogRequest],
 ) -> AsyncIterator[catalog_pb2.ReplaceCatalogRequest]:
-    """Yield the messages up to the commit: what would come behind it must not touch the feed any more."""
-    async for request in requests:
+    """Yield the messages up to the commit: what would come behind it must not touch the feed any more.
+
+    Raises:
+        DeadlineExceeded: none came for `IDLE_S`.
+    """
+    messages = aiter(requests)
+    while True:
+        try:
+            async with asyncio.timeout(IDLE_S):
+                request = await anext(messages, None)
+        except TimeoutError as error:
+            raise DeadlineExceeded(
+                f"no message came for {IDLE_S:g} s, so the feed is abandoned: send it again"
+            ) from error
+        if request is None:
+            return
         yield request
         if request.WhichOneof("request") == "commit":
             return

@@ -16,6 +16,9 @@ from twinset_server.rpc.streams import check_running
 
 CHUNK_BYTES = 1 << 20
 
+_EXPORT_PAGE = 100
+"""Items of an export converted at a time: other calls wait meanwhile."""
+
 
 class ItemReads(CatalogPart):
     """RPCs that read items."""
@@ -76,9 +79,8 @@ class ItemReads(CatalogPart):
         limits.check_text("after_id", request.after_id, limits.MAX_ID_BYTES)
         view = convert.known_view(request.view, catalog_pb2.ITEM_VIEW_BASIC)
         full = view == catalog_pb2.ITEM_VIEW_FULL
-        size = limits.MAX_FULL_VIEW if full else limits.MAX_PAGE
         after = request.after_id
-        while stored := await self._catalog.page(after=after, limit=size, vectors=full):
+        while stored := await self._catalog.page(after=after, limit=_EXPORT_PAGE, vectors=full):
             check_running(self._stopping)
             spaces = dict(self._catalog.spaces())
             # What doesn't fit in the answer is read again: attributes of 64 KiB are rare.

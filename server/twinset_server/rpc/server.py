@@ -39,6 +39,14 @@ _LIMITS = (
     ("grpc.max_send_message_length", limits.MAX_RESPONSE_BYTES),
 )
 
+_KEEPALIVE = (
+    # A caller whose machine is gone says nothing, and its open stream would stay for ever.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    # By default a stream without messages gets two of these and no more.
+    ("grpc.http2.max_pings_without_data", 0),
+)
+
 
 class RpcServer:
     """Serves a catalogue on one port, alone or as one of several workers."""
@@ -88,7 +96,7 @@ class RpcServer:
 
 
 def _options(settings: ServerSettings, place: Place | None) -> list[tuple[str, int]]:
-    options = [*_LIMITS, ("grpc.so_reuseport", int(place is not None))]
+    options = [*_LIMITS, *_KEEPALIVE, ("grpc.so_reuseport", int(place is not None))]
     if settings.max_connection_age_s:
         # Streams go on until they end by themselves: only new calls need a new connection.
         options.append(("grpc.max_connection_age_ms", round(settings.max_connection_age_s * 1000)))

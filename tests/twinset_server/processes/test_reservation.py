@@ -4,9 +4,9 @@ import socket
 
 import pytest
 
-from twinset_server.config import ServerSettings
+from twinset_server.config import AdminSettings, ServerSettings
 from twinset_server.errors import StartupError
-from twinset_server.processes.reservation import reserved
+from twinset_server.processes.reservation import check_free, reserved
 
 
 def listen(port: int, *, share: bool) -> socket.socket:
@@ -68,3 +68,11 @@ def test_a_port_can_be_reserved_again_at_once_after_connections_to_it() -> None:
 def test_an_address_of_another_machine_is_refused() -> None:
     with pytest.raises(StartupError, match=r"can't listen on 192\.0\.2\.1"), reserved(ServerSettings(host="192.0.2.1")):
         pass
+
+
+def test_an_operators_port_that_a_program_listens_on_is_refused() -> None:
+    with listen(0, share=False) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(StartupError, match=rf"can't listen on 127\.0\.0\.1:{port} .*--admin-port"):
+            check_free(AdminSettings(port=port))
+    check_free(AdminSettings(port=port))

@@ -71,6 +71,27 @@ async def test_a_child_that_can_t_start_at_first_ends_the_start_with_its_own_wor
     assert [child.pid for child in refused.status] == [0, 0]
 
 
+async def test_a_child_that_is_gone_before_its_order_is_launched_again(tmp_path: Path) -> None:
+    bereft = supervisor(data=tmp_path)
+    await bereft.launch()
+    os.kill(bereft.status[0].pid, signal.SIGKILL)
+    await wait_until(lambda: bereft.status[0].pid == 0)
+    await bereft.begin()
+    assert [child.ready for child in bereft.status] == [True, True]
+    await bereft.stop()
+
+
+async def test_a_child_that_sends_nonsense_is_kept(tmp_path: Path) -> None:
+    babbling = Programs(worker=("/bin/sh", "-c", "echo nonsense; exec sleep 60"), builder=program("builder"))
+    heard = Supervisor(0, 1, lambda number: order(number, tmp_path), drain_s=1, programs=babbling)
+    await heard.launch()
+    with pytest.raises(StartupError, match=r"worker 0 can't start: .*JSONDecodeError"):
+        await heard.begin(give_up=False)
+    await wait_until(lambda: heard.status[0].restarts > 3)
+    await heard.stop()
+    assert [child.pid for child in heard.status] == [0, 0]
+
+
 async def test_a_program_that_isn_t_there_ends_the_start() -> None:
     absent = Supervisor(0, 1, order, drain_s=1, programs=Programs(worker=("/no/such/program",)))
     with pytest.raises(StartupError, match=r"worker 0 can't be started: .*/no/such/program"):
@@ -79,7 +100,13 @@ async def test_a_program_that_isn_t_there_ends_the_start() -> None:
 
 
 async def test_a_rebuild_tells_how_far_it_is(running: Supervisor) -> None:
-    assert [done async for done in running.rebuild("visual")] == [0.0, 0.25, 0.5, 0.75, 1.0]
+    shares = [done async for done in running.rebuild("visual")]
+    assert list(dict.fromkeys(shares)) == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+async def test_a_rebuild_that_gets_no_further_can_be_given_up(running: Supervisor) -> None:
+    async with contextlib.aclosing(running.rebuild("endless")) as shares:
+        assert [await anext(shares) for _ in range(3)] == [0.5] * 3
 
 
 async def test_a_rebuild_of_an_unknown_space_fails(running: Supervisor) -> None:
@@ -115,3 +142,39 @@ async def test_while_paused_there_are_no_children(running: Supervisor) -> None:
     after = running.status
     assert all(child.ready for child in after)
     assert not {child.pid for child in after} & set(before)
+
+
+async def test_a_pause_whose_children_can_t_be_launched_at_once_ends_with_all_running(
+    running: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, refusals = asyncio.create_subprocess_exec, iter([OSError("no room")])
+
+    async def create_at_last(*command: str, **options: int) -> asyncio.subprocess.Process:
+        for refusal in refusals:
+            raise refusal
+        return await create(*command, **options)  # type: ignore[arg-type]
+
+    async with running.paused():
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", create_at_last)
+    assert all(child.ready for child in running.status)
+
+
+async def test_a_folder_that_a_pause_made_unfit_is_not_served_until_it_is_put_back(tmp_path: Path) -> None:
+    fit = True
+
+    async def check() -> None:
+        if not fit:
+            raise StartupError("the space is another")
+
+    programs = Programs(worker=program("builder"), builder=program("builder"))
+    checked = Supervisor(0, 1, lambda number: order(number, tmp_path), drain_s=1, programs=programs, check=check)
+    await checked.launch()
+    await checked.begin()
+    with pytest.raises(StartupError, match="the space is another"):
+        async with checked.paused():
+            fit = False
+    assert [child.pid for child in checked.status] == [0, 0]
+    async with checked.paused():
+        fit = True
+    assert all(child.ready for child in checked.status)
+    await checked.stop()

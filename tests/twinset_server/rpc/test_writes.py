@@ -283,6 +283,19 @@ async def test_a_feed_without_commit_leaves_no_trace(
     assert [item.id for item in (await stub.ListItems(catalog_pb2.ListItemsRequest())).items] == ["old"]
 
 
+async def test_a_feed_that_nothing_comes_for_is_abandoned(
+    stub: catalog_pb2_grpc.CatalogServiceStub, catalog: FakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("twinset_server.rpc.feeds.IDLE_S", 0.2)
+    call = stub.ReplaceCatalog()
+    await call.write(_feed(_item("new")))
+    await call.read()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call.read()
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert catalog.feeds_open == 0
+
+
 async def test_of_two_items_of_one_id_in_a_feed_the_later_counts(
     stub: catalog_pb2_grpc.CatalogServiceStub, embedder: FakeEmbedder
 ) -> None:

@@ -94,13 +94,16 @@ def backup(folder: Folder, into: Path, name: str, work: Work) -> BackupReport:
     with _unfinished(into, name) as unfinished, _Sums(unfinished / manifest.SUMS) as listed:
         copied = Folder(unfinished)
         # Contents stay from before the snapshot is taken until the last that it names is copied.
-        with pictures.kept(folder), snapshot(folder.database, work) as state:
-            counts = state.counts()
-            # None newer than the database: keys that it knows would be given to other vectors after a restore. Read
-            # after the snapshot began, so that the changes since any of these are in it.
-            candidates = _candidates(folder, counts.sequence)
-            state.copy(copied.database, work)
-            lost = _copy_pictures(folder, copied, state, counts.pictures, listed, work)
+        with pictures.kept(folder):
+            with snapshot(folder.database, work) as state:
+                counts = state.counts()
+                # None newer than the database: keys that it knows would be given to other vectors after a restore. Read
+                # after the snapshot began, so that the changes since any of these are in it.
+                candidates = _candidates(folder, counts.sequence)
+                state.copy(copied.database, work)
+            # From the copy on: SQLite's log grows for as long as the snapshot is open.
+            with snapshot(copied.database, work) as state:
+                lost = _copy_pictures(folder, copied, state, counts.pictures, listed, work)
         _copy_index(folder, copied, candidates, listed, work)
         size = copied.database.stat().st_size
         work.stage("reading the copy of the database", "bytes", size)
@@ -118,11 +121,13 @@ def backup(folder: Folder, into: Path, name: str, work: Work) -> BackupReport:
             lost_pictures=tuple(lost),
             sums_sha256=listed.finished(),
         )
-        (unfinished / _LOCK).unlink()
         write(unfinished / manifest.NAME, described.encode())
         sync_folders(unfinished)
         work.check()
         unfinished.rename(target)
+        # After the rename: without its lock another backup would take this for one that was killed.
+        (target / _LOCK).unlink()
+        sync(target)
         sync(into)
     return BackupReport(target, counts.sequence, counts.items, counts.pictures - len(lost), listed.size_bytes, lost)
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,7 @@ from twinset_server.errors import StoreUnavailable
 from twinset_server.maintenance import CheckReport, Finding, Severity, Work
 
 _ROWS = 4096
+_SHA256_BYTES = 32
 _BATCH = 256
 _THREADS = 4
 
@@ -58,9 +59,12 @@ def check(folder: Folder, work: Work) -> CheckReport:
     """
     checked = _Check(folder, work)
     try:
-        # Contents stay for as long as the snapshot names them.
-        with pictures.kept(folder), snapshot(folder.database, work) as state:
-            checked.all(state)
+        # Contents that the snapshot names stay when it has ended. SQLite's log grows while it is open, so files are
+        # read afterwards.
+        with pictures.kept(folder):
+            with snapshot(folder.database, work) as state:
+                checked.tables(state)
+            checked.files()
         checked.strays()
     except sqlite3.Error as error:
         work.check()
@@ -73,14 +77,18 @@ class _Check:
     def __init__(self, folder: Folder, work: Work) -> None:
         self.findings: list[Finding] = []
         self._strays: list[Path] = []
+        self._named = bytearray()
+        """SHA-256 of the contents that the snapshot names, one behind another."""
         self.sequence = self.vectors = self.pictures = self.generations = 0
+        self._is_damaged = True
         self._folder = folder
         self._work = work
 
     def found(self, severity: Severity, subject: str, description: str, advice: str) -> None:
         self.findings.append(Finding(severity, subject, description, advice))
 
-    def all(self, state: Snapshot) -> None:
+    def tables(self, state: Snapshot) -> None:
+        """Look at the database alone, and note the pictures that it names."""
         execute = state.connection.execute
         [(version,)] = execute("SELECT value FROM meta WHERE name = 'version'").fetchall()
         if version != VERSION:
@@ -91,14 +99,23 @@ class _Check:
         if self.findings:
             # What a damaged file tells about vectors and pictures is no finding of theirs.
             return
+        self._is_damaged = False
         counts = state.counts()
         self.sequence = counts.sequence
         self._numbers(state)
         self._items(state, counts.items)
         self._vectors(state, counts.vectors)
-        self._pictures(state, counts.pictures)
-        self._orphans(state)
-        self._generations(state)
+        for sha256 in state.pictures():
+            self._named += bytes.fromhex(sha256)
+
+    def files(self) -> None:
+        """Look at pictures and generations, unless the database is damaged."""
+        if self._is_damaged:
+            return
+        with contextlib.closing(open_reader(self._folder.database)) as connection:
+            self._pictures(connection)
+            self._orphans(connection)
+            self._generations(connection)
 
     def strays(self) -> None:
         """Tell of files that no row names, once no writer is between a file and its row; not while a feed grows."""
@@ -190,8 +207,8 @@ class _Check:
             self.vectors += len(chunk)
             self._work.advance(len(chunk))
 
-    def _pictures(self, state: Snapshot, total: int) -> None:
-        self._work.stage("checking pictures", "pictures", total)
+    def _pictures(self, connection: sqlite3.Connection) -> None:
+        self._work.stage("checking pictures", "pictures", len(self._named) // _SHA256_BYTES)
 
         def fault(sha256: str) -> str | None:
             try:
@@ -200,33 +217,34 @@ class _Check:
                 return f"can't be read ({error.strerror})"
             return None if intact else "is damaged: its content has another SHA-256"
 
-        names = state.pictures()
+        starts = range(0, len(self._named), _SHA256_BYTES)
+        names = (self._named[start : start + _SHA256_BYTES].hex() for start in starts)
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="check") as pool:
             while batch := list(islice(names, _BATCH)):
                 for sha256, problem in zip(batch, pool.map(fault, batch), strict=True):
                     if problem is not None:
                         subject = str(path_of(self._folder.pictures, sha256).relative_to(self._folder.path))
-                        owners = ", ".join(repr(item_id) for item_id in _owners(state, sha256))
+                        owners = ", ".join(repr(item_id) for item_id in _owners(connection, sha256))
                         advice = f"put again with this picture: {owners}"
                         self.found(Severity.ERROR, subject, problem, advice)
                 self.pictures += len(batch)
                 self._work.advance(len(batch))
 
-    def _orphans(self, state: Snapshot) -> None:
+    def _orphans(self, connection: sqlite3.Connection) -> None:
         directories = pictures.directories(self._folder.pictures)
         self._work.stage("looking for unused files", "folders", len(directories))
         for directory in directories:
             for file in sorted(directory.iterdir()):
-                if not state.connection.execute(_NAMED, (directory.name + file.name,)).fetchone():
+                if not connection.execute(_NAMED, (directory.name + file.name,)).fetchone():
                     self._strays.append(file)
             self._work.advance()
         for path in leftovers(self._folder):
             self.found(Severity.INFO, path.name, "was left by a restore that didn't end", _COMPACT)
 
-    def _generations(self, state: Snapshot) -> None:
+    def _generations(self, connection: sqlite3.Connection) -> None:
         listed = places(self._folder.index)
         self._work.stage("checking the index", "generations", len(listed))
-        known = {str(key): space for key, space in spaces.keyed(state.connection).values()}
+        known = {str(key): space for key, space in spaces.keyed(connection).values()}
         for place in listed:
             space = known.get(place.home.name)
             subject = str(place.manifest.relative_to(self._folder.path))
@@ -234,7 +252,14 @@ class _Check:
                 self.found(Severity.WARNING, subject, "is of a space that isn't there", f"remove {place.home}")
             else:
                 try:
-                    self._compare(state, place.opened(space, self._work), int(place.home.name), subject)
+                    opened = place.opened(space, self._work)
+                    # Begun after the generation was read: it knows all changes that the generation does.
+                    with snapshot(self._folder.database, self._work) as state:
+                        differences = _differences(state, opened, int(place.home.name))
+                    # Of one that was removed meanwhile the changes since may be forgotten.
+                    if place.exists:
+                        for text in differences:
+                            self.found(Severity.WARNING, subject, text, _REBUILD)
                 except Unsound as error:
                     # The builder removes old ones.
                     if place.exists:
@@ -242,30 +267,29 @@ class _Check:
             self.generations += 1
             self._work.advance()
 
-    def _compare(self, state: Snapshot, opened: OpenGeneration, space: int, subject: str) -> None:
-        generation = opened.generation
-        if generation.sequence > self.sequence:
-            # One that is newer than the snapshot knows what the snapshot doesn't.
-            return
-        execute = state.connection.execute
-        ended = [
-            key for (key,) in execute("SELECT key FROM dead WHERE space = ? AND seq > ?", (space, generation.sequence))
-        ]
-        indexed = np.setdiff1d(keys(opened), np.union1d(opened.dead, np.array(ended, np.int64)))
-        rows = execute("SELECT key FROM vectors WHERE space = ? AND key <= ?", (space, generation.key))
-        stored = np.fromiter((key for (key,) in rows), np.int64)
-        sample = _sampled(state, np.intersect1d(indexed, stored), generation.number)
-        others = differing(opened, sample)
-        same = {key: vector for key, vector in sample.items() if key not in others}
+
+def _differences(state: Snapshot, opened: OpenGeneration, space: int) -> Sequence[str]:
+    """Return in what a generation differs from the vectors stored."""
+    generation, execute = opened.generation, state.connection.execute
+    ended = [
+        key for (key,) in execute("SELECT key FROM dead WHERE space = ? AND seq > ?", (space, generation.sequence))
+    ]
+    indexed = np.setdiff1d(keys(opened), np.union1d(opened.dead, np.array(ended, np.int64)))
+    rows = execute("SELECT key FROM vectors WHERE space = ? AND key <= ?", (space, generation.key))
+    stored = np.fromiter((key for (key,) in rows), np.int64)
+    sample = _sampled(state, np.intersect1d(indexed, stored), generation.number)
+    others = differing(opened, sample)
+    same = {key: vector for key, vector in sample.items() if key not in others}
+    return [
+        f"{text}: {len(found)} of them, keys {', '.join(map(str, found[:5]))}{', ...' if len(found) > 5 else ''}"
         for found, text in (
             (np.setdiff1d(indexed, stored).tolist(), "holds vectors that aren't stored"),
             (np.setdiff1d(stored, indexed).tolist(), "lacks stored vectors"),
             (others, f"of a sample of {len(sample)} holds other vectors than are stored"),
             (unreachable(opened, same), f"of a sample of {len(same)} asked for doesn't find vectors"),
-        ):
-            if found:
-                named = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
-                self.found(Severity.WARNING, subject, f"{text}: {len(found)} of them, keys {named}", _REBUILD)
+        )
+        if found
+    ]
 
 
 def _sampled(state: Snapshot, among: Int64Array, seed: int) -> dict[int, Float32Array]:
@@ -288,8 +312,8 @@ def _imagined(state: Snapshot, problem: str) -> bool:
     return bool(state.connection.execute(question).fetchone()[0])
 
 
-def _owners(state: Snapshot, sha256: str) -> Iterator[str]:
-    rows = state.connection.execute(
+def _owners(connection: sqlite3.Connection, sha256: str) -> Iterator[str]:
+    rows = connection.execute(
         "SELECT DISTINCT items.id FROM pictures JOIN items ON items.key = item WHERE content = ?"
         " ORDER BY items.id LIMIT 5",
         (sha256,),

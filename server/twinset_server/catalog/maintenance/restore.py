@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,7 @@ from twinset_server.catalog.maintenance import manifest
 from twinset_server.catalog.maintenance.copying import copy, remove, sha256_of, sync_folders
 from twinset_server.catalog.maintenance.manifest import Manifest
 from twinset_server.catalog.maintenance.pictures import directories
+from twinset_server.catalog.store.connection import WritingConnection
 from twinset_server.catalog.store.pictures import path_of
 from twinset_server.catalog.store.schema import VERSION, open_writer
 from twinset_server.errors import BackupUnsound, StartupError, StoreUnavailable
@@ -181,14 +182,44 @@ def _over_threads(function: Callable[[tuple[str, str]], T], lines: Iterator[tupl
 
 
 def _add_pictures(incoming: Folder, folder: Folder) -> None:
-    for directory in directories(incoming.pictures):
-        target = folder.pictures / directory.name
-        target.mkdir(exist_ok=True)
-        for file in directory.iterdir():
-            # Over a file of this name that is damaged.
-            file.replace(target / file.name)
-        sync(target)
+    with contextlib.ExitStack() as stack:
+        old = _readable(folder, stack)
+        for directory in directories(incoming.pictures):
+            target = folder.pictures / directory.name
+            target.mkdir(exist_ok=True)
+            files = list(directory.iterdir())
+            if old is not None:
+                _drop(old, [directory.name + file.name for file in files])
+            for file in files:
+                # Over a file of this name that is damaged.
+                file.replace(target / file.name)
+            sync(target)
     sync(folder.pictures)
+
+
+def _drop(old: WritingConnection, contents: Sequence[str]) -> None:
+    """Have the collector look at contents, which nothing shows where the old database stays."""
+    try:
+        with old.transaction():
+            rows = ((content,) for content in contents)
+            old.sqlite.executemany("INSERT OR IGNORE INTO dropped (content) VALUES (?)", rows)
+    except sqlite3.Error as error:
+        # They only take room until a server starts, which sweeps; the database may be replaced for being damaged.
+        _log.warning("pictures of the backup can't be noted in the database: %s", error)
+
+
+def _readable(folder: Folder, stack: contextlib.ExitStack) -> WritingConnection | None:
+    """Return a connection to the catalogue to be replaced, None where there is none that can be read."""
+    if not folder.database.exists():
+        return None
+    try:
+        connection = WritingConnection(folder)
+    except (sqlite3.Error, StartupError) as error:
+        # As above.
+        _log.warning("%s can't be read: %s", folder.database, error)
+        return None
+    stack.callback(connection.close)
+    return connection
 
 
 def _detach(folder: Folder) -> int:

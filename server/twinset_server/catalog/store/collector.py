@@ -22,6 +22,9 @@ _log = logging.getLogger(__name__)
 _SLICE = 64
 """Files removed while writers of pictures wait."""
 
+_PATIENCE_S = 0.2
+"""How long a gap between writers of pictures is waited for, who may follow one another closely; feeds wait as long."""
+
 _USED = "SELECT DISTINCT content FROM pictures WHERE content IN (SELECT value FROM json_each(?))"
 
 
@@ -55,29 +58,20 @@ class Collector:
                     )
         return len(contents)
 
-    def sweep(self) -> int:
+    def sweep(self) -> int | None:
         """Look through the next directory for files that a killed process left; return how many were removed.
 
-        There are `directories()` of them; after the last comes the first again.
+        None means that it can't be done now: the same directory comes next. There are `directories()` of them; after
+        the last comes the first again.
         """
         if not self._directories:
             self._directories = sorted(path for path in self._pictures.iterdir() if path.is_dir())
-        directory = self._directories.pop(0)
+        directory = self._directories[0]
         names = [path.name for path in directory.iterdir()]
-        if directory.name == INCOMING:
-            return self._remove_incoming(directory, names)
-        contents = [directory.name + name for name in names]
-        # Looked at first without the locks: most files are used.
-        strays = self._unused(contents)
-        removed = 0
-        for start in range(0, len(strays), _SLICE):
-            with self._alone() as alone:
-                if not alone:
-                    break
-                unused = self._unused(strays[start : start + _SLICE])
-                for content in unused:
-                    _remove(path_of(self._pictures, content))
-                removed += len(unused)
+        incoming = directory.name == INCOMING
+        removed = self._remove_incoming(directory, names) if incoming else self._remove_strays(directory, names)
+        if removed is not None:
+            self._directories.pop(0)
         return removed
 
     def directories(self) -> int:
@@ -90,10 +84,25 @@ class Collector:
         self._feeds_lock.close()
         self._pictures_lock.close()
 
-    def _remove_incoming(self, directory: Path, names: Sequence[str]) -> int:
+    def _remove_strays(self, directory: Path, names: Sequence[str]) -> int | None:
+        contents = [directory.name + name for name in names]
+        # Looked at first without the locks: most files are used.
+        strays = self._unused(contents)
+        removed = 0
+        for start in range(0, len(strays), _SLICE):
+            with self._alone() as alone:
+                if not alone:
+                    return None
+                unused = self._unused(strays[start : start + _SLICE])
+                for content in unused:
+                    _remove(path_of(self._pictures, content))
+                removed += len(unused)
+        return removed
+
+    def _remove_incoming(self, directory: Path, names: Sequence[str]) -> int | None:
         with self._alone() as alone:
             if not alone:
-                return 0
+                return None
             for name in names:
                 _remove(directory / name)
         return len(names)
@@ -104,8 +113,12 @@ class Collector:
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
-        with self._feeds_lock.exclusive_or_not() as no_feed, self._pictures_lock.exclusive_or_not() as no_writer:
-            yield no_feed and no_writer
+        with self._feeds_lock.exclusive_or_not() as no_feed:
+            if not no_feed:
+                yield False
+                return
+            with self._pictures_lock.exclusive_or_not(within_s=_PATIENCE_S) as no_writer:
+                yield no_writer
 
 
 def _remove(path: Path) -> None:

@@ -1,7 +1,9 @@
 """A backup is one moment of the catalogue, whole or not there."""
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from fakes.folder import FakeHandle, WrittenFolder, contents
+from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.maintenance import FolderMaintenance
+from twinset_server.catalog.maintenance.backup import backup
 from twinset_server.errors import BackupRefused, OperationCancelled
 from twinset_server.maintenance import Progress, Work
 
@@ -134,6 +138,43 @@ async def test_a_lost_picture_is_named_and_the_rest_is_sound(
     assert report.pictures == 1
     restored = await maintenance.restore(report.path, Work())
     assert restored.pictures == 1
+
+
+async def test_a_backup_that_is_being_finished_is_left_alone_by_the_next_one(
+    written: WrittenFolder, maintenance: FolderMaintenance, tmp_path: Path
+) -> None:
+    class Overtaken(Work):
+        overtook = False
+
+        def check(self) -> None:
+            if self.progress.stage == "finishing" and not self.overtook:
+                self.overtook = True
+                backup(Folder(written.path), tmp_path, "second", Work())
+            super().check()
+
+    work = Overtaken()
+    await maintenance.backup(tmp_path, "first", work)
+    assert work.overtook
+    assert len(sha256sum(tmp_path / "first")) == len(sha256sum(tmp_path / "second"))
+    assert hidden(tmp_path / "first") == hidden(tmp_path) == []
+
+
+async def test_while_pictures_are_copied_the_log_can_shrink(
+    written: WrittenFolder, maintenance: FolderMaintenance, tmp_path: Path
+) -> None:
+    busy: list[int] = []
+
+    class Writing(Work):
+        def stage(self, name: str, unit: str = "", total: int = 0) -> None:
+            super().stage(name, unit, total)
+            with contextlib.closing(sqlite3.connect(written.path / "catalog.sqlite")) as connection:
+                if name == "copying pictures":
+                    with connection:
+                        connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'sequence'")
+                    busy.append(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+
+    await maintenance.backup(tmp_path, "one", Writing())
+    assert busy == [0]
 
 
 @pytest.mark.parametrize("stage", ["copying the database", "copying pictures", "copying the index", "finishing"])

@@ -1,6 +1,8 @@
 """A check finds each kind of damage, says what to do, and changes nothing."""
 
 import asyncio
+import contextlib
+import sqlite3
 from collections.abc import Callable
 
 import pytest
@@ -249,3 +251,19 @@ async def test_a_folder_without_a_catalogue_is_an_error(
     remove(written.database)
     report = await maintenance.check(work)
     assert [(one.severity, one.subject) for one in report.findings] == [(ERROR, "catalog.sqlite")]
+
+
+async def test_while_files_are_read_the_log_can_shrink(written: WrittenFolder, maintenance: FolderMaintenance) -> None:
+    busy: list[int] = []
+
+    class Writing(Work):
+        def stage(self, name: str, unit: str = "", total: int = 0) -> None:
+            super().stage(name, unit, total)
+            if name in {"checking pictures", "looking for unused files", "checking the index"}:
+                with contextlib.closing(sqlite3.connect(written.path / "catalog.sqlite")) as connection:
+                    with connection:
+                        connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'sequence'")
+                    busy.append(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+
+    assert (await maintenance.check(Writing())).findings == []
+    assert busy == [0, 0, 0]

@@ -1,5 +1,6 @@
 """A restore ends in the old catalogue or the new one, whole."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from fakes.folder import FakeHandle, WrittenFolder, contents
+from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.maintenance import FolderMaintenance, IdleFolder, manifest
+from twinset_server.catalog.store.collector import Collector
 from twinset_server.catalog.store.schema import open_writer
 from twinset_server.errors import BackupUnsound, OperationCancelled, StartupError, StoreUnavailable
 from twinset_server.maintenance import Work
@@ -99,6 +102,19 @@ async def test_a_catalogue_that_can_t_be_served_is_replaced_by_the_old_one(
         await maintenance.restore(saved, work)
     assert contents(written.path) == before
     assert not list(written.path.glob("*.replaced"))
+
+
+async def test_pictures_of_a_restore_that_failed_are_collected(
+    written: WrittenFolder, handle: FakeHandle, maintenance: FolderMaintenance, saved: Path, work: Work
+) -> None:
+    handle.starts = [StartupError("the model is another"), None]
+    with pytest.raises(StoreUnavailable):
+        await maintenance.restore(saved, work)
+    assert written.picture(b"picture of a").exists()
+    with contextlib.closing(Collector(Folder(written.path))) as collector:
+        assert collector.collect() == 1
+    assert not written.picture(b"picture of a").exists()
+    assert written.picture(b"picture of b").exists()
 
 
 async def test_a_database_in_use_is_not_replaced(

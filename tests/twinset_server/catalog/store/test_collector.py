@@ -1,3 +1,5 @@
+import contextlib
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -28,7 +30,7 @@ def contents_in(folder: Path) -> set[bytes]:
 
 
 def sweep(collector: Collector) -> int:
-    return sum(collector.sweep() for _ in range(collector.directories()))
+    return sum(collector.sweep() or 0 for _ in range(collector.directories()))
 
 
 async def test_what_nothing_shows_any_more_is_collected_in_slices(
@@ -89,3 +91,31 @@ async def test_what_a_killed_process_left_is_swept(
     (tmp_path / "pictures" / "incoming" / "half").write_bytes(b"ha")
     assert sweep(collector) == 2
     assert contents_in(tmp_path) == {b"used"}
+
+
+async def test_a_sweep_that_a_writer_refuses_comes_again(
+    catalog: SqliteCatalog, collector: Collector, tmp_path: Path
+) -> None:
+    (tmp_path / "pictures" / "incoming" / "half").write_bytes(b"ha")
+    writer = Folder(tmp_path).pictures_lock()
+    with writer.shared():
+        while (removed := collector.sweep()) == 0:
+            pass
+        assert removed is None
+    assert collector.sweep() == 1
+    writer.close()
+
+
+async def test_a_gap_between_writers_is_waited_for(
+    catalog: SqliteCatalog, collector: Collector, tmp_path: Path
+) -> None:
+    await put(catalog, [writable("a", pictures=[new_picture("0", b"a")])])
+    await delete(catalog, "a")
+    with contextlib.ExitStack() as writing:
+        writer = Folder(tmp_path).pictures_lock()
+        writing.callback(writer.close)
+        writing.enter_context(writer.shared())
+        leaving = threading.Timer(0.02, writing.pop_all().close)
+        leaving.start()
+        assert collector.collect() == 1
+    leaving.join()
