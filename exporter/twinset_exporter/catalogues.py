@@ -1,7 +1,8 @@
 """Which models the catalogues of servers use.
 
-The store is the server's own. What is read here is its one table that names models, as `catalog/store/schema.py` documents
-it: `spaces (name, fingerprint, model)`. Opened read-only; one that can't be read is an error, never "uses none".
+The store is the server's own. What is read here is its one table that names models, as `catalog/store/schema.py`
+documents it: `spaces (name, fingerprint, model)`. Opened read-only; one that can't be read is an error, never "uses
+none".
 """
 
 from __future__ import annotations
