@@ -102,8 +102,9 @@ def under_load(options: argparse.Namespace, model: str, protocol: str) -> Iterat
         during, between = near_switch(busy["samples"], watch.switches)
         told = (
             f"{options.rate:,.0f} puts a second asked for {options.seconds:.0f} s into {options.items:,} items, 64 a "
-            f"message, builder on; backlog {early:,.0f} after 30 s and {late:,.0f} at the end (means of 10 s); acknowledgements held back "
-            f"{puts['slowed_s']:.1f} s over all streams; {len(busy['samples']):,} searches at {SEARCHES_PER_S:.0f}/s, "
+            f"message, builder on; backlog {early:,.0f} after 30 s and {late:,.0f} at the end (means of 10 s); "
+            f"acknowledgements held back {puts['slowed_s']:.1f} s over all streams; "
+            f"{len(busy['samples']):,} searches at {SEARCHES_PER_S:.0f}/s, "
             f"p99 {p99['idle']:.2f} ms alone and {p99['busy']:.2f} ms; {puts['failed']} puts failed; {protocol}"
         )
         yield Figure("put.sustained_per_s", sustained, 3000, "items/s", "higher", told)
