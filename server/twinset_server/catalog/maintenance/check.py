@@ -149,6 +149,14 @@ class _Check:
             if highest is not None and highest > self.sequence:
                 text = f"has change {highest}, but the last one is {self.sequence}"
                 self.found(Severity.ERROR, f"{self._folder.database.name}: {table}", text, _RESTORE)
+        for table in ("items", "pictures", "users", "interactions"):
+            [(counted, told)] = execute(
+                f"SELECT count(*), (SELECT value FROM meta WHERE name = ?) FROM {table}",  # noqa: S608
+                (table,),
+            ).fetchall()
+            if counted != told:
+                text = f"holds {counted} rows, but {told} are told of"
+                self.found(Severity.WARNING, f"{self._folder.database.name}: {table}", text, _RESTORE)
         for table in ("items", "vectors", "users"):
             [(highest, given)] = execute(
                 f"SELECT max(key), (SELECT seq FROM sqlite_sequence WHERE name = ?) FROM {table}",  # noqa: S608

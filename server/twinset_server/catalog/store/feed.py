@@ -207,7 +207,7 @@ class StoredFeed:
                     changes.apply(ItemDeletion(item_id), {})
                     deleted += 1
             changes.finish()
-            (items,) = connection.execute("SELECT count(*) FROM items").fetchone()
+            (items,) = connection.execute("SELECT value FROM meta WHERE name = 'items'").fetchone()
             steps.reached(steps.FEED_COMMIT)
         return FeedSummary(created, replaced, items - created - replaced, deleted, changes.sequence)
 

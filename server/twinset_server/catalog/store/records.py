@@ -45,8 +45,9 @@ ORDER BY picture LIMIT 1
 """
 
 _COUNTS = """
-SELECT (SELECT count(*) FROM items), (SELECT count(*) FROM pictures), (SELECT count(*) FROM users),
-(SELECT count(*) FROM interactions), (SELECT value FROM meta WHERE name = 'sequence')
+SELECT (SELECT value FROM meta WHERE name = 'items'), (SELECT value FROM meta WHERE name = 'pictures'),
+(SELECT value FROM meta WHERE name = 'users'), (SELECT value FROM meta WHERE name = 'interactions'),
+(SELECT value FROM meta WHERE name = 'sequence')
 """
 _USER_VECTORS = """
 SELECT spaces.name, value FROM user_vectors JOIN spaces ON spaces.key = user_vectors.space
