@@ -26,7 +26,7 @@ $(READY): constraints.txt pyproject.toml tools/setup $(wildcard protos/twinset/v
 demo: $(READY) ## Show look-alikes of real pictures through the whole service, and write demo.html
 	@$(BIN)/python -m benchmarks.demo --backbone $(BACKBONE) --weights "$(WEIGHTS)"
 
-test: $(READY) ## Run the tests (about 5 minutes)
+test: $(READY) ## Run the tests (about 10 minutes)
 	@$(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(READY) ## Run the long tests too

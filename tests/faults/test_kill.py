@@ -12,7 +12,7 @@ from faults.scratch import scratch
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler: install gcc or clang")
 
-ROUNDS = ["worker", "builder", "supervisor", "sync", "worker", "rename", "write", "builder", "supervisor", "create"]
+ROUNDS = ["worker", "builder", "supervisor", "sync", "rename"]
 
 
 @pytest.fixture(scope="module")

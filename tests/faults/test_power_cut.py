@@ -17,7 +17,7 @@ from faults.share import share
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C compiler: install gcc or clang")
 
-CUTS = share(40, 600)
+CUTS = share(12, 600)
 RUNS = share(1, 10)
 COUNT = 10
 
@@ -78,7 +78,7 @@ FAILURES = [
 
 @pytest.mark.parametrize(
     ("operations", "action", "error", "after"),
-    random.Random(2).sample(FAILURES, share(2, len(FAILURES))),
+    random.Random(2).sample(FAILURES, share(1, len(FAILURES))),
 )
 async def test_a_call_that_fails_is_never_acknowledged_and_writes_recover(
     folder: PoweredFolder, operations: Operation, action: Action, error: int, after: int

@@ -20,7 +20,7 @@ from twinset_server.catalog.store.collector import Collector
 from twinset_server.catalog.store.pruner import Pruner
 from twinset_server.config import StoreSettings
 
-RUNS = share(25, 500)
+RUNS = share(8, 500)
 STEPS = 50
 
 _SETTINGS = settings(
