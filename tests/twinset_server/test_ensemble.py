@@ -51,7 +51,7 @@ async def put(catalog: FakeCatalog, pictures: PictureEmbedder) -> Sequence[objec
     ingest = Ingest(catalog, pictures)
     drafts = [draft("red", png(RED)), draft("blue", png(BLUE))]
     prepared = await ingest.items(drafts, timeout_s=5)
-    return (await ingest.commit(WritableItem, [one.id for one in drafts], prepared, "")).outcomes
+    return (await ingest.commit(WritableItem, [one.id for one in drafts], prepared)).outcomes
 
 
 async def recommend(catalog: FakeCatalog, pictures: PictureEmbedder, space: str) -> list[str]:

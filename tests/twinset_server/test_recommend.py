@@ -51,7 +51,7 @@ async def recommender(catalog: FakeCatalog, pictures: PictureEmbedder) -> Recomm
     ingest = Ingest(catalog, pictures)
     drafts = [ItemDraft(item_id, pictures=[PictureDraft("0", content)]) for item_id, content in ITEMS.items()]
     items = await ingest.items(drafts, timeout_s=5)
-    await ingest.commit(WritableItem, [draft.id for draft in drafts], items, "")
+    await ingest.commit(WritableItem, [draft.id for draft in drafts], items)
     return Recommender(catalog, pictures)
 
 
