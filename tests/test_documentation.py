@@ -176,6 +176,7 @@ def shell(folder: Path) -> Iterator[Shell]:
     opened.close()
 
 
+@pytest.mark.slow
 def test_the_commands_of_exporting_print_what_the_page_shows(shell: Shell, folder: Path) -> None:
     reader = Reader()
     ran = 0

@@ -15,7 +15,10 @@ from twinset import Client, Item, Picture
 from twinset_exporter.repository import MODEL
 
 # Keras reads TensorFlow's variables with an `__array__` that NumPy 2 finds old.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),
+]
 
 FEATURES = 1280
 PICTURES = sorted(SAMPLES.rglob("*.png"))[:1000:50]
