@@ -22,6 +22,7 @@ from benchmarks.figures import Figure, machine, write
 from benchmarks.service import Service, ServiceFailed, export, run, serving
 from twinset import Client, Recommendations
 from twinset.cli.sheet import SheetItem, SheetRow, render
+from twinset_server.catalog.store.schema import VERSION as SCHEMA
 
 SAMPLES = Path("samples/fashion-mnist")
 REPOSITORY = Path("model_repository")
@@ -75,11 +76,13 @@ def show(backbone: str, export_options: Sequence[str]) -> None:
     """Run every stage with one backbone."""
     stages = Stages()
     work = Path("build/demo") / backbone
+    # Another release's catalogue, which this one may not read, is left alone.
+    data = work / f"data-{SCHEMA}"
     with stages.stage(f"export {backbone}, proved equal to its Keras original"):
         model = export(backbone, REPOSITORY, *export_options)
 
     with stages.stage("start the server and its Triton"):
-        service = serving(repository=REPOSITORY, model=model, data=work / "data", log=work / "server.log")
+        service = serving(repository=REPOSITORY, model=model, data=data, log=work / "server.log")
         first = service.__enter__()
     try:
         with stages.stage("put 1,000 pictures"):
@@ -100,7 +103,7 @@ def show(backbone: str, export_options: Sequence[str]) -> None:
 
     with (
         stages.stage("kill the server, start it again, and ask once more"),
-        serving(repository=REPOSITORY, model=model, data=work / "data", log=work / "server.log") as second,
+        serving(repository=REPOSITORY, model=model, data=data, log=work / "server.log") as second,
     ):
         _compare(second, answers)
     write(*_figure(backbone, export_options, model, precision, len(labels)))

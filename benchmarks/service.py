@@ -38,7 +38,8 @@ class Service:
 def serving(*, repository: Path, model: str, data: Path, log: Path) -> Iterator[Service]:
     """Run `twinset-server serve` on a free port while the context is open; it writes its log to `log`."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [BIN / "twinset-server", "serve", "--port", "0", "--data", data, "--model-repository", repository]
+    ports = ["--port", "0", "--admin-port", "0"]
+    command = [BIN / "twinset-server", "serve", *ports, "--data", data, "--model-repository", repository]
     with log.open("a") as errors:
         process = subprocess.Popen([*command, "--model", model], stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
