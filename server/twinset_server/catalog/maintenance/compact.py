@@ -14,13 +14,11 @@ from twinset_server.catalog.index.checksums import Unsound
 from twinset_server.catalog.maintenance import pictures
 from twinset_server.catalog.maintenance.generations import keys, places, readable
 from twinset_server.catalog.store import spaces
+from twinset_server.catalog.store.answers import KEPT_US
 from twinset_server.catalog.store.pictures import INCOMING, path_of
 from twinset_server.catalog.store.schema import open_reader, open_writer
 from twinset_server.errors import StoreUnavailable
 from twinset_server.maintenance import Work
-
-REMEMBERED_S = 24 * 3600
-"""How long a write that named itself is answered as before."""
 
 _ROWS = 10_000
 _INSTRUCTIONS = 10_000
@@ -88,8 +86,8 @@ def drop_rows(folder: Folder, work: Work, *, served: bool) -> int:
             )
         deletions.append(
             (
-                "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE made < ? LIMIT ?)",
-                (int((time.time() - REMEMBERED_S) * 1e6), _ROWS),
+                "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE made <= ? LIMIT ?)",
+                (time.time_ns() // 1000 - KEPT_US, _ROWS),
             )
         )
         for statement, parameters in deletions:
