@@ -34,6 +34,7 @@ __all__ = [
     "NewPicture",
     "Picture",
     "PictureDraft",
+    "PictureVectors",
     "Prepared",
     "Receipt",
     "Refused",
@@ -183,6 +184,10 @@ class ItemVector:
     space: str
     picture_id: str
     values: Float32Array
+
+
+PictureVectors = Mapping[str, Mapping[str, Float32Array]]
+"""Vectors made from pictures, each `[D]` float32: by the SHA-256 of the picture as put, then by space."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from twinset_server.domain import (
     ItemUpdateDraft,
     ItemVector,
     NewPicture,
+    PictureVectors,
     Prepared,
     Refused,
     UserDraft,
@@ -60,15 +61,7 @@ class Ingest:
         self, drafts: Sequence[ItemDraft | TwinsetError], *, timeout_s: float
     ) -> list[WritableItem | TwinsetError]:
         """Return the items with all their vectors. `timeout_s` is the time left of the caller's deadline."""
-
-        def make(draft: ItemDraft) -> WritableItem | Coroutine[Any, Any, WritableItem]:
-            limits.check_item(draft)
-            return wait(draft) if draft.pictures else _writable(self._inspect(draft, ()), ())
-
-        async def wait(draft: ItemDraft) -> WritableItem:
-            return await self._complete(await self._inspect_pictures(draft), timeout_s)
-
-        return await _each(drafts, make)
+        return await self.complete(await self.inspect(drafts), timeout_s=timeout_s)
 
     async def inspect(self, drafts: Sequence[ItemDraft | TwinsetError]) -> list[Inspected | TwinsetError]:
         """Return the items as far as they can be told without a model's work."""
@@ -82,10 +75,18 @@ class Ingest:
     async def complete(
         self, items: Sequence[Inspected | TwinsetError], *, timeout_s: float
     ) -> list[WritableItem | TwinsetError]:
-        """Return inspected items with all their vectors."""
+        """Return inspected items with all their vectors; what is stored of the same pictures isn't embedded again."""
+        pictures = {item.draft.id: item.pictures for item in items if isinstance(item, Inspected)}
+        try:
+            stored = await self._vectors.stored(pictures)
+        except TwinsetError as error:
+            # What befell all of them befalls each.
+            return [error if isinstance(item, Inspected) else item for item in items]
 
         def make(item: Inspected) -> WritableItem | Coroutine[Any, Any, WritableItem]:
-            return self._complete(item, timeout_s) if item.pictures else _writable(item, ())
+            if not item.pictures:
+                return _writable(item, ())
+            return self._complete(item, stored.get(item.draft.id, {}), timeout_s)
 
         return await _each(items, make)
 
@@ -167,14 +168,16 @@ class Ingest:
     async def _inspect_pictures(self, draft: ItemDraft) -> Inspected:
         return self._inspect(draft, await asyncio.to_thread(inspected, draft.pictures))
 
-    async def _complete(self, item: Inspected, timeout_s: float) -> WritableItem:
+    async def _complete(self, item: Inspected, stored: PictureVectors, timeout_s: float) -> WritableItem:
         taken = {vector.space for vector in item.vectors}
-        embedded = await self._vectors.embedded(item.pictures, taken, timeout_s)
+        embedded = await self._vectors.embedded(item.pictures, taken, stored, timeout_s)
         return _writable(item, embedded)
 
     async def _update_pictures(self, draft: ItemUpdateDraft, own: Sequence[ItemVector], timeout_s: float) -> ItemUpdate:
         pictures = await asyncio.to_thread(inspected, draft.pictures or ())
-        embedded = await self._vectors.embedded(pictures, {vector.space for vector in own}, timeout_s)
+        stored = await self._vectors.stored({draft.id: pictures})
+        taken = {vector.space for vector in own}
+        embedded = await self._vectors.embedded(pictures, taken, stored.get(draft.id, {}), timeout_s)
         return _update(draft, pictures, [*own, *embedded])
 
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 from twinset import images
-from twinset_server.domain import ItemVector, NewPicture, Picture, PictureDraft, Space, Vector
+from twinset_server.domain import ItemVector, NewPicture, Picture, PictureDraft, PictureVectors, Space, Vector
 from twinset_server.embedding import Outputs, PictureEmbedder
 from twinset_server.errors import BadPicture, InvalidRequest, SpaceMismatch, TwinsetError
 from twinset_server.ports import Catalog
@@ -40,10 +40,23 @@ class ItemVectors:
         contract = self._pictures.embedder.contract
         return {space: contract.fingerprint_of(output) for output, space in self._filled(taken).items()}
 
+    async def stored(self, pictures: Mapping[str, Sequence[NewPicture]]) -> Mapping[str, PictureVectors]:
+        """Return by item what is stored of vectors of the same pictures.
+
+        Args:
+            pictures: by item those that it is to have; an item without any is passed over.
+        Raises:
+            StoreUnavailable: the store can't be read.
+        """
+        wanted = {item_id: {new.picture.sha256 for new in news} for item_id, news in pictures.items() if news}
+        return await self._catalog.picture_vectors(wanted) if wanted else {}
+
     async def embedded(
-        self, pictures: Sequence[NewPicture], taken: Collection[str], timeout_s: float
+        self, pictures: Sequence[NewPicture], taken: Collection[str], stored: PictureVectors, timeout_s: float
     ) -> list[ItemVector]:
         """Return a vector per picture for each of the model's spaces that isn't among `taken`.
+
+        Pictures whose vectors are `stored` are not embedded again.
 
         Raises:
             TwinsetError: why one of the pictures could not be embedded.
@@ -51,13 +64,28 @@ class ItemVectors:
         filled = self._filled(taken)
         if not filled:
             return []
-        results = await self._pictures.embed(
-            [new.content for new in pictures], tuple(filled), timeout_s=timeout_s, urgent=False
-        )
+        fresh = [
+            place
+            for place, new in enumerate(pictures)
+            if not stored.get(new.picture.sha256, {}).keys() >= set(filled.values())
+        ]
+        results = await self._embedded([pictures[place].content for place in fresh], tuple(filled), timeout_s)
+        made = dict(zip(fresh, results, strict=True))
         vectors: list[ItemVector] = []
-        for place, (new, result) in enumerate(zip(pictures, results, strict=True)):
-            vectors += _vectors_of(new.picture.id, result, filled, f"pictures[{place}]")
+        for place, new in enumerate(pictures):
+            if place in made:
+                vectors += _vectors_of(new.picture.id, made[place], filled, f"pictures[{place}]")
+            else:
+                known = stored[new.picture.sha256]
+                vectors += [ItemVector(space, new.picture.id, known[space]) for space in filled.values()]
         return vectors
+
+    async def _embedded(
+        self, contents: Sequence[bytes], outputs: Sequence[str], timeout_s: float
+    ) -> Sequence[Outputs | TwinsetError]:
+        if not contents:
+            return []
+        return await self._pictures.embed(contents, outputs, timeout_s=timeout_s, urgent=False)
 
     def _filled(self, taken: Collection[str]) -> dict[str, str]:
         """Return the model's outputs that pictures are embedded into, each with its space's name."""

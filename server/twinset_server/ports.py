@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from twinset_server.domain import (
     FeedSummary,
     Float32Array,
     Item,
+    PictureVectors,
     SearchResult,
     Space,
     StoredInteraction,
@@ -150,6 +151,18 @@ class Catalog(Protocol):
         Raises:
             ItemNotFound: no item has this id.
             NoVector: the item has none in this space.
+        """
+
+    async def picture_vectors(self, wanted: Mapping[str, Collection[str]]) -> Mapping[str, PictureVectors]:
+        """Return by item what is stored of vectors that were made from its pictures.
+
+        A space holds vectors of one fingerprint, so these are what the same pictures would be embedded into again. One
+        that is damaged is left out.
+
+        Args:
+            wanted: by item the SHA-256 of pictures.
+        Raises:
+            StoreUnavailable: the store can't be read.
         """
 
     async def search(

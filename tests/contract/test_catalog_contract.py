@@ -514,6 +514,19 @@ async def test_interactions_come_back_in_the_order_of_their_changes(catalog: Any
     assert await catalog.interactions(after=stored[2].sequence, limit=1) == []
 
 
+async def test_vectors_of_pictures_are_known_by_the_pictures_content(catalog: Any) -> None:
+    red, blue = new_picture("0", b"red"), new_picture("1", b"blue")
+    vectors = [ItemVector("visual", "0", unit(1, 0, 0)), ItemVector("visual", "1", unit(0, 1, 0))]
+    own = ItemVector("shape", "", np.array([1, 2], np.float32))
+    await put(catalog, [writable("shoe", pictures=[red, blue], vectors=[*vectors, own]), writable("bag")])
+    wanted = {"shoe": {blue.picture.sha256, "0" * 64}, "bag": {red.picture.sha256}, "gone": {red.picture.sha256}}
+    found = await catalog.picture_vectors(wanted)
+    assert {item: {sha: list(spaces) for sha, spaces in ones.items()} for item, ones in found.items()} == {
+        "shoe": {blue.picture.sha256: ["visual"]}
+    }
+    np.testing.assert_array_equal(found["shoe"][blue.picture.sha256]["visual"], unit(0, 1, 0))
+
+
 async def test_a_feed_replaces_the_catalogue_at_its_commit_and_not_before(catalog: Any) -> None:
     await put(catalog, [vectored("gone", unit(1, 0, 0)), vectored("stays", unit(0, 1, 0))])
     async with catalog.feed() as feed:

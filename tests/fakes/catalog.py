@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -22,6 +22,7 @@ from twinset_server.domain import (
     ItemVector,
     Neighbour,
     NewPicture,
+    PictureVectors,
     Receipt,
     Refused,
     SearchResult,
@@ -129,6 +130,17 @@ class FakeCatalog:
             if picture_id in by_picture:
                 return by_picture[picture_id]
         raise NoVector(item_id, f"item {item_id!r} has no vector in space {space!r}")
+
+    async def picture_vectors(self, wanted: Mapping[str, Collection[str]]) -> Mapping[str, PictureVectors]:
+        found: dict[str, dict[str, dict[str, Float32Array]]] = {}
+        for item_id in wanted.keys() & self._items.keys():
+            item = self._items[item_id]
+            digests = {picture.id: picture.sha256 for picture in item.pictures}
+            for vector in item.vectors or ():
+                sha256 = digests.get(vector.picture_id)
+                if sha256 in wanted[item_id]:
+                    found.setdefault(item_id, {}).setdefault(sha256, {})[vector.space] = vector.values
+        return found
 
     async def search(
         self, space: str, query: Float32Array, k: int, *, exclude: frozenset[str] = frozenset()

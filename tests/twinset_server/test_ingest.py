@@ -1,12 +1,23 @@
 """Items are checked and embedded one by one, and committed as they came."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fakes.catalog import FakeCatalog
 from fakes.embedder import FakeEmbedder
-from fakes.pictures import BLUE, RED, TEXT, png
-from twinset_server.domain import ItemDraft, PictureDraft, Receipt, Space, Vector, WritableItem
+from fakes.pictures import BLUE, GREEN, RED, TEXT, png
+from twinset_server.domain import (
+    ItemDraft,
+    ItemUpdate,
+    ItemUpdateDraft,
+    PictureDraft,
+    Receipt,
+    Space,
+    Vector,
+    WritableItem,
+)
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import (
     BadPicture,
@@ -95,6 +106,54 @@ async def test_an_item_that_needs_an_embedder_which_is_down_is_not_stored(
     (result,) = (await ingest.commit(WritableItem, ["a"], [prepared])).outcomes
     assert isinstance(result, EmbedderUnavailable)
     assert (await catalog.status()).items == 0
+
+
+async def _put(ingest: Ingest, draft: ItemDraft) -> None:
+    (outcome,) = (await ingest.commit(WritableItem, [draft.id], [await _prepare(ingest, draft)])).outcomes
+    assert isinstance(outcome, Receipt)
+
+
+async def test_a_changed_price_never_embeds_again(ingest: Ingest, embedder: FakeEmbedder) -> None:
+    draft = _draft("a", png(RED), png(BLUE))
+    await _put(ingest, draft)
+    assert embedder.embedded == 2
+    updates = await ingest.updates([ItemUpdateDraft("a", changed_attributes={"price": 2})], timeout_s=5)
+    await ingest.commit(ItemUpdate, ["a"], updates)
+    embedder.down = True
+    again = await _prepare(ingest, replace(draft, attributes={"price": 3}))
+    assert isinstance(again, WritableItem)
+    assert [vector.picture_id for vector in again.vectors] == ["0", "1"]
+
+
+async def test_only_pictures_that_are_new_are_embedded(ingest: Ingest, embedder: FakeEmbedder) -> None:
+    await _put(ingest, _draft("a", png(RED), png(BLUE)))
+    first = await _prepare(ingest, _draft("a", png(RED), png(BLUE)))
+    await _put(ingest, _draft("b", png(GREEN)))
+    before = embedder.embedded
+    moved = await _prepare(ingest, _draft("a", png(BLUE), png(GREEN), png(RED)))
+    assert embedder.embedded == before + 1
+    assert isinstance(first, WritableItem)
+    assert isinstance(moved, WritableItem)
+    assert [vector.picture_id for vector in moved.vectors] == ["0", "1", "2"]
+    np.testing.assert_array_equal(moved.vectors[0].values, first.vectors[1].values)
+    np.testing.assert_array_equal(moved.vectors[2].values, first.vectors[0].values)
+
+
+async def test_an_update_with_the_same_pictures_embeds_nothing(ingest: Ingest, embedder: FakeEmbedder) -> None:
+    await _put(ingest, _draft("a", png(RED)))
+    embedder.down = True
+    (update,) = await ingest.updates([ItemUpdateDraft("a", pictures=[PictureDraft("x", png(RED))])], timeout_s=5)
+    assert isinstance(update, ItemUpdate)
+    assert [vector.picture_id for vector in update.vectors or ()] == ["x"]
+
+
+async def test_a_vector_of_the_callers_own_never_stands_for_a_picture(
+    ingest: Ingest, visual: Space, embedder: FakeEmbedder
+) -> None:
+    own = Vector("visual", np.ones(visual.dimension, np.float32), visual.fingerprint)
+    await _put(ingest, _draft("a", png(RED), vectors=(own,)))
+    await _prepare(ingest, _draft("a", png(RED)))
+    assert embedder.embedded == 1
 
 
 async def test_a_model_other_than_the_space_s_never_fills_it(pictures: PictureEmbedder, visual: Space) -> None:

@@ -7,8 +7,10 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
 
 from twinset import images
 from twinset_server.catalog.folder import Folder
@@ -33,6 +35,7 @@ from twinset_server.domain import (
     Float32Array,
     Item,
     Picture,
+    PictureVectors,
     SearchResult,
     Space,
     SpaceStatus,
@@ -41,7 +44,7 @@ from twinset_server.domain import (
     User,
     Written,
 )
-from twinset_server.errors import PictureNotStored, SpaceNotFound, StoreUnavailable, TwinsetError
+from twinset_server.errors import BadVector, PictureNotStored, SpaceNotFound, StoreUnavailable, TwinsetError
 
 _log = logging.getLogger(__name__)
 
@@ -162,6 +165,11 @@ class SqliteCatalog:
         _view(self._follower.views, space)
         return await self._readers.read(records.vector_of, item_id, space)
 
+    async def picture_vectors(self, wanted: Mapping[str, Collection[str]]) -> Mapping[str, PictureVectors]:
+        """Return by item what is stored of vectors made from its pictures; see the port."""
+        self._check_open()
+        return await self._readers.read(_picture_vectors, wanted, self.spaces())
+
     async def search(
         self, space: str, query: Float32Array, k: int, *, exclude: frozenset[str] = frozenset()
     ) -> SearchResult:
@@ -230,6 +238,18 @@ class SqliteCatalog:
                 return StoredPicture(picture, content)
         _log.error("picture %s of item %r is gone from the disk", kept.content, item_id)
         raise StoreUnavailable(f"picture {kept.picture.id!r} of item {item_id!r} is gone: put the item again with it")
+
+
+def _picture_vectors(
+    connection: sqlite3.Connection, wanted: Mapping[str, Collection[str]], spaces: Mapping[str, Space]
+) -> dict[str, dict[str, dict[str, Float32Array]]]:
+    found: dict[str, dict[str, dict[str, Float32Array]]] = {}
+    for item_id, sha256, name, value in records.picture_vectors(connection, wanted):
+        # A damaged one is mended by putting its picture again: it must not stand for what that is embedded into.
+        with contextlib.suppress(BadVector, ValueError):
+            values = fitted("vectors", np.frombuffer(value, "<f4"), spaces[name])
+            found.setdefault(item_id, {}).setdefault(sha256, {})[name] = values
+    return found
 
 
 def _described(picture: Picture, copy: bytes) -> Picture:

@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import datetime
 import io
 import sqlite3
@@ -26,6 +27,7 @@ from twinset_server.domain import (
     ItemVector,
     Receipt,
     Space,
+    WritableItem,
     WritableUser,
 )
 from twinset_server.errors import (
@@ -57,6 +59,48 @@ def collect(folder: Path) -> None:
     while collector.collect():
         pass
     collector.close()
+
+
+def rows(folder: Path, statement: str) -> list[tuple[object, ...]]:
+    with contextlib.closing(sqlite3.connect(folder / "catalog.sqlite")) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def two_pictures(title: str, *, second: bytes = b"two") -> WritableItem:
+    vectors = [ItemVector("visual", "0", unit(1, 2, 2)), ItemVector("visual", "1", unit(0, 1, len(second)))]
+    return writable("shoe", vectors, [new_picture("0", b"one"), new_picture("1", second)], title=title)
+
+
+async def test_a_put_that_changes_no_vector_touches_neither_vectors_nor_index(
+    catalog: SqliteCatalog, tmp_path: Path
+) -> None:
+    await put(catalog, [two_pictures("a")])
+    before = rows(tmp_path, "SELECT * FROM vectors")
+    await put(catalog, [two_pictures("b")])
+    async with catalog.feed() as feed:
+        await feed.stage([two_pictures("c")])
+        assert (await feed.commit()).replaced == 1
+    [item] = await catalog.get(["shoe"], vectors=False)
+    assert item is not None
+    assert item.title == "c"
+    assert rows(tmp_path, "SELECT * FROM vectors") == before
+    assert rows(tmp_path, "SELECT * FROM dead") == []
+
+
+async def test_a_picture_replaced_ends_its_vector_and_no_other(catalog: SqliteCatalog, tmp_path: Path) -> None:
+    await put(catalog, [two_pictures("a")])
+    await put(catalog, [two_pictures("a", second=b"another")])
+    assert rows(tmp_path, "SELECT key FROM vectors") == [(1,), (3,)]
+    assert rows(tmp_path, "SELECT seq, key FROM dead") == [(2, 2)]
+
+
+async def test_a_damaged_vector_never_stands_for_a_picture(catalog: SqliteCatalog, tmp_path: Path) -> None:
+    await put(catalog, [two_pictures("a")])
+    with contextlib.closing(sqlite3.connect(tmp_path / "catalog.sqlite")) as connection, connection:
+        connection.execute("UPDATE vectors SET value = x'0000' WHERE key = 1")
+        connection.execute("UPDATE vectors SET value = zeroblob(12) WHERE key = 2")
+    shas = {new_picture("0", content).picture.sha256 for content in (b"one", b"two")}
+    assert await catalog.picture_vectors({"shoe": shas}) == {}
 
 
 async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from twinset_server.catalog.store import attributes, spaces
 from twinset_server.catalog.store.entry import Checked, Entry, EntryUpdate, EntryVector, InteractionEntry, UserEntry
 from twinset_server.domain import ItemDeletion, NewPicture, Receipt
 from twinset_server.errors import ItemNotFound, StaleEtag
+
+
+class _Vector(NamedTuple):
+    space: int
+    picture_id: str
+    value: bytes
+
+
+class _StoredVector(NamedTuple):
+    key: int
+    vector: _Vector
 
 
 class Changes:
@@ -79,7 +91,6 @@ class Changes:
             ).fetchall()
         else:
             (item, _) = found
-            self._clear_vectors("DELETE FROM vectors WHERE item = ? RETURNING space, key", (item,), sequence)
             self._clear_pictures(item)
             execute(
                 "UPDATE items SET title = ?, uri = ?, category = ?, attributes = ?, etag = ?, seq = ?, updated = ?,"
@@ -87,7 +98,8 @@ class Changes:
                 (*values, item),
             )
         self._add_pictures(item, entry.pictures, contents)
-        self._add_vectors(item, entry.vectors)
+        old = [] if found is None else self._stored_vectors(item)
+        self._replace_vectors(item, old, entry.vectors, sequence)
 
     def _update(self, update: EntryUpdate, sequence: int, etag: str, contents: Mapping[str, str]) -> None:
         execute = self._connection.execute
@@ -107,15 +119,17 @@ class Changes:
             (update.title, update.uri, update.category, encoded, etag, sequence, self._now_us, item),
         )
         if update.pictures is not None:
-            of_pictures = "DELETE FROM vectors WHERE item = ? AND picture <> '' RETURNING space, key"
-            self._clear_vectors(of_pictures, (item,), sequence)
             self._clear_pictures(item)
             self._add_pictures(item, update.pictures, contents)
-        if update.vectors is not None:
-            of_space = "DELETE FROM vectors WHERE item = ? AND space = ? RETURNING space, key"
-            for space in {vector.space for vector in update.vectors}:
-                self._clear_vectors(of_space, (item, self._spaces[space]), sequence)
-            self._add_vectors(item, update.vectors)
+        if update.pictures is not None or update.vectors is not None:
+            brought = update.vectors or ()
+            anew = {self._spaces[vector.space] for vector in brought}
+            old = [
+                stored
+                for stored in self._stored_vectors(item)
+                if stored.vector.space in anew or (stored.vector.picture_id and update.pictures is not None)
+            ]
+            self._replace_vectors(item, old, brought, sequence)
 
     def _delete(self, deletion: ItemDeletion, sequence: int) -> None:
         execute = self._connection.execute
@@ -124,7 +138,7 @@ class Changes:
             raise ItemNotFound(deletion.id)
         item, etag = found
         _check_etag("item", deletion.id, deletion.etag, etag)
-        self._clear_vectors("DELETE FROM vectors WHERE item = ? RETURNING space, key", (item,), sequence)
+        self._replace_vectors(item, self._stored_vectors(item), (), sequence)
         self._clear_pictures(item)
         execute("DELETE FROM items WHERE key = ?", (item,))
 
@@ -148,10 +162,30 @@ class Changes:
             [(key, self._spaces[vector.space], vector.values.data) for vector in user.vectors],
         )
 
-    def _clear_vectors(self, statement: str, parameters: tuple[int, ...], sequence: int) -> None:
-        # fetchall: a RETURNING statement that isn't read to its end holds the transaction open.
-        ended = self._connection.execute(statement, parameters).fetchall()
-        self._connection.executemany("INSERT INTO dead VALUES (?, ?, ?)", [(sequence, *row) for row in ended])
+    def _stored_vectors(self, item: int) -> list[_StoredVector]:
+        found = self._connection.execute("SELECT key, space, picture, value FROM vectors WHERE item = ?", (item,))
+        return [_StoredVector(key, _Vector(*vector)) for key, *vector in found.fetchall()]
+
+    def _replace_vectors(
+        self, item: int, old: Iterable[_StoredVector], new: Iterable[EntryVector], sequence: int
+    ) -> None:
+        """Put `new` in the place of `old`. What is the same stays as it is: the index takes no notice of it."""
+        ended = list(old)
+        added: list[_Vector] = []
+        for vector in new:
+            wanted = _Vector(self._spaces[vector.space], vector.picture_id, vector.values.tobytes())
+            same = next((stored for stored in ended if stored.vector == wanted), None)
+            if same is None:
+                added.append(wanted)
+            else:
+                ended.remove(same)
+        self._connection.executemany("DELETE FROM vectors WHERE key = ?", [(one.key,) for one in ended])
+        self._connection.executemany(
+            "INSERT INTO dead VALUES (?, ?, ?)", [(sequence, one.vector.space, one.key) for one in ended]
+        )
+        self._connection.executemany(
+            "INSERT INTO vectors (item, space, picture, value) VALUES (?, ?, ?, ?)", [(item, *one) for one in added]
+        )
 
     def _clear_pictures(self, item: int) -> None:
         removed = self._connection.execute("DELETE FROM pictures WHERE item = ? RETURNING content", (item,)).fetchall()
@@ -174,12 +208,6 @@ class Changes:
                 )
                 for position, new in enumerate(pictures)
             ],
-        )
-
-    def _add_vectors(self, item: int, vectors: Sequence[EntryVector]) -> None:
-        self._connection.executemany(
-            "INSERT INTO vectors (item, space, picture, value) VALUES (?, ?, ?, ?)",
-            [(item, self._spaces[vector.space], vector.picture_id, vector.values.data) for vector in vectors],
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,13 @@ AND (picture = '' OR picture = (SELECT id FROM pictures WHERE item = ?1 ORDER BY
 ORDER BY picture LIMIT 1
 """
 
+_PICTURE_VECTORS = """
+SELECT items.id, pictures.sha256, spaces.name, vectors.value
+FROM items JOIN pictures ON pictures.item = items.key
+JOIN vectors ON vectors.item = items.key AND vectors.picture = pictures.id
+JOIN spaces ON spaces.key = vectors.space
+WHERE items.id IN (SELECT value FROM json_each(?)) AND pictures.sha256 IN (SELECT value FROM json_each(?))
+"""
 _COUNTS = """
 SELECT (SELECT value FROM meta WHERE name = 'items'), (SELECT value FROM meta WHERE name = 'pictures'),
 (SELECT value FROM meta WHERE name = 'users'), (SELECT value FROM meta WHERE name = 'interactions'),
@@ -109,6 +116,20 @@ def digests(connection: sqlite3.Connection, item_ids: Sequence[str]) -> dict[str
     """Return the digests of those items that are there, by id; empty where it is unknown what an item was made from."""
     statement = "SELECT id, digest FROM items WHERE id IN (SELECT value FROM json_each(?))"
     return dict(connection.execute(statement, (json.dumps(list(item_ids)),)).fetchall())
+
+
+def picture_vectors(
+    connection: sqlite3.Connection, wanted: Mapping[str, Collection[str]]
+) -> Iterator[tuple[str, str, str, bytes]]:
+    """Yield the vectors made from pictures of items: item, SHA-256 of the picture, space, little-endian float32.
+
+    Args:
+        connection: to the tables.
+        wanted: by item the SHA-256 of pictures.
+    """
+    digests = sorted({sha256 for ones in wanted.values() for sha256 in ones})
+    found = connection.execute(_PICTURE_VECTORS, (json.dumps(list(wanted)), json.dumps(digests)))
+    return (row for row in found if row[1] in wanted[row[0]])
 
 
 def user(connection: sqlite3.Connection, user_id: str) -> User:
