@@ -16,6 +16,7 @@ from twinset_exporter.backbones.backbone import Backbone
 from twinset_exporter.backbones.own_model import OwnModel
 from twinset_exporter.backbones.registry import BACKBONES
 from twinset_exporter.commands import diff, models, prove, prune, show
+from twinset_exporter.commands.train import train
 from twinset_exporter.embedding.command import embed
 from twinset_exporter.errors import ExportError, UsageError
 from twinset_exporter.heads import specification
@@ -218,6 +219,7 @@ def _tell(console: Console, result: Result) -> None:
 
 for _command in (models.models, show.show, diff.diff, prune.prune, prove.prove):
     app.command()(_command)
+app.add_typer(train, name="train")
 
 
 def _backbone(name: str) -> Backbone:

@@ -10,26 +10,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twinset.vectors.manifest import MANIFEST, Manifest, VectorsError
 from twinset_exporter.errors import ExportError, UsageError
+from twinset_exporter.held_folder import TEMPORARY, HeldFolder
 
 _PARTS = ".parts"
 _ROWS = "rows-"
 _PLACES = "places"
 _FAILURES = "failures"
-_TEMPORARY = ".writing-"
 
 _FIELDS = {
     "fingerprint": "the model's fingerprint",
@@ -56,30 +54,8 @@ class Part:
     failures: Mapping[int, str] = field(default_factory=dict)
 
 
-class OutputFolder:
-    """The folder that a run writes to. Only one run at a time may hold it; the kernel frees it when that one dies."""
-
-    def __init__(self, path: Path) -> None:
-        """Make the folder where it doesn't exist, and hold it.
-
-        Raises:
-            UsageError: it can't be made, or another run holds it.
-        """
-        self.path = path
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise UsageError(f"can't write to {path}: {error.strerror}; choose another --output") from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._descriptor)
-            raise UsageError(f"another run writes to {path}: wait for its end, or choose another --output") from None
-
-    def close(self) -> None:
-        """Let go of the folder."""
-        os.close(self._descriptor)
+class OutputFolder(HeldFolder):
+    """The folder that a run writes to."""
 
     def begin(self, wanted: Manifest) -> Manifest:
         """Return the manifest that holds: `wanted`, or that of a run before, which asked for the same.
@@ -94,7 +70,7 @@ class OutputFolder:
         if before is not None:
             self._refuse_another(before, wanted)
             return before
-        leftover = f"{_TEMPORARY}{MANIFEST}"
+        leftover = f"{TEMPORARY}{MANIFEST}"
         if any(entry.name != leftover for entry in self.path.iterdir()):
             raise UsageError(f"{self.path} holds files that are no embedding: choose an empty or a new --output")
         self._write_manifest(wanted)
@@ -149,17 +125,6 @@ class OutputFolder:
         """Remove the parts; everything in them is in the files."""
         shutil.rmtree(self.path / _PARTS, ignore_errors=True)
 
-    @contextlib.contextmanager
-    def writing(self, path: Path) -> Iterator[IO[bytes]]:
-        """Yield a file that takes the place of `path` in the end, synced, whatever happens meanwhile."""
-        temporary = path.with_name(f"{_TEMPORARY}{path.name}")
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105 - the one call that makes it so
-        _sync(path.parent)
-
     def _write_manifest(self, manifest: Manifest) -> None:
         with self.writing(self.path / MANIFEST) as file:
             file.write(manifest.to_json().encode())
@@ -182,11 +147,3 @@ class OutputFolder:
 
 def _failures(arrays: Any) -> Mapping[int, str]:
     return {int(place): reason for place, reason in json.loads(arrays[_FAILURES].tobytes()).items()}
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,15 @@
+"""`twinset-exporter train`: one command a kind of head, each in `training/KIND/command.py`."""
+
+from __future__ import annotations
+
+import typer
+
+train = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+
+
+@train.callback()
+def _about() -> None:
+    """Train heads on features that `embed` wrote.
+
+    A run that was stopped goes on where it was: run the same command again.
+    """

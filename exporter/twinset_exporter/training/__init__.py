@@ -1,0 +1,1 @@
+"""Trains heads on features that `twinset-exporter embed` wrote."""

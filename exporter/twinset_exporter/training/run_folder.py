@@ -1,0 +1,95 @@
+"""The folder of one training.
+
+run.json        what is trained on what; a run that finds another's stops
+checkpoint.npz  the last epoch and the best, while training (see `loop`)
+metrics.json    figures with their protocol, and the checksums of the splits
+report.html     to look at
+NAME.keras      the trained heads
+heads.toml      for `twinset-exporter export BACKBONE --heads`
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from twinset_exporter.errors import UsageError
+from twinset_exporter.held_folder import TEMPORARY, HeldFolder
+
+RUN = "run.json"
+METRICS = "metrics.json"
+REPORT = "report.html"
+HEADS = "heads.toml"
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure: `better` says in which direction, `protocol` in words how it was taken."""
+
+    id: str
+    value: float
+    better: Literal["higher", "lower"]
+    protocol: str
+
+
+class RunFolder(HeldFolder):
+    """The folder that a training writes to, held while it is open."""
+
+    def begin(self, kind: str, run: Mapping[str, Any]) -> None:
+        """Say what is trained; go on where a run before said the same.
+
+        Args:
+            kind: of the training.
+            run: everything that the result depends on, as JSON holds it: settings, seed, checksums of the data,
+                fingerprint of the features.
+
+        Raises:
+            UsageError: the folder belongs to another run, or holds other things.
+        """
+        path = self.path / RUN
+        wanted = json.loads(json.dumps({"version": VERSION, "kind": kind, **run}))
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            if any(not entry.name.startswith(TEMPORARY) for entry in self.path.iterdir()):
+                raise UsageError(f"{self.path} holds files that are no training: choose a new --output") from None
+            self.write_json(RUN, wanted)
+            return
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path} can't be read ({error}): choose another --output") from error
+        if differing := _differing(before, wanted):
+            raise UsageError(
+                f"{self.path} belongs to another run: {' and '.join(differing)} differ; choose another --output, or "
+                "repeat the command of that run"
+            )
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a file of JSON."""
+        self.write_text(name, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file."""
+        with self.writing(self.path / name) as file:
+            file.write(text.encode())
+
+    def write_metrics(self, metrics: Sequence[Metric], splits: Mapping[str, str]) -> None:
+        """Write the figures, and the SHA-256 of each split by its name."""
+        self.write_json(METRICS, {"metrics": [asdict(metric) for metric in metrics], "splits": dict(splits)})
+
+
+def _differing(before: Any, wanted: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the names of the entries that differ, with those of the tables that they are in."""
+    if not isinstance(before, dict):
+        return [prefix or "the file"]
+    names = []
+    for name in {**before, **wanted}:
+        old, new = before.get(name), wanted.get(name)
+        if isinstance(new, dict) and isinstance(old, dict):
+            names += _differing(old, new, f"{prefix}{name}.")
+        elif old != new:
+            names.append(f"{prefix}{name}")
+    return names
