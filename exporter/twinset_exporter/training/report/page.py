@@ -1,0 +1,102 @@
+"""The page of a report."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.resources
+from html import escape
+from pathlib import Path
+
+from twinset_exporter.training.report.album import Album
+from twinset_exporter.training.report.numerals import numeral
+from twinset_exporter.training.report.report import Figure, Report, Section
+from twinset_exporter.training.report.table import table
+
+
+def write(path: Path, report: Report) -> None:
+    """Write the page whole or not at all.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(render(report), encoding="utf-8")
+    part.replace(path)
+
+
+def render(report: Report) -> str:
+    """Return a complete HTML page that loads nothing: styles, script, data and pictures lie inside it."""
+    album = Album()
+    sections = "\n".join(_section(number, section, album) for number, section in enumerate(report.sections, 1))
+    facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in report.facts)
+    styles, script = _resource("page.css"), _resource("map.js")
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">
+<title>{escape(report.title)}</title>
+<style>
+{styles}</style>
+</head>
+<body>
+<header>
+<h1>{escape(report.title)}</h1>
+{f'<p class="subtitle">{escape(report.subtitle)}</p>' if report.subtitle else ""}
+<dl class="facts">{facts}</dl>
+</header>
+<main>
+{album.markup()}
+{_figures(report)}
+{sections}
+{_splits(report)}
+</main>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _policy(script: str) -> str:
+    # Nothing is fetched, and no script runs but ours, even if a name slipped through unescaped.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+
+
+def _resource(name: str) -> str:
+    return importlib.resources.files("twinset_exporter.training.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _section(number: int, section: Section, album: Album) -> str:
+    note = f'<p class="note">{escape(section.note)}</p>\n' if section.note else ""
+    return (
+        f'<section aria-labelledby="section-{number}">\n<h2 id="section-{number}">{escape(section.title)}</h2>\n'
+        f"{note}{section.markup(album)}\n</section>"
+    )
+
+
+def _figures(report: Report) -> str:
+    if not report.figures:
+        return ""
+    rows = [(figure.id, _value(figure), f"{figure.better} is better", figure.protocol) for figure in report.figures]
+    return (
+        '<section aria-labelledby="section-figures">\n<h2 id="section-figures">Figures</h2>\n'
+        f"{table(('figure', 'value', 'direction', 'how it was taken'), rows)}\n</section>"
+    )
+
+
+def _value(figure: Figure) -> str:
+    return numeral(float(figure.value))
+
+
+def _splits(report: Report) -> str:
+    if not report.splits:
+        return ""
+    rows = list(report.splits.items())
+    return (
+        '<section aria-labelledby="section-splits">\n<h2 id="section-splits">Splits</h2>\n'
+        '<p class="note">SHA-256 over what lies in which part: equal checksums, equal splits.</p>\n'
+        f"{table(('part', 'checksum'), rows)}\n</section>"
+    )
