@@ -11,12 +11,14 @@ heads.toml      for `twinset-exporter export BACKBONE --heads`
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 from twinset_exporter.errors import UsageError
 from twinset_exporter.held_folder import TEMPORARY, HeldFolder
+from twinset_exporter.training.report import page
+from twinset_exporter.training.report.report import Report
 
 RUN = "run.json"
 METRICS = "metrics.json"
@@ -24,16 +26,6 @@ REPORT = "report.html"
 HEADS = "heads.toml"
 
 VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A figure: `better` says in which direction, `protocol` in words how it was taken."""
-
-    id: str
-    value: float
-    better: Literal["higher", "lower"]
-    protocol: str
 
 
 class RunFolder(HeldFolder):
@@ -76,9 +68,13 @@ class RunFolder(HeldFolder):
         with self.writing(self.path / name) as file:
             file.write(text.encode())
 
-    def write_metrics(self, metrics: Sequence[Metric], splits: Mapping[str, str]) -> None:
-        """Write the figures, and the SHA-256 of each split by its name."""
-        self.write_json(METRICS, {"metrics": [asdict(metric) for metric in metrics], "splits": dict(splits)})
+    def write_report(self, report: Report) -> None:
+        """Write the page, and for programs its figures and the SHA-256 of each split by its name."""
+        text = page.render(report)
+        self.write_json(
+            METRICS, {"metrics": [asdict(figure) for figure in report.figures], "splits": dict(report.splits)}
+        )
+        self.write_text(REPORT, text)
 
 
 def _differing(before: Any, wanted: Mapping[str, Any], prefix: str = "") -> list[str]:

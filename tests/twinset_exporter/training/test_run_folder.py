@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from twinset_exporter.errors import UsageError
-from twinset_exporter.training.run_folder import Metric, RunFolder
+from twinset_exporter.training.figure import Figure
+from twinset_exporter.training.report.report import Report
+from twinset_exporter.training.run_folder import RunFolder
 
 RUN = {"settings": {"epochs": 3, "dimension": 64}, "features": "0123", "classes": ("boot", "sandal")}
 
@@ -41,14 +43,16 @@ def test_two_runs_never_write_to_one_folder(folder: RunFolder) -> None:
 
 
 def test_metrics_carry_their_protocol_and_the_splits(folder: RunFolder) -> None:
-    folder.write_metrics([Metric("p6", 0.9, "higher", "six neighbours by class")], {"validation": "ab12"})
+    figure = Figure("p6", 0.9, "higher", "six neighbours by class")
+    folder.write_report(Report("Category head", figures=[figure], splits={"validation": "ab12"}))
     assert json.loads((folder.path / "metrics.json").read_text()) == {
         "metrics": [{"id": "p6", "value": 0.9, "better": "higher", "protocol": "six neighbours by class"}],
         "splits": {"validation": "ab12"},
     }
+    assert "Category head" in (folder.path / "report.html").read_text()
 
 
-def test_a_figure_that_is_no_number_is_never_written(folder: RunFolder) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        folder.write_metrics([Metric("p6", float("nan"), "higher", "")], {})
-    assert not (folder.path / "metrics.json").exists()
+@pytest.mark.parametrize(("value", "protocol"), [(float("nan"), "six neighbours by class"), (0.9, " ")])
+def test_a_figure_without_a_value_or_a_protocol_is_never_made(value: float, protocol: str) -> None:
+    with pytest.raises(ValueError, match="figure p6"):
+        Figure("p6", value, "higher", protocol)

@@ -8,9 +8,11 @@ import importlib.resources
 from html import escape
 from pathlib import Path
 
+from twinset_exporter.held_folder import writing
+from twinset_exporter.training.figure import Figure
 from twinset_exporter.training.report.album import Album
 from twinset_exporter.training.report.numerals import numeral
-from twinset_exporter.training.report.report import Figure, Report, Section
+from twinset_exporter.training.report.report import Report, Section
 from twinset_exporter.training.report.table import table
 
 
@@ -20,9 +22,9 @@ def write(path: Path, report: Report) -> None:
     Raises:
         OSError: the file can't be written.
     """
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(render(report), encoding="utf-8")
-    part.replace(path)
+    text = render(report)
+    with writing(path) as file:
+        file.write(text.encode())
 
 
 def render(report: Report) -> str:

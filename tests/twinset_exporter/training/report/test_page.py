@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from PIL import UnidentifiedImageError
 
+from twinset_exporter.training.figure import Figure
 from twinset_exporter.training.report import page
 from twinset_exporter.training.report.calibration import Bin, Calibration
 from twinset_exporter.training.report.confusion import Confusion
 from twinset_exporter.training.report.curves import Curves
 from twinset_exporter.training.report.map import Map
 from twinset_exporter.training.report.neighbours import Answered, Card, Neighbours
-from twinset_exporter.training.report.report import Figure, Report
+from twinset_exporter.training.report.report import Report
 from twinset_exporter.training.report.table import Table
 
 HOSTILE = """</script><script>alert("x")</script><img src=x onerror='alert(1)'>&lt;"""
