@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from html import escape
 from urllib.parse import urlsplit
 
+from twinset.cli import page
 from twinset.cli.thumbnail import thumbnail
 from twinset.client import Client
 from twinset.errors import FailedPrecondition, NotFound
@@ -89,7 +90,7 @@ def render(queries: Sequence[SheetRow], title: str, subtitle: str = "", facts: M
         subtitle: a line below it.
         facts: what the header tells besides, by name, such as the server or `k`.
     """
-    styles = importlib.resources.files("twinset.cli").joinpath("sheet.css").read_text(encoding="utf-8")
+    styles = page.styles() + importlib.resources.files("twinset.cli").joinpath("sheet.css").read_text(encoding="utf-8")
     told = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in (facts or {}).items()
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from twinset_exporter.training.report import axes
 from twinset_exporter.training.report.album import Album
 from twinset_exporter.training.report.axes import Axes
+from twinset_exporter.training.report.table import table
+
+_Z = 1.96
+"""Standard deviations within which 95 % of a normal distribution lie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +51,41 @@ class Calibration:
     note: str = ""
 
     def markup(self, album: Album) -> str:
-        """Return the plot; it needs no pictures."""
-        drawn = Axes((0, 1), (0, 1))
-        most = max((b.count for b in self.bins), default=0) or 1
-        gaps = "".join(
-            f'<line class="gap" x1="{drawn.across(b.predicted):.1f}" x2="{drawn.across(b.predicted):.1f}" '
-            f'y1="{drawn.down(b.predicted):.1f}" y2="{drawn.down(b.observed):.1f}"/>'
-            for b in self.bins
-        )
-        dots = "".join(
-            f'<circle class="dot series-0" cx="{drawn.across(b.predicted):.1f}" cy="{drawn.down(b.observed):.1f}" '
-            f'r="{2.5 + 3 * (b.count / most) ** 0.5:.1f}"><title>predicted {b.predicted:.3f}, '
-            f"came true {b.observed:.3f}, {b.count:,} predictions</title></circle>"
-            for b in self.bins
-        )
-        line = drawn.path([(b.predicted, b.observed) for b in self.bins])
-        told = "Calibration plot: " + ", ".join(f"{b.predicted:.2f} came true {b.observed:.2f}" for b in self.bins)
-        error = "" if self.error is None else f"<li>calibration error <b>{self.error:.4f}</b></li>"
+        """Return the plot, and its bins as a table; it needs no pictures."""
+        drawn = Axes((0, 1), (0, 1), width=440, height=420)
+        points = [(found.predicted, found.observed) for found in self.bins]
+        parts = [
+            drawn.grid("predicted probability", "came true"),
+            f'<path class="ideal" d="{drawn.path([(0, 0), (1, 1)])}"/>',
+            *(
+                drawn.upright("whisker series-0", found.predicted, *_interval(found))
+                for found in self.bins
+                if found.count
+            ),
+            f'<path class="line series-0" d="{drawn.path(points)}"/>',
+            *(_dot(drawn, found) for found in self.bins),
+        ]
+        key = [] if self.error is None else [f"<li>calibration error <b>{self.error:.4f}</b></li>"]
+        key += ["<li>dashed: comes true exactly as often as predicted</li>", "<li>upright: 95 % interval</li>"]
+        rows = [(found.predicted, found.observed, found.count) for found in self.bins]
+        values = table(("predicted", "came true", "predictions"), rows)
         return (
-            f'<figure class="chart"><svg viewBox="0 0 {axes.WIDTH} {axes.HEIGHT}" role="img" aria-label="{told}">'
-            f"{drawn.grid('predicted probability', 'came true')}"
-            f'<path class="ideal" d="{drawn.path([(0, 0), (1, 1)])}"/>'
-            f'{gaps}<path class="line series-0" d="{line}"/>{dots}</svg>\n'
-            f'<ul class="legend">{error}<li>dashed: what is predicted comes true exactly as often</li></ul></figure>'
+            '<figure class="panel chart square">'
+            f"{drawn.drawing(''.join(parts), 'Calibration plot; its bins follow as a table')}\n"
+            f'<ul class="key">{"".join(key)}</ul>\n'
+            f"<details><summary>Values</summary>{values}</details></figure>"
         )
+
+
+def _dot(drawn: Axes, found: Bin) -> str:
+    told = f"predicted {found.predicted:.3f}, came true {found.observed:.3f}, {found.count:,} predictions"
+    x, y = drawn.across(found.predicted), drawn.down(found.observed)
+    return f'<circle class="dot series-0" cx="{x:.1f}" cy="{y:.1f}" r="4"><title>{told}</title></circle>'
+
+
+def _interval(found: Bin) -> tuple[float, float]:
+    """Return the 95 % interval of a bin's true share (Wilson 1927), which stays within 0 and 1 for small counts too."""
+    squared = _Z * _Z / found.count
+    middle = (found.observed + squared / 2) / (1 + squared)
+    half = _Z / (1 + squared) * math.sqrt((found.observed * (1 - found.observed) + squared / 4) / found.count)
+    return max(0.0, middle - half), min(1.0, middle + half)

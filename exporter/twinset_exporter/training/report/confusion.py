@@ -15,6 +15,10 @@ from twinset_exporter.training.report.table import table
 _LARGEST_TABLE = 24
 """With more classes than this, counts would be too small to read."""
 
+_MOST_NAMES = 50
+_NAME_LENGTH = 16
+_NAME_ROOM = 7
+
 _WORST = 15
 
 
@@ -46,8 +50,8 @@ class Confusion:
         """Return the matrix, coloured by the share of its row, and the commonest mistakes; it needs no pictures."""
         matrix = self._cells() if len(self.classes) <= _LARGEST_TABLE else self._picture()
         mistakes = self._mistakes()
-        below = f"<h3>Commonest mistakes</h3>\n{mistakes}" if mistakes else "<p>No mistakes.</p>"
-        return f"{matrix}\n{below}"
+        beside = f"<h3>Commonest mistakes</h3>\n{mistakes}" if mistakes else "<p>No mistakes.</p>"
+        return f'<div class="panel mistakes">{matrix}\n<div>{beside}</div></div>'
 
     def _shares(self) -> NDArray[np.float64]:
         shares: NDArray[np.float64] = self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)
@@ -77,14 +81,23 @@ class Confusion:
             kind = "right" if at == to else "wrong"
             told = f"{self.classes[at]} taken for {self.classes[to]}: {self.counts[at, to]:,}"
             cells.append(
-                f'<rect class="{kind}" x="{to}" y="{at}" width="1" height="1" '
+                f'<rect class="cell {kind}" x="{to}" y="{at}" width="1" height="1" '
                 f'opacity="{0.15 + 0.85 * shares[at, to]:.2f}">'
                 f"<title>{escape(told)}</title></rect>"
             )
+        names = [
+            f'<text x="-0.4" y="{at + 0.75}" text-anchor="end">{escape(_short(name))}</text>'
+            f'<text transform="translate({at + 0.75} -0.4) rotate(-90)">{escape(_short(name))}</text>'
+            for at, name in enumerate(self.classes)
+        ]
+        # Beyond this many a name is smaller than a reader can read; each cell tells its own under the pointer.
+        room, texts = (_NAME_ROOM, "".join(names)) if size <= _MOST_NAMES else (0.5, "")
         told = f"Confusion matrix of {size} classes; the commonest mistakes follow as a table"
+        box = f"{-room} {-room} {size + room + 0.5} {size + room + 0.5}"
         return (
-            f'<svg class="matrix" viewBox="-0.5 -0.5 {size + 1} {size + 1}" role="img" aria-label="{told}">'
-            f'<rect class="well" width="{size}" height="{size}"/>{"".join(cells)}</svg>'
+            '<div class="picture-of"><p class="note">Rows: what it is. Columns: what was predicted.</p>\n'
+            f'<svg class="matrix" viewBox="{box}" role="img" aria-label="{told}">'
+            f'<rect class="well" width="{size}" height="{size}"/>{"".join(cells)}{texts}</svg></div>'
         )
 
     def _mistakes(self) -> str:
@@ -97,3 +110,7 @@ class Confusion:
             if wrong[at, to]
         ]
         return table(("it is", "predicted", "times", "of its class"), rows) if rows else ""
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}\u2026"

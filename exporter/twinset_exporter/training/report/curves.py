@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,8 +12,12 @@ from twinset_exporter.training.report import axes
 from twinset_exporter.training.report.album import Album
 from twinset_exporter.training.report.axes import Axes
 from twinset_exporter.training.report.numerals import numeral
+from twinset_exporter.training.report.table import table
 
 TRAINING, VALIDATION = "training", "validation"
+
+_SERIES = 6
+"""How many line colours there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,32 +89,39 @@ class Curves:
         return cls(charts, kept_epoch, title, note)
 
     def markup(self, album: Album) -> str:
-        """Return the charts; they need no pictures."""
+        """Return the charts, and their values as tables; they need no pictures."""
         return f'<div class="charts">\n{"".join(_chart(chart, self.kept_epoch) for chart in self.charts)}</div>'
 
 
 def _chart(chart: Chart, kept: int | None) -> str:
     epochs = max(len(line) for line in chart.lines.values())
     drawn = Axes((1, max(2, epochs)), axes.around([value for line in chart.lines.values() for value in line]))
-    parts = [drawn.grid("epoch", whole_x=True)]
+    parts, key = [drawn.grid("epoch", whole_x=True)], []
     if kept is not None:
-        x = drawn.across(kept)
-        parts.append(f'<line class="kept" x1="{x:.1f}" x2="{x:.1f}" y1="{axes.TOP}" y2="{axes.HEIGHT - axes.BOTTOM}"/>')
-    legend = []
+        parts.append(drawn.upright("kept", kept, *drawn.y))
     for number, (name, line) in enumerate(chart.lines.items()):
-        points = list(enumerate(line, 1))
-        parts.append(f'<path class="line series-{number % 6}" d="{drawn.path(points)}"/>')
-        if kept is not None and kept <= len(line):
-            x, y = drawn.across(kept), drawn.down(line[kept - 1])
-            parts.append(f'<circle class="dot series-{number % 6}" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>')
-        at = line[kept - 1] if kept is not None and kept <= len(line) else line[-1]
-        legend.append(
-            f'<li class="series-{number % 6}"><span class="swatch"></span>{escape(name)} '
-            f"<b>{numeral(float(at))}</b></li>"
+        series = f"series-{number % _SERIES}"
+        parts.append(f'<path class="line {series}" d="{drawn.path(list(enumerate(line, 1)))}"/>')
+        last = len(line) if kept is None else min(kept, len(line))
+        value = float(line[last - 1])
+        if math.isfinite(value):
+            parts.append(
+                f'<circle class="dot {series}" cx="{drawn.across(last):.1f}" cy="{drawn.down(value):.1f}" r="4"/>'
+            )
+        key.append(
+            f'<li><svg viewBox="0 0 22 8" aria-hidden="true"><path class="line {series}" d="M1 4H21"/></svg>'
+            f"{escape(name)} <b>{numeral(value)}</b></li>"
         )
-    told = f"{chart.title} over {epochs} epochs"
+    if kept is not None:
+        key.append(f"<li>kept: epoch {kept}</li>")
+    rows = [
+        (epoch, *(float(line[epoch - 1]) if epoch <= len(line) else math.nan for line in chart.lines.values()))
+        for epoch in range(1, epochs + 1)
+    ]
+    values = table(("epoch", *chart.lines), rows)
     return (
-        f'<figure class="chart"><h3>{escape(chart.title)}</h3>\n'
-        f'<svg viewBox="0 0 {axes.WIDTH} {axes.HEIGHT}" role="img" aria-label="{escape(told)}">{"".join(parts)}</svg>\n'
-        f'<ul class="legend">{"".join(legend)}</ul></figure>\n'
+        f'<figure class="panel chart"><h3>{escape(chart.title)}</h3>\n'
+        f"{drawn.drawing(''.join(parts), f'{chart.title} over {epochs} epochs; the values follow as a table')}\n"
+        f'<ul class="key">{"".join(key)}</ul>\n'
+        f"<details><summary>Values</summary>{values}</details></figure>\n"
     )

@@ -65,7 +65,7 @@ class Map:
                 "columns": sheet.columns,
                 "cells": list(sheet.cells),
             }
-        return f'<div class="map">{json_block(content)}<noscript>The map needs JavaScript.</noscript></div>'
+        return f'<div class="panel map">{json_block(content)}<noscript>The map needs JavaScript.</noscript></div>'
 
 
 def _attribute(name: str, values: Sequence[str] | NDArray[np.floating]) -> dict[str, Any]:

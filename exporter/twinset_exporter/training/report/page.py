@@ -5,15 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.resources
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from twinset.cli import page as shared
 from twinset_exporter.held_folder import writing
 from twinset_exporter.training.figure import Figure
 from twinset_exporter.training.report.album import Album
 from twinset_exporter.training.report.numerals import numeral
 from twinset_exporter.training.report.report import Report, Section
-from twinset_exporter.training.report.table import table
+
+_DIRECTIONS = {"higher": "\u2191 higher is better", "lower": "\u2193 lower is better"}
+_CONTENTS_FROM = 3
+"""A page of fewer sections needs no contents."""
 
 
 def write(path: Path, report: Report) -> None:
@@ -32,7 +37,7 @@ def render(report: Report) -> str:
     album = Album()
     sections = "\n".join(_section(number, section, album) for number, section in enumerate(report.sections, 1))
     facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in report.facts)
-    styles, script = _resource("page.css"), _resource("map.js")
+    styles, script = shared.styles() + _resource("report.css"), _resource("map.js")
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -48,12 +53,13 @@ def render(report: Report) -> str:
 <h1>{escape(report.title)}</h1>
 {f'<p class="subtitle">{escape(report.subtitle)}</p>' if report.subtitle else ""}
 <dl class="facts">{facts}</dl>
+{_contents([section.title for section in report.sections])}
 </header>
 <main>
 {album.markup()}
-{_figures(report)}
+{_figures(report.figures)}
 {sections}
-{_splits(report)}
+{_splits(report.splits)}
 </main>
 <script>{script}</script>
 </body>
@@ -71,6 +77,13 @@ def _resource(name: str) -> str:
     return importlib.resources.files("twinset_exporter.training.report").joinpath(name).read_text(encoding="utf-8")
 
 
+def _contents(titles: Sequence[str]) -> str:
+    if len(titles) < _CONTENTS_FROM:
+        return ""
+    links = "".join(f'<li><a href="#section-{at}">{escape(title)}</a></li>' for at, title in enumerate(titles, 1))
+    return f'<nav aria-label="sections"><ul>{links}</ul></nav>'
+
+
 def _section(number: int, section: Section, album: Album) -> str:
     note = f'<p class="note">{escape(section.note)}</p>\n' if section.note else ""
     return (
@@ -79,26 +92,28 @@ def _section(number: int, section: Section, album: Album) -> str:
     )
 
 
-def _figures(report: Report) -> str:
-    if not report.figures:
-        return ""
-    rows = [(figure.id, _value(figure), f"{figure.better} is better", figure.protocol) for figure in report.figures]
+def _figures(figures: Sequence[Figure]) -> str:
+    tiles = "\n".join(_tile(figure) for figure in figures)
+    return f'<dl class="figures">\n{tiles}\n</dl>' if tiles else ""
+
+
+def _tile(figure: Figure) -> str:
     return (
-        '<section aria-labelledby="section-figures">\n<h2 id="section-figures">Figures</h2>\n'
-        f"{table(('figure', 'value', 'direction', 'how it was taken'), rows)}\n</section>"
+        f'<div><dt>{escape(figure.id)}</dt><dd class="value">{numeral(float(figure.value))}</dd>'
+        f'<dd class="direction">{_DIRECTIONS[figure.better]}</dd>'
+        f'<dd class="protocol">{escape(figure.protocol)}</dd></div>'
     )
 
 
-def _value(figure: Figure) -> str:
-    return numeral(float(figure.value))
-
-
-def _splits(report: Report) -> str:
-    if not report.splits:
+def _splits(splits: Mapping[str, str]) -> str:
+    if not splits:
         return ""
-    rows = list(report.splits.items())
+    rows = "\n".join(
+        f'<tr><th scope="row">{escape(part)}</th><td class="checksum">{escape(checksum)}</td></tr>'
+        for part, checksum in splits.items()
+    )
     return (
         '<section aria-labelledby="section-splits">\n<h2 id="section-splits">Splits</h2>\n'
         '<p class="note">SHA-256 over what lies in which part: equal checksums, equal splits.</p>\n'
-        f"{table(('part', 'checksum'), rows)}\n</section>"
+        f'<div class="panel"><table>\n<tbody>\n{rows}\n</tbody>\n</table></div>\n</section>'
     )

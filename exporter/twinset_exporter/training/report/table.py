@@ -34,7 +34,7 @@ class Table:
 
     def markup(self, album: Album) -> str:
         """Return the table; it needs no pictures."""
-        return table(self.columns, self.rows)
+        return f'<div class="panel">{table(self.columns, self.rows)}</div>'
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | int | float]]) -> str:
