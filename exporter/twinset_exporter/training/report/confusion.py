@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from twinset_exporter.training.report.album import Album
 from twinset_exporter.training.report.table import table
 
-_LARGEST_TABLE = 24
+_LARGEST_TABLE = 20
 """With more classes than this, counts would be too small to read."""
 
 _MOST_NAMES = 50
