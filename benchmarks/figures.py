@@ -103,10 +103,10 @@ def cells(figure: Figure) -> tuple[str, str, str, str, str, str]:
     """Return a figure's row: id, value, spread, bound, aim, unit; a bound or an aim that it misses says so."""
     sign = "≥" if figure.better == "higher" else "≤"
     bound, aim = (
-        "" if limit is None else f"{sign} {limit:g}{'' if figure.reaches(limit) else ' missed'}"
+        "" if limit is None else f"{sign}\u00a0{limit:g}{'' if figure.reaches(limit) else ' missed'}"
         for limit in (figure.bound, figure.aim)
     )
-    spread = "" if figure.spread is None else f"± {figure.spread:.2g}"
+    spread = "" if figure.spread is None else f"±\u00a0{figure.spread:.2g}"
     return figure.id, f"{figure.value:.4g}", spread, bound, aim, figure.unit
 
 

@@ -49,4 +49,4 @@ def test_the_summary_says_what_misses_its_bound() -> None:
     ]
     report = summary.summary({"some": rows})
     assert ("bounds reached", "1 of 2") in report.facts
-    assert "\u2264 1 missed" in page.render(report)
+    assert "\u2264\u00a01 missed" in page.render(report)
