@@ -17,7 +17,9 @@ def render(content: Mapping[str, Any]) -> str:
         ("Source", _source(content)),
         ("Components", _components(content.get("components", {}))),
         ("Outputs", _outputs(content.get("outputs", {}))),
+        ("Categories", _categories(content.get("categories", []))),
         ("Spaces", _spaces(content.get("spaces", []))),
+        ("Pair", _pairs(content.get("pair", {}))),
         ("Pictures", _pairs(content.get("pipeline", {}))),
         ("Parity", _parity(content.get("parity"))),
         ("Triton", _triton(content["model"], content.get("triton"))),
@@ -67,7 +69,13 @@ def _components(components: Mapping[str, Any]) -> Iterator[str]:
 def _outputs(outputs: Mapping[str, Any]) -> Iterator[str]:
     for name, output in outputs.items():
         classes = f", classes {', '.join(output['classes'])}" if output["classes"] else ""
-        yield f"- {name}: {output['dimension']:,} dimensions{classes}, fingerprint {output['fingerprint']}"
+        category = ", by the category too" if output.get("takes_category") else ""
+        yield f"- {name}: {output['dimension']:,} dimensions{classes}{category}, fingerprint {output['fingerprint']}"
+
+
+def _categories(names: list[str]) -> Iterator[str]:
+    for index, name in enumerate(names, start=1):
+        yield f"- {index}: {name}"
 
 
 def _spaces(spaces: list[Mapping[str, Any]]) -> Iterator[str]:

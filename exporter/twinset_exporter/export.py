@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.contract import KnownAnswer, Metric, ModelContract, SpaceContract, known_input
+from twinset.contract import Metric, ModelContract, SpaceContract
 from twinset.images import PicturePipeline
+from twinset.known_answer import KnownAnswer, known_input
 from twinset_exporter import (
     card,
     graph,

@@ -54,10 +54,12 @@ def to_onnx(model: keras.Model, preprocessing: Preprocessing, pipeline: PictureP
 def head_to_onnx(model: keras.Model, outputs: Sequence[Output]) -> bytes:
     """Return the serialised ONNX model of a head.
 
-    Its input is `head_contract.INPUT`, `[N, D]` float32 with N free; its outputs are `outputs`, `[N, K]` float32.
+    Its input is `head_contract.INPUT`, `[N, D]` float32 with N free, and for a model of two inputs the second is
+    `head_contract.CATEGORY`, `[N, 1]` int32; its outputs are `outputs`, `[N, K]` float32.
 
     Args:
-        model: the head, to a dictionary with the outputs as they are.
+        model: the head, from the features or from a list of them and the category, to a dictionary with the outputs as
+            they are.
         outputs: which of them are brought to unit length.
 
     Raises:
@@ -66,9 +68,11 @@ def head_to_onnx(model: keras.Model, outputs: Sequence[Output]) -> bytes:
     import tensorflow as tf
 
     signature = [tf.TensorSpec((None, model.inputs[0].shape[-1]), tf.float32, name=head_contract.INPUT)]
+    if len(model.inputs) > 1:
+        signature.append(tf.TensorSpec((None, 1), tf.int32, name=head_contract.CATEGORY))
 
-    def serve(features: tf.Tensor) -> dict[str, tf.Tensor]:
-        rows = model(features, training=False)
+    def serve(features: tf.Tensor, *category: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows = model([features, *category] if category else features, training=False)
         return {
             output.name: tf.math.l2_normalize(rows[output.name], axis=-1, epsilon=SMALLEST_SQUARED_NORM)
             if output.normalisation == "l2"
@@ -77,7 +81,7 @@ def head_to_onnx(model: keras.Model, outputs: Sequence[Output]) -> bytes:
         }
 
     converted = _convert(serve, signature, model.name)
-    return _finish(converted, model.name, {head_contract.INPUT, *(output.name for output in outputs)})
+    return _finish(converted, model.name, {*(spec.name for spec in signature), *(output.name for output in outputs)})
 
 
 def copy_to_onnx(given: str, copied: str, dimension: int) -> bytes:

@@ -40,8 +40,12 @@ class BatchParity:
         }
 
 
+Run = Callable[[NDArray[Any], int, NDArray[np.int32] | None], Rows]
+"""Answers pictures in batches of the given size, with their categories, `[N, 1]`, where there are such."""
+
+
 def compare(
-    expected: Rows, run: Callable[[NDArray[Any], int], Rows], pictures: NDArray[Any]
+    expected: Rows, run: Run, pictures: NDArray[Any], categories: NDArray[np.int32] | None = None
 ) -> tuple[BatchParity, ...]:
     """Return the parity at every size in `BATCHES`.
 
@@ -50,14 +54,15 @@ def compare(
 
     Args:
         expected: per output `[N, D]`, what Keras answers.
-        run: answers pictures in batches of the given size.
+        run: what is to be compared.
         pictures: `[N, H, W, 3]` uint8 RGB, or the features of pictures, `[N, D]` float32.
+        categories: `[N, 1]`, what `expected` was answered with; None where nothing takes them.
     """
     found = []
     for batch in BATCHES:
         wanted = len(pictures) if batch == LARGEST_BATCH else min(len(pictures), LARGEST_BATCH)
         places = np.arange(max(wanted, batch)) % len(pictures)
-        rows = run(pictures[places], batch)
+        rows = run(pictures[places], batch, None if categories is None else categories[places])
         found.append(
             BatchParity(batch, wanted, parity.compare({name: rows[places] for name, rows in expected.items()}, rows))
         )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.card import Card, CardError, read_card
-from twinset.contract import KnownAnswer, known_input
+from twinset.known_answer import KnownAnswer, known_categories, known_input
 from twinset_exporter import pictures, proof
 from twinset_exporter.errors import ExportError
 from twinset_exporter.heads.chain import Chain, open_runtime
@@ -63,7 +63,7 @@ def prove(
     try:
         runtime = open_runtime(model)
         check_batch_axis(runtime, real[0])
-        answer = runtime.run(_noise(model))
+        answer = runtime.run(_noise(model), categories=_categories(model, known.count))
     except ExportError as error:
         yield Check("ONNX Runtime: known answer", False, str(error))
         return
@@ -87,8 +87,10 @@ def _through_triton(
     outputs = list(runtime.dimensions)
     noise = _noise(model)
     known = ours.known_answer
-    yield _known("Triton: known answer", known, served.run(noise, len(noise), outputs))
-    batches = proof.compare(runtime.run(real), by(served, outputs), real)
+    answer = served.run(noise, len(noise), outputs, _categories(model, len(noise)))
+    yield _known("Triton: known answer", known, answer)
+    categories = _categories(model, len(real))
+    batches = proof.compare(runtime.run(real, categories=categories), by(served, outputs), real, categories)
     found = TritonProof(served.version(), "onnxruntime", source, batches)
     for measured in batches:
         for parity in measured.outputs:
@@ -107,6 +109,10 @@ def _card(model: PublishedModel) -> tuple[Card | None, list[str]]:
 def _noise(model: PublishedModel) -> NDArray[np.uint8]:
     known, pipeline = model.contract.known_answer, model.contract.pipeline
     return known_input(known.seed, known.count, pipeline.height, pipeline.width)
+
+
+def _categories(model: PublishedModel, count: int) -> NDArray[np.int32]:
+    return known_categories(count, model.contract.categories)
 
 
 def _known(title: str, known: KnownAnswer, answer: proof.Rows) -> Check:

@@ -9,7 +9,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from twinset import contract
+from twinset import contract, head_contract
+from twinset.known_answer import unknown_categories
 from twinset_exporter.errors import ExportError
 from twinset_exporter.graph import check_self_contained
 
@@ -22,6 +23,10 @@ _BATCH_TOLERANCE = 1e-4
 
 class Runtime:
     """Runs one exported graph: a backbone on `pictures`, or a head on the input of another name.
+
+    Attributes:
+        dimensions: of every output.
+        takes_category: whether it has the input `head_contract.CATEGORY` too.
 
     Raises:
         ExportError: ONNX Runtime can't load it, or it isn't one file alone.
@@ -39,18 +44,26 @@ class Runtime:
         except Exception as error:  # onnxruntime's own errors share no base class
             raise ExportError(f"ONNX Runtime can't load the graph: {_first_line(error)}") from error
         self._input = given
+        self.takes_category = any(tensor.name == head_contract.CATEGORY for tensor in self._session.get_inputs())
         self.dimensions: dict[str, int] = {output.name: output.shape[-1] for output in self._session.get_outputs()}
 
-    def run(self, rows: NDArray[Any], batch: int = BATCH) -> Mapping[str, NDArray[np.float32]]:
+    def run(
+        self, rows: NDArray[Any], batch: int = BATCH, categories: NDArray[np.int32] | None = None
+    ) -> Mapping[str, NDArray[np.float32]]:
         """Return every output, `[N, D]` float32, for `rows`, `batch` at a time.
 
         Args:
             rows: pictures, `[N, H, W, 3]` uint8 RGB, or what a head takes, `[N, D]` float32.
             batch: so many at a time.
+            categories: `[N, 1]`, for a graph that takes them; None means that all are unknown.
         """
         names = list(self.dimensions)
+        inputs = {self._input: rows}
+        if self.takes_category:
+            inputs[head_contract.CATEGORY] = unknown_categories(len(rows)) if categories is None else categories
         batches = [
-            self._session.run(names, {self._input: rows[start : start + batch]}) for start in range(0, len(rows), batch)
+            self._session.run(names, {name: values[start : start + batch] for name, values in inputs.items()})
+            for start in range(0, len(rows), batch)
         ]
         return {name: np.concatenate([part[place] for part in batches]) for place, name in enumerate(names)}
 
@@ -66,8 +79,10 @@ class Runtime:
 class Runs(Protocol):
     """What answers a batch of rows."""
 
-    def run(self, rows: NDArray[Any], batch: int = ...) -> Mapping[str, NDArray[np.float32]]:
-        """Return every output, `[N, D]` float32, for `rows`."""
+    def run(
+        self, rows: NDArray[Any], batch: int = ..., categories: NDArray[np.int32] | None = ...
+    ) -> Mapping[str, NDArray[np.float32]]:
+        """Return every output, `[N, D]` float32, for `rows` of `categories`, `[N, 1]`."""
 
 
 def check_batch_axis(model: Runs, row: NDArray[Any]) -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from twinset.contract import INPUT, ContractError, ModelContract, known_input
+from twinset.contract import CATEGORY, INPUT, ContractError, ModelContract
+from twinset.known_answer import known_categories, known_input, unknown_categories
 from twinset_exporter.errors import ExportError, UsageError
 
 _CALL_S = 10.0
@@ -71,29 +72,46 @@ class TritonModel:
     ) -> None:
         self._client.close()
 
-    def run(self, pictures: NDArray[np.uint8], batch: int, outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    def run(
+        self,
+        pictures: NDArray[np.uint8],
+        batch: int,
+        outputs: Sequence[str],
+        categories: NDArray[np.int32] | None = None,
+    ) -> dict[str, NDArray[np.float32]]:
         """Return per output `[N, D]` float32 for `pictures`, `[N, H, W, 3]` uint8, `batch` or `max_batch` at a time.
+
+        `categories` are as in `infer`.
 
         Raises:
             ExportError: as `infer`.
         """
         step = min(batch, self.max_batch)
-        parts = [self.infer(pictures[start : start + step], outputs) for start in range(0, len(pictures), step)]
+        if categories is None:
+            categories = unknown_categories(len(pictures))
+        parts = [
+            self.infer(pictures[start : start + step], outputs, categories[start : start + step])
+            for start in range(0, len(pictures), step)
+        ]
         return {name: np.concatenate([part[name] for part in parts]) for name in outputs}
 
-    def infer(self, pictures: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    def infer(
+        self, pictures: NDArray[np.uint8], outputs: Sequence[str], categories: NDArray[np.int32] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         """Return per output `[N, D]` float32 for `pictures`, `[N, H, W, 3]` uint8, N at most `max_batch`.
+
+        `categories`, `[N, 1]`, go to a model that takes them; None means that all are unknown.
 
         Raises:
             ExportError: Triton failed several times in a row, or answered something else.
         """
         for pause_s in _PAUSES_S:
             try:
-                return self._infer(pictures, outputs)
+                return self._infer(pictures, outputs, categories)
             except InferenceServerException:
                 self._sleep(pause_s)
         try:
-            return self._infer(pictures, outputs)
+            return self._infer(pictures, outputs, categories)
         except InferenceServerException as error:
             raise ExportError(f"the Triton at {self.address} fails: {error.message()}") from error
 
@@ -130,13 +148,20 @@ class TritonModel:
         if unknown := known.values.keys() - self.outputs.keys():
             return f"it lacks outputs of its known answer: {', '.join(sorted(unknown))}"
         pictures = known_input(known.seed, known.count, pipeline.height, pipeline.width)
-        return known.mismatch(self.run(pictures, known.count, list(known.values)))
+        categories = known_categories(known.count, self.contract.categories)
+        return known.mismatch(self.run(pictures, known.count, list(known.values), categories))
 
-    def _infer(self, pictures: NDArray[np.uint8], outputs: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        tensor = InferInput(INPUT, list(pictures.shape), "UINT8")
-        tensor.set_data_from_numpy(np.ascontiguousarray(pictures))
+    def _infer(
+        self, pictures: NDArray[np.uint8], outputs: Sequence[str], categories: NDArray[np.int32] | None
+    ) -> dict[str, NDArray[np.float32]]:
+        tensors = [InferInput(INPUT, list(pictures.shape), "UINT8")]
+        tensors[0].set_data_from_numpy(np.ascontiguousarray(pictures))
+        if self.contract.categories:
+            column = unknown_categories(len(pictures)) if categories is None else categories
+            tensors.append(InferInput(CATEGORY, list(column.shape), "INT32"))
+            tensors[1].set_data_from_numpy(np.ascontiguousarray(column))
         wanted = [InferRequestedOutput(name) for name in outputs]
-        reply: Any = self._client.infer(self.name, [tensor], outputs=wanted, client_timeout=_INFER_S)
+        reply: Any = self._client.infer(self.name, tensors, outputs=wanted, client_timeout=_INFER_S)
         rows: dict[str, NDArray[np.float32]] = {}
         for name in outputs:
             values = reply.as_numpy(name)

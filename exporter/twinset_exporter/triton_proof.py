@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from twinset.contract import ModelContract
 from twinset_exporter import card, parity
 from twinset_exporter.errors import ExportError
 from twinset_exporter.own_triton import own_triton
-from twinset_exporter.proof import BatchParity, Rows, compare, worst
+from twinset_exporter.proof import BatchParity, Rows, Run, compare, worst
 from twinset_exporter.repository import Repository
 from twinset_exporter.steps import Steps
 from twinset_exporter.targets import Target
@@ -94,7 +94,13 @@ class Staged:
     components: Sequence[Path] = ()
 
     def prove(
-        self, against: Against, expected: Rows, pictures: NDArray[np.uint8], source: str, steps: Steps
+        self,
+        against: Against,
+        expected: Rows,
+        pictures: NDArray[np.uint8],
+        source: str,
+        steps: Steps,
+        categories: NDArray[np.int32] | None = None,
     ) -> dict[str, Any]:
         """Return what its card holds of Triton.
 
@@ -104,6 +110,7 @@ class Staged:
             pictures: `[N, H, W, 3]` uint8 RGB.
             source: what the card calls the pictures.
             steps: told of the work.
+            categories: `[N, 1]`, what `expected` was answered with; None where the model takes none.
 
         Raises:
             ExportError: Triton refuses the model, gives no answer, or another one.
@@ -112,7 +119,7 @@ class Staged:
             steps.note(f"Not proved through Triton: {reason}")
             return unproved(reason)
         with steps.step(f"Compare Triton with {_NAMES[against]} on {len(pictures)} pictures"):
-            found = self._ask(against, expected, pictures, source)
+            found = self._ask(against, expected, pictures, source, categories)
         for one in worst(found.batches):
             steps.note(str(one))
             if not one.close:
@@ -123,7 +130,14 @@ class Staged:
                 )
         return found.to_json()
 
-    def _ask(self, against: Against, expected: Rows, pictures: NDArray[np.uint8], source: str) -> TritonProof:
+    def _ask(
+        self,
+        against: Against,
+        expected: Rows,
+        pictures: NDArray[np.uint8],
+        source: str,
+        categories: NDArray[np.int32] | None,
+    ) -> TritonProof:
         with tempfile.TemporaryDirectory(prefix="twinset-staged-") as folder:
             repository = Repository(Path(folder))
             repository.publish(self.contract, card.with_card(self.contract, self.files))
@@ -133,10 +147,10 @@ class Staged:
                 own_triton(repository.root, self.contract.model) as (address, name),
                 TritonModel(address, name) as served,
             ):
-                batches = compare(expected, by(served, list(expected)), pictures)
+                batches = compare(expected, by(served, list(expected)), pictures, categories)
                 return TritonProof(served.version(), against, source, batches)
 
 
-def by(served: TritonModel, outputs: list[str]) -> Callable[[NDArray[np.uint8], int], Rows]:
+def by(served: TritonModel, outputs: list[str]) -> Run:
     """Return what `proof.compare` asks Triton with."""
-    return lambda pictures, batch: served.run(pictures, batch, outputs)
+    return lambda pictures, batch, categories: served.run(pictures, batch, outputs, categories)

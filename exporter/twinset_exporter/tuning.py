@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from twinset.head_contract import CATEGORY
 from twinset_exporter.targets import PARAMETER, Target
 
 ENGINE_CACHE = "/var/cache/twinset-tensorrt-{model}"
@@ -96,9 +97,9 @@ def tune_ensemble(config: pb.ModelConfig, target: Target) -> None:
 
 
 def _warm_up(config: pb.ModelConfig, size: int) -> None:
-    (given,) = config.input
-    config.model_warmup.add(
-        name=f"noise_{size}",
-        batch_size=size,
-        inputs={given.name: pb.ModelWarmup.Input(data_type=given.data_type, dims=given.dims, random_data=True)},
-    )
+    inputs = {}
+    for given in config.input:
+        # A category at random would be outside of the table that it looks into; zero is the unknown one.
+        data = {"zero_data": True} if given.name == CATEGORY else {"random_data": True}
+        inputs[given.name] = pb.ModelWarmup.Input(data_type=given.data_type, dims=given.dims, **data)
+    config.model_warmup.add(name=f"noise_{size}", batch_size=size, inputs=inputs)

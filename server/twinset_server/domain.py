@@ -22,6 +22,7 @@ __all__ = [
     "Change",
     "FeedSummary",
     "Float32Array",
+    "Int32Array",
     "Interaction",
     "Item",
     "ItemDeletion",
@@ -55,6 +56,7 @@ __all__ = [
 
 Float32Array = NDArray[np.float32]
 UInt8Array = NDArray[np.uint8]
+Int32Array = NDArray[np.int32]
 
 MAX_ATTRIBUTES = 64
 MAX_ATTRIBUTES_BYTES = 64 << 10

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from twinset import images
+from twinset.known_answer import UNKNOWN_CATEGORY
 from twinset_server.domain import Float32Array, UInt8Array
 from twinset_server.errors import (
     BadPicture,
@@ -39,6 +40,7 @@ _BULK_SHARE = 4
 @dataclass(slots=True, eq=False)
 class _Waiting:
     pixels: UInt8Array
+    category: int
     outputs: tuple[str, ...]
     deadline: float
     done: asyncio.Future[Outputs]
@@ -105,7 +107,13 @@ class PictureEmbedder:
         return tuple(dict.fromkeys(names)) or tuple(space.output for space in self._embedder.contract.spaces)
 
     async def embed(
-        self, contents: Sequence[bytes], outputs: Sequence[str], *, timeout_s: float, urgent: bool
+        self,
+        contents: Sequence[bytes],
+        outputs: Sequence[str],
+        *,
+        timeout_s: float,
+        urgent: bool,
+        categories: Sequence[int] = (),
     ) -> list[Outputs | TwinsetError]:
         """Return per picture its outputs, or the error that befell this picture alone.
 
@@ -114,18 +122,20 @@ class PictureEmbedder:
             outputs: names from `choose_outputs`.
             timeout_s: time left of the caller's deadline.
             urgent: someone waits for just this answer, so that it goes ahead of streams.
+            categories: of the pictures, as the contract's `category_index` numbers them; empty where all are unknown.
         """
         line = self._urgent if urgent else self._bulk
         deadline = asyncio.get_running_loop().time() + timeout_s
         names = tuple(outputs)
-        if len(contents) == 1:
-            return [await self._embed_one(contents[0], names, deadline, line)]
+        given = list(zip(contents, categories or [UNKNOWN_CATEGORY] * len(contents), strict=True))
+        if len(given) == 1:
+            return [await self._embed_one(*given[0], names, deadline, line)]
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._embed_one(content, names, deadline, line)) for content in contents]
+            tasks = [group.create_task(self._embed_one(*one, names, deadline, line)) for one in given]
         return [task.result() for task in tasks]
 
     async def _embed_one(
-        self, content: bytes, outputs: tuple[str, ...], deadline: float, line: _Line
+        self, content: bytes, category: int, outputs: tuple[str, ...], deadline: float, line: _Line
     ) -> Outputs | TwinsetError:
         loop = asyncio.get_running_loop()
         if len(content) > self._spare_bytes:
@@ -135,7 +145,7 @@ class PictureEmbedder:
             async with asyncio.timeout_at(deadline), line.places:
                 pipeline = self._embedder.contract.pipeline
                 pixels = await loop.run_in_executor(self._threads, images.decode, content, pipeline)
-                waiting = _Waiting(pixels, outputs, deadline, loop.create_future())
+                waiting = _Waiting(pixels, category, outputs, deadline, loop.create_future())
                 line.waiting.append(waiting)
                 self._dispatch()
                 return await waiting.done
@@ -169,7 +179,10 @@ class PictureEmbedder:
             pixels = np.stack([waiting.pixels for waiting in batch])
             # The most patient caller decides; the others stop waiting by themselves.
             left_s = max(waiting.deadline for waiting in batch) - asyncio.get_running_loop().time()
-            answer = await self._embedder.embed(pixels, batch[0].outputs, timeout_s=max(left_s, 0.001))
+            categories = np.array([waiting.category for waiting in batch], np.int32)
+            answer = await self._embedder.embed(
+                pixels, batch[0].outputs, timeout_s=max(left_s, 0.001), categories=categories
+            )
             for row, waiting in enumerate(batch):
                 if not waiting.done.done():
                     waiting.done.set_result({name: values[row] for name, values in answer.items()})

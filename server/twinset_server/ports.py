@@ -12,6 +12,7 @@ from twinset_server.domain import (
     Change,
     FeedSummary,
     Float32Array,
+    Int32Array,
     Item,
     PictureVectors,
     SearchResult,
@@ -38,7 +39,12 @@ class Embedder(Protocol):
         """The model's outputs by name, each with its dimension."""
 
     async def embed(
-        self, pictures: UInt8Array, outputs: Sequence[str], *, timeout_s: float
+        self,
+        pictures: UInt8Array,
+        outputs: Sequence[str],
+        *,
+        timeout_s: float,
+        categories: Int32Array | None = None,
     ) -> Mapping[str, Float32Array]:
         """Return the outputs named, one row per picture.
 
@@ -46,6 +52,8 @@ class Embedder(Protocol):
             pictures: `[N, H, W, 3]` uint8 RGB, N at least 1 and of any size; H and W from the contract's pipeline.
             outputs: names among `self.outputs`.
             timeout_s: time left of the caller's deadline.
+            categories: `[N]`, the pictures' categories as `contract.category_index` numbers them; None means that all
+                are unknown. A model that takes none pays no heed to them.
         Returns:
             Per output `[N, D]` float32, finite; unit rows where the output fills a cosine space.
         Raises:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from fakes.embedder import FakeEmbedder
+from fakes.embedder import FakeClassifier, FakeEmbedder
+from fakes.ensembles import publish_tiny_pair
 from fakes.models import SIDE, some_pictures, write_tiny_model
-from twinset.contract import known_input
+from twinset.known_answer import known_categories, known_input
+from twinset_exporter.repository import Repository
 from twinset_server.config import TritonSettings
 from twinset_server.errors import DeadlineExceeded
 from twinset_server.ports import Embedder
@@ -31,6 +33,25 @@ async def embedder(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
     write_tiny_model(repository)
     settings = TritonSettings(
         model_repository=repository, transport=request.param.removeprefix("triton-"), max_batch=4, max_in_flight=2
+    )
+    async with open_embedder(settings) as triton:
+        yield triton
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["fake", "triton-unary", "triton-stream"])
+async def with_categories(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Embedder]:
+    """One whose outputs `source` and `target` take a category of two."""
+    if request.param == "fake":
+        yield FakeClassifier()
+        return
+    published = publish_tiny_pair(Repository(tmp_path_factory.mktemp("repository")))
+    settings = TritonSettings(
+        model_repository=published.path.parent,
+        transport=request.param.removeprefix("triton-"),
+        max_batch=4,
+        max_in_flight=2,
     )
     async with open_embedder(settings) as triton:
         yield triton
@@ -127,6 +148,65 @@ async def test_a_cancelled_call_does_no_harm_to_others(embedder: Embedder) -> No
 async def test_pictures_of_another_shape_are_a_value_error(embedder: Embedder, pictures: np.ndarray) -> None:
     with pytest.raises(ValueError, match="pictures"):
         await embedder.embed(pictures, ["features"], timeout_s=10)
+
+
+async def test_the_known_answer_of_unknown_and_known_categories_comes_out(with_categories: Embedder) -> None:
+    contract = with_categories.contract
+    known = contract.known_answer
+    categories = known_categories(known.count, contract.categories)[:, 0]
+    pictures = known_input(known.seed, known.count, SIDE, SIDE)
+    answer = await with_categories.embed(pictures, list(known.values), timeout_s=10, categories=categories)
+    assert known.mismatch(answer) is None
+
+
+async def test_each_picture_gets_the_row_of_its_own_category(with_categories: Embedder) -> None:
+    pictures = np.repeat(some_pictures(1), 11, axis=0)
+    categories = (np.arange(11) % 3).astype(np.int32)
+    rows = (await with_categories.embed(pictures, ["source"], timeout_s=10, categories=categories))["source"]
+    for category in range(3):
+        of_it = rows[categories == category]
+        np.testing.assert_allclose(of_it, np.broadcast_to(of_it[0], of_it.shape), atol=1e-5)
+    assert min(np.abs(rows[0] - rows[1]).max(), np.abs(rows[0] - rows[2]).max(), np.abs(rows[1] - rows[2]).max()) > 0.01
+
+
+async def test_without_categories_all_are_unknown(with_categories: Embedder) -> None:
+    pictures = some_pictures(5)
+    given = await with_categories.embed(pictures, ["target"], timeout_s=10)
+    unknown = await with_categories.embed(pictures, ["target"], timeout_s=10, categories=np.zeros(5, np.int32))
+    np.testing.assert_array_equal(given["target"], unknown["target"])
+
+
+async def test_outputs_that_take_no_category_are_the_same_whatever_it_is(with_categories: Embedder) -> None:
+    pictures = some_pictures(3)
+    for outputs in (["embedding"], ["features", "embedding"], ["embedding", "source"]):
+        known = await with_categories.embed(pictures, outputs, timeout_s=10, categories=np.array([1, 2, 1], np.int32))
+        unknown = await with_categories.embed(pictures, outputs, timeout_s=10)
+        np.testing.assert_allclose(known["embedding"], unknown["embedding"], atol=1e-6)
+
+
+async def test_categories_to_a_model_that_takes_none_change_nothing(embedder: Embedder) -> None:
+    pictures = some_pictures(2)
+    given = await embedder.embed(pictures, ["features"], timeout_s=10, categories=np.array([7, 1], np.int32))
+    expected = await embedder.embed(pictures, ["features"], timeout_s=10)
+    np.testing.assert_allclose(given["features"], expected["features"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "categories",
+    [
+        np.array([0, 3], np.int32),
+        np.array([-1, 0], np.int32),
+        np.array([0], np.int32),
+        np.array([0, 1], np.int64),
+        np.array([[0], [1]], np.int32),
+    ],
+    ids=["too high", "negative", "too few", "int64", "a column"],
+)
+async def test_categories_out_of_range_or_shape_are_a_value_error(
+    with_categories: Embedder, categories: np.ndarray
+) -> None:
+    with pytest.raises(ValueError, match="categories"):
+        await with_categories.embed(some_pictures(2), ["source"], timeout_s=10, categories=categories)
 
 
 async def test_an_unknown_output_is_a_value_error(embedder: Embedder) -> None:

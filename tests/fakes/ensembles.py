@@ -1,23 +1,26 @@
-"""The tiny model with two tiny heads as a published ensemble, so that what serves it needs no TensorFlow."""
+"""The tiny model with tiny heads as published ensembles, so that what serves them needs no TensorFlow."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from fakes.models import DIMENSION, KNOWN_COUNT, KNOWN_SEED, SIDE, tiny_contract, tiny_onnx
+from twinset import head_contract
 from twinset.card import read_card
-from twinset.contract import KnownAnswer, Metric, ModelContract, OutputContract, SpaceContract, known_input
+from twinset.contract import Metric, ModelContract, OutputContract, SpaceContract
 from twinset.head_contract import INPUT, HeadContract
+from twinset.known_answer import KnownAnswer, known_categories, known_input
 from twinset_exporter import card, triton_config
 from twinset_exporter.export import Result
 from twinset_exporter.fingerprint import artifact
 from twinset_exporter.heads import fingerprint
 from twinset_exporter.heads.chain import Chain
-from twinset_exporter.heads.components import Component, open_backbone, publish_copy
+from twinset_exporter.heads.components import Backbone, Component, open_backbone, publish_copy
 from twinset_exporter.heads.publication import VERSION_FILE
 from twinset_exporter.heads.triton_config import render_ensemble, render_head
 from twinset_exporter.repository import CONFIG, MODEL, PublishedModel, Repository
@@ -26,6 +29,8 @@ from twinset_exporter.targets import Target
 
 CATEGORY = 3
 KIND = 2
+SIDES = 4
+TYPES = ("sofa", "lamp")
 
 
 def tiny_head(output: str, dimension: int, seed: int) -> bytes:
@@ -43,67 +48,131 @@ def tiny_head(output: str, dimension: int, seed: int) -> bytes:
     return model.SerializeToString()
 
 
+def tiny_pair_head() -> bytes:
+    """Return an ONNX model: `features` and `category [N, 1]` to `source` and `target`, `[N, SIDES]`.
+
+    Each is the features times seeded weights, moved by the category's row of a seeded table, of `TYPES` and unknown.
+    """
+    random = np.random.default_rng(5)
+    constants = {"flat": np.array([-1, SIDES], dtype=np.int64)}
+    nodes = []
+    for side in ("source", "target"):
+        constants[f"{side}_weights"] = random.standard_normal((DIMENSION, SIDES), dtype=np.float32)
+        constants[f"{side}_table"] = random.standard_normal((len(TYPES) + 1, SIDES), dtype=np.float32)
+        nodes += [
+            helper.make_node("MatMul", [INPUT, f"{side}_weights"], [f"{side}_seen"]),
+            helper.make_node("Gather", [f"{side}_table", head_contract.CATEGORY], [f"{side}_rows"]),
+            helper.make_node("Reshape", [f"{side}_rows", "flat"], [f"{side}_moved"]),
+            helper.make_node("Add", [f"{side}_seen", f"{side}_moved"], [side]),
+        ]
+    graph = helper.make_graph(
+        nodes,
+        "pair",
+        [
+            helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["N", DIMENSION]),
+            helper.make_tensor_value_info(head_contract.CATEGORY, TensorProto.INT32, ["N", 1]),
+        ],
+        [helper.make_tensor_value_info(side, TensorProto.FLOAT, ["N", SIDES]) for side in ("source", "target")],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
 def publish_tiny_ensemble(repository: Repository, head_seed: int = 0) -> PublishedModel:
     """Publish the tiny model, the heads `category` and `kind` of a seed, and the ensemble `both` of them.
 
     `category` fills a Euclidean space, `kind` none.
     """
-    repository.make()
-    backbone_contract = tiny_contract()
-    config = triton_config.render(backbone_contract, {"features": DIMENSION, "embedding": DIMENSION}, {})
-    files = {CONFIG: config.encode(), MODEL: tiny_onnx()}
-    repository.publish(backbone_contract, card.with_card(backbone_contract, files, {"target": "cpu"}))
-    path = repository.root / backbone_contract.model
-    backbone = open_backbone(Result(backbone_contract, path, new=True))
+    backbone = _publish_backbone(repository)
     heads = [
-        _publish(repository, backbone_contract, "category", CATEGORY, head_seed),
-        _publish(repository, backbone_contract, "kind", KIND, head_seed),
+        _publish(repository, backbone, name, tiny_head(name, dimension, head_seed), {name: dimension})
+        for name, dimension in (("category", CATEGORY), ("kind", KIND))
     ]
+    outputs = {
+        "category": OutputContract(heads[0].contract.outputs["category"]),
+        "kind": OutputContract(heads[1].contract.outputs["kind"], ("boot", "sandal")),
+    }
+    spaces = [SpaceContract("category", "category", CATEGORY, Metric.EUCLIDEAN)]
+    return _publish_ensemble(repository, "both", backbone, heads, outputs, spaces)
+
+
+def publish_tiny_pair(repository: Repository) -> PublishedModel:
+    """Publish the tiny model, a head `pair` that takes a category among `TYPES`, and the ensemble `paired` of them."""
+    backbone = _publish_backbone(repository)
+    sides = {"source": SIDES, "target": SIDES}
+    head = _publish(repository, backbone, "pair", tiny_pair_head(), sides, TYPES)
+    outputs = {side: OutputContract(head.contract.outputs[side], takes_category=True) for side in sides}
+    spaces = [SpaceContract(f"pair_{side}", side, SIDES, Metric.EUCLIDEAN) for side in sides]
+    return _publish_ensemble(repository, "paired", backbone, [head], outputs, spaces, TYPES)
+
+
+def _publish_backbone(repository: Repository) -> Backbone:
+    repository.make()
+    told = tiny_contract()
+    config = triton_config.render(told, {"features": DIMENSION, "embedding": DIMENSION}, {})
+    files = {CONFIG: config.encode(), MODEL: tiny_onnx()}
+    repository.publish(told, card.with_card(told, files, {"target": "cpu"}))
+    return open_backbone(Result(told, repository.root / told.model, new=True))
+
+
+def _publish_ensemble(
+    repository: Repository,
+    name: str,
+    backbone: Backbone,
+    heads: Sequence[Component],
+    outputs: Mapping[str, OutputContract],
+    spaces: Sequence[SpaceContract],
+    categories: tuple[str, ...] = (),
+) -> PublishedModel:
+    below = backbone.contract
     copy = publish_copy(backbone, repository)
     parts = [copy, *heads]
     chain = Chain(backbone.runtime, [Runtime(head.graph, INPUT) for head in heads])
-    outputs = {name: OutputContract(backbone_contract.fingerprint) for name in backbone.runtime.dimensions}
-    outputs["category"] = OutputContract(heads[0].contract.outputs["category"])
-    outputs["kind"] = OutputContract(heads[1].contract.outputs["kind"], ("boot", "sandal"))
-    spaces = (*backbone_contract.spaces, SpaceContract("category", "category", CATEGORY, Metric.EUCLIDEAN))
-    contract = ModelContract(
+    outputs = {**{output: OutputContract(below.fingerprint) for output in backbone.runtime.dimensions}, **outputs}
+    filled = (*below.spaces, *spaces)
+    known = known_input(KNOWN_SEED, KNOWN_COUNT, SIDE, SIDE)
+    ensemble = ModelContract(
         backbone="tiny",
-        fingerprint=fingerprint.of_ensemble(outputs, spaces),
-        artifact=fingerprint.artifact([backbone_contract.artifact, *(part.contract.artifact for part in parts)]),
-        pipeline=backbone_contract.pipeline,
-        spaces=spaces,
+        fingerprint=fingerprint.of_ensemble(outputs, filled),
+        artifact=fingerprint.artifact([below.artifact, *(part.contract.artifact for part in parts)]),
+        pipeline=below.pipeline,
+        spaces=filled,
         known_answer=KnownAnswer(
-            KNOWN_SEED, KNOWN_COUNT, 1e-3, chain.run(known_input(KNOWN_SEED, KNOWN_COUNT, SIDE, SIDE))
+            KNOWN_SEED, KNOWN_COUNT, 1e-3, chain.run(known, categories=known_categories(KNOWN_COUNT, categories))
         ),
-        name="both",
+        name=name,
         outputs=outputs,
-        components=(backbone_contract.model, *(part.contract.model for part in parts)),
+        components=(below.model, *(part.contract.model for part in parts)),
+        categories=categories,
     )
     config = render_ensemble(
-        contract, copy.contract, [head.contract for head in heads], chain.dimensions, {}, Target.CPU
+        ensemble, copy.contract, [head.contract for head in heads], chain.dimensions, {}, Target.CPU
     )
     components = {
         name: {"kind": "part", "artifact": told.artifact, "files": card.entries(told.files)}
-        for name, told in ((name, read_card(repository.root / name)) for name in contract.components)
+        for name, told in ((name, read_card(repository.root / name)) for name in ensemble.components)
     }
     files = {CONFIG: config.encode(), VERSION_FILE: b"an ensemble\n"}
-    repository.publish(contract, card.with_card(contract, files, {"components": components}))
-    model = repository.model(contract.model)
+    repository.publish(ensemble, card.with_card(ensemble, files, {"components": components}))
+    model = repository.model(ensemble.model)
     assert isinstance(model, PublishedModel)
     return model
 
 
-def _publish(repository: Repository, backbone: ModelContract, name: str, dimension: int, seed: int) -> Component:
-    content = tiny_head(name, dimension, seed)
-    outputs = {name: hashlib.sha256(content).hexdigest()}
-    contract = HeadContract(
-        name,
-        fingerprint.of_head(backbone.fingerprint, outputs),
-        artifact(content),
-        backbone.fingerprint,
-        outputs,
-    )
-    config = render_head(contract, (INPUT, DIMENSION), {name: dimension}, Target.CPU)
+def _publish(
+    repository: Repository,
+    backbone: Backbone,
+    name: str,
+    content: bytes,
+    dimensions: Mapping[str, int],
+    categories: tuple[str, ...] = (),
+) -> Component:
+    below = backbone.contract.fingerprint
+    outputs = {output: hashlib.sha256(output.encode() + content).hexdigest() for output in dimensions}
+    told = HeadContract(name, fingerprint.of_head(below, outputs), artifact(content), below, outputs, categories)
+    config = render_head(told, (INPUT, DIMENSION), dimensions, Target.CPU)
     files = {CONFIG: config.encode(), MODEL: content}
-    repository.publish(contract, card.with_identity(contract, files, {"target": "cpu"}))
-    return Component("head", contract, read_card(repository.root / contract.model), content)
+    repository.publish(told, card.with_identity(told, files, {"target": "cpu"}))
+    return Component("head", told, read_card(repository.root / told.model), content)

@@ -14,8 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from twinset import card
 from twinset.card import FileDigest
-from twinset.contract import INPUT, KnownAnswer, Metric, ModelContract, SpaceContract, known_input
+from twinset.contract import INPUT, Metric, ModelContract, SpaceContract
 from twinset.images import PicturePipeline
+from twinset.known_answer import KnownAnswer, known_input
 from twinset_server.domain import Float32Array, UInt8Array
 
 SIDE = 32

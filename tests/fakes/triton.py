@@ -13,7 +13,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from fakes.models import KNOWN_COUNT, KNOWN_SEED, SIDE, run_locally, tiny_config, tiny_contract
-from twinset.contract import ModelContract, known_input
+from twinset.contract import ModelContract
+from twinset.known_answer import known_input
 from twinset_server.domain import UInt8Array
 
 Spoil = Callable[[Any], None]

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from fakes.steps import RecordedSteps
-from twinset.contract import Metric, known_input
+from twinset.contract import Metric
 from twinset.images import PicturePipeline, decode
+from twinset.known_answer import known_input
 from twinset_exporter import pictures
 from twinset_exporter.backbones.backbone import Backbone
 from twinset_exporter.errors import ExportError, UsageError

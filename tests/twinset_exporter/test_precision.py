@@ -14,8 +14,9 @@ from PIL import Image
 
 from fakes.steps import RecordedSteps
 from twinset import card
-from twinset.contract import ModelContract, known_input
+from twinset.contract import ModelContract
 from twinset.images import PicturePipeline, decode
+from twinset.known_answer import known_input
 from twinset_exporter.backbones.backbone import Backbone
 from twinset_exporter.errors import ExportError, UsageError
 from twinset_exporter.export import Request, Result, export

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from twinset.contract import KnownAnswer, Metric, ModelContract, SpaceContract
+from twinset.contract import Metric, ModelContract, SpaceContract
 from twinset.images import PicturePipeline
+from twinset.known_answer import KnownAnswer
 from twinset_exporter import triton_config
 from twinset_exporter.card import with_card
 from twinset_exporter.errors import ExportError

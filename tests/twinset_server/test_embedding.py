@@ -8,7 +8,7 @@ import pytest
 
 from fakes.embedder import FakeEmbedder
 from fakes.pictures import BLUE, GREEN, RED, TEXT, png
-from twinset_server.domain import Float32Array, UInt8Array
+from twinset_server.domain import Float32Array, Int32Array, UInt8Array
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import BadPicture, DeadlineExceeded, EmbedderUnavailable, InvalidRequest, TooManyPictures
 
@@ -29,7 +29,12 @@ class Recorder(FakeEmbedder):
         self.gate.set()
 
     async def embed(
-        self, pictures: UInt8Array, outputs: Sequence[str], *, timeout_s: float
+        self,
+        pictures: UInt8Array,
+        outputs: Sequence[str],
+        *,
+        timeout_s: float,
+        categories: Int32Array | None = None,
     ) -> Mapping[str, Float32Array]:
         self.sizes.append(len(pictures))
         self.outputs_asked.append(tuple(outputs))
@@ -37,7 +42,7 @@ class Recorder(FakeEmbedder):
         self.peak = max(self.peak, self._under_way)
         try:
             await self.gate.wait()
-            return await super().embed(pictures, outputs, timeout_s=timeout_s)
+            return await super().embed(pictures, outputs, timeout_s=timeout_s, categories=categories)
         finally:
             self._under_way -= 1
 

@@ -6,19 +6,16 @@ files, reads it through Triton's own API. Every key starts with `twinset.`.
 
 from __future__ import annotations
 
-import base64
 import enum
-import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TypedDict
 
-import numpy as np
-from numpy.typing import NDArray
-
 from twinset.images import PicturePipeline
+from twinset.known_answer import UNKNOWN_CATEGORY, KnownAnswer
+from twinset.pair_contract import PAIR_SOURCE, PAIR_TARGET, PairContract
 
 VERSION = "1"
 ENSEMBLE_VERSION = "2"
@@ -26,7 +23,13 @@ ENSEMBLE_VERSION = "2"
 that of every output."""
 
 INPUT = "pictures"
-"""Name of the model's one input, `[N, H, W, 3]` uint8 RGB."""
+"""Name of the model's input, `[N, H, W, 3]` uint8 RGB: its only one, unless it takes categories."""
+
+CATEGORY = "item_category"
+"""Name of the second input of a model that takes categories, `[N, 1]` int32: 0 is unknown, 1 to K are its names.
+
+Not `category`, as a head calls it: an ensemble's tensors share one set of names, and many have an output `category`.
+"""
 
 FP32 = "fp32"
 """The precision that defines fingerprints."""
@@ -67,41 +70,14 @@ class OutputContract:
         fingerprint: of what this output computes, 64 hexadecimal digits. Those of the backbone have the backbone's,
             whatever heads stand beside it.
         classes: what its components are the scores of, in their order; empty where they have no names.
+        takes_category: whether it depends on the model's second input, `CATEGORY`, besides the picture.
+        probabilities: whether those scores are probabilities of the classes: none below 0, together 1.
     """
 
     fingerprint: str
     classes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class KnownAnswer:
-    """What the model must answer to `known_input(seed, count, ...)`, by value.
-
-    `values` maps an output to float32 of shape `[count, D]`. An answer is right where no component differs by more than
-    `tolerance` times the largest absolute component of the expected one: wide enough for another processor's
-    rounding, far too narrow for other weights, swapped rows or a corrupted tensor.
-    """
-
-    seed: int
-    count: int
-    tolerance: float
-    values: Mapping[str, NDArray[np.float32]]
-
-    def mismatch(self, answer: Mapping[str, NDArray[np.float32]]) -> str | None:
-        """Return what is wrong with `answer`, or None where it is right."""
-        for name, expected in self.values.items():
-            given = answer.get(name)
-            if given is None:
-                return f"output {name!r} is missing"
-            if given.shape != expected.shape:
-                return f"output {name!r} has shape {list(given.shape)}, expected {list(expected.shape)}"
-            if not np.isfinite(given).all():
-                return f"output {name!r} is not finite"
-            largest = float(np.abs(given - expected).max())
-            bound = self.tolerance * float(np.abs(expected).max())
-            if largest > bound:
-                return f"output {name!r} differs by {largest:.3g}, allowed {bound:.3g}"
-        return None
+    takes_category: bool = False
+    probabilities: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +111,10 @@ class ModelContract:
     An ensemble, which is a backbone with heads, has `components`: the names of the models that it is made of, the
     backbone first. It has a `name` of its own, and tells each of its `outputs`: what a space compares is the
     fingerprint of the output that fills it, and not that of the model.
+
+    `categories` are the names of what its second input, `CATEGORY`, counts from 1 on; a model without any has no such
+    input, and one with some wants it in every request. `pair` tells how the spaces `PAIR_SOURCE` and `PAIR_TARGET` give
+    the probability of a pair; None where they don't, or the model doesn't fill them.
     """
 
     backbone: str
@@ -149,6 +129,8 @@ class ModelContract:
     name: str | None = None
     outputs: Mapping[str, OutputContract] = field(default_factory=dict)
     components: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    pair: PairContract | None = None
 
     def __post_init__(self) -> None:
         digests = {"fingerprint": self.fingerprint, "artifact": self.artifact}
@@ -156,6 +138,18 @@ class ModelContract:
         for what, digest in digests.items():
             if not _SHA256.fullmatch(digest):
                 raise ContractError(f"{what} is not 64 hexadecimal digits: {digest!r}")
+        self._check_names()
+        check_pair(self.spaces, self.pair)
+
+    def _check_names(self) -> None:
+        lists = {"categories": self.categories}
+        lists |= {f"the classes of output {name!r}": output.classes for name, output in self.outputs.items()}
+        for what, names in lists.items():
+            if not all(names) or len(set(names)) != len(names):
+                raise ContractError(f"{what} must be names, each once: {list(names)}")
+        for name, output in self.outputs.items():
+            if output.takes_category and not self.categories:
+                raise ContractError(f"output {name!r} takes a category, and the contract names no categories")
 
     @property
     def model(self) -> str:
@@ -174,9 +168,25 @@ class ModelContract:
         """Return the fingerprint of what `output` computes: the model's, unless the model is an ensemble."""
         return self.outputs[output].fingerprint if output in self.outputs else self.fingerprint
 
+    def class_outputs(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the outputs that are probabilities of classes, each with the names of those."""
+        return {name: one.classes for name, one in self.outputs.items() if one.classes and one.probabilities}
+
+    def takes_category(self, outputs: Iterable[str]) -> bool:
+        """Return whether one of `outputs` depends on the category."""
+        return any(self.outputs[name].takes_category for name in outputs if name in self.outputs)
+
+    def category_index(self, name: str) -> int | None:
+        """Return what the input `CATEGORY` is for the category `name`: 0 where it is empty, None where it isn't known.
+
+        None also where the model takes no categories.
+        """
+        if not name:
+            return UNKNOWN_CATEGORY
+        return self.categories.index(name) + UNKNOWN_CATEGORY + 1 if name in self.categories else None
+
     def to_parameters(self) -> dict[str, str]:
         """Return the contract as Triton parameters."""
-        known = self.known_answer
         gate = {} if self.gate is None else {"twinset.gate": json.dumps(asdict(self.gate))}
         return {
             "twinset.contract": ENSEMBLE_VERSION if self.components else VERSION,
@@ -190,14 +200,7 @@ class ModelContract:
                     for s in self.spaces
                 ]
             ),
-            "twinset.known_answer": json.dumps(
-                {
-                    "seed": known.seed,
-                    "count": known.count,
-                    "tolerance": known.tolerance,
-                    "values": {name: _encode(values) for name, values in known.values.items()},
-                }
-            ),
+            "twinset.known_answer": self.known_answer.to_json(),
             "twinset.random_weights": json.dumps(self.random_weights),
             "twinset.precision": self.precision,
             **gate,
@@ -205,11 +208,16 @@ class ModelContract:
         }
 
     def _ensemble_parameters(self) -> dict[str, str]:
-        return {
+        parameters = {
             "twinset.name": self.name or self.backbone,
             "twinset.outputs": json.dumps({name: asdict(output) for name, output in self.outputs.items()}),
             "twinset.components": json.dumps(self.components),
         }
+        if self.categories:
+            parameters["twinset.categories"] = json.dumps(self.categories)
+        if self.pair is not None:
+            parameters["twinset.pair"] = json.dumps(asdict(self.pair))
+        return parameters
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str]) -> ModelContract:
@@ -227,8 +235,6 @@ class ModelContract:
                 f"{ENSEMBLE_VERSION}: use the twinset that made the model"
             )
         try:
-            known = json.loads(parameters["twinset.known_answer"])
-            count = int(known["count"])
             return cls(
                 backbone=parameters["twinset.backbone"],
                 fingerprint=parameters["twinset.fingerprint"],
@@ -238,12 +244,7 @@ class ModelContract:
                     SpaceContract(s["name"], s["output"], int(s["dimension"]), Metric(s["metric"]))
                     for s in json.loads(parameters["twinset.spaces"])
                 ),
-                known_answer=KnownAnswer(
-                    seed=int(known["seed"]),
-                    count=count,
-                    tolerance=float(known["tolerance"]),
-                    values={name: _decode(text, count) for name, text in known["values"].items()},
-                ),
+                known_answer=KnownAnswer.from_json(parameters["twinset.known_answer"]),
                 random_weights=json.loads(parameters["twinset.random_weights"]),
                 precision=parameters.get("twinset.precision", FP32),
                 gate=Gate(**json.loads(parameters["twinset.gate"])) if "twinset.gate" in parameters else None,
@@ -255,10 +256,39 @@ class ModelContract:
             raise ContractError(f"the model's contract is malformed: {error!r}") from error
 
 
+def check_pair(spaces: Iterable[SpaceContract], pair: PairContract | None) -> None:
+    """Let spaces through that hold both sides of a pair, alike, or none.
+
+    Raises:
+        ContractError: one side is missing, they differ, or `pair` calibrates what isn't there.
+    """
+    sides = {space.name: space for space in spaces if space.name in (PAIR_SOURCE, PAIR_TARGET)}
+    if not sides:
+        if pair is not None:
+            raise ContractError(f"it calibrates a pair, and fills neither {PAIR_SOURCE} nor {PAIR_TARGET}")
+        return
+    for name, other in ((PAIR_SOURCE, PAIR_TARGET), (PAIR_TARGET, PAIR_SOURCE)):
+        if name not in sides:
+            raise ContractError(
+                f"it fills the space {other} and not {name}: one side of a pair alone compares with nothing; export "
+                "both as outputs of one model"
+            )
+    source, target = sides[PAIR_SOURCE], sides[PAIR_TARGET]
+    if (source.dimension, source.metric) != (target.dimension, target.metric):
+        raise ContractError(
+            f"the two sides of a pair must have one dimension and metric: {PAIR_SOURCE} has {source.dimension} "
+            f"({source.metric.value}), {PAIR_TARGET} {target.dimension} ({target.metric.value})"
+        )
+    if pair is not None and source.metric is Metric.COSINE:
+        raise ContractError("a pair with a probability has the metric euclidean or inner_product, not cosine")
+
+
 class _Ensemble(TypedDict, total=False):
     name: str
     outputs: dict[str, OutputContract]
     components: tuple[str, ...]
+    categories: tuple[str, ...]
+    pair: PairContract | None
 
 
 def _ensemble(parameters: Mapping[str, str]) -> _Ensemble:
@@ -272,26 +302,15 @@ def _ensemble(parameters: Mapping[str, str]) -> _Ensemble:
     return {
         "name": parameters["twinset.name"],
         "outputs": {
-            name: OutputContract(output["fingerprint"], tuple(output["classes"])) for name, output in outputs.items()
+            name: OutputContract(
+                output["fingerprint"],
+                tuple(output["classes"]),
+                output.get("takes_category", False),
+                output.get("probabilities", False),
+            )
+            for name, output in outputs.items()
         },
         "components": tuple(components),
+        "categories": tuple(json.loads(parameters.get("twinset.categories", "[]"))),
+        "pair": PairContract(**json.loads(parameters["twinset.pair"])) if "twinset.pair" in parameters else None,
     }
-
-
-def known_input(seed: int, count: int, height: int, width: int) -> NDArray[np.uint8]:
-    """Return `[count, height, width, 3]` uint8 pixels that depend on the arguments alone.
-
-    The bytes are SHAKE-256 of the seed, so that every language and every NumPy makes the same ones.
-    """
-    size = count * height * width * 3
-    digest = hashlib.shake_256(f"twinset known input {seed}".encode()).digest(size)
-    return np.frombuffer(digest, dtype=np.uint8).reshape(count, height, width, 3)
-
-
-def _encode(values: NDArray[np.float32]) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode("ascii")
-
-
-def _decode(text: str, count: int) -> NDArray[np.float32]:
-    raw = base64.b64decode(text, validate=True)
-    return np.frombuffer(raw, dtype="<f4").astype(np.float32).reshape(count, -1)

@@ -19,7 +19,10 @@ MARK = "twinset.head"
 """The parameter that tells a head from a model which serves."""
 
 INPUT = "features"
-"""Name of a head's one input, `[N, D]` float32: the backbone's output of that name."""
+"""Name of a head's input, `[N, D]` float32: the backbone's output of that name."""
+
+CATEGORY = "category"
+"""Name of the second input of a head that takes categories; the ensemble's input behind it is `contract.CATEGORY`."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -34,6 +37,7 @@ class HeadContract:
         artifact: SHA-256 of the head's ONNX file and its runtime.
         backbone: fingerprint of the backbone whose features it takes.
         outputs: the fingerprint of each output.
+        categories: the names of what its second input counts from 1 on; empty where it takes the features alone.
     """
 
     name: str
@@ -41,6 +45,7 @@ class HeadContract:
     artifact: str
     backbone: str
     outputs: Mapping[str, str]
+    categories: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for digest in (self.fingerprint, self.artifact, self.backbone, *self.outputs.values()):
@@ -61,6 +66,7 @@ class HeadContract:
             "twinset.artifact": self.artifact,
             "twinset.backbone_fingerprint": self.backbone,
             "twinset.outputs": json.dumps(dict(self.outputs)),
+            **({"twinset.categories": json.dumps(self.categories)} if self.categories else {}),
         }
 
     @classmethod
@@ -79,6 +85,7 @@ class HeadContract:
                 artifact=parameters["twinset.artifact"],
                 backbone=parameters["twinset.backbone_fingerprint"],
                 outputs=dict(json.loads(parameters["twinset.outputs"])),
+                categories=tuple(json.loads(parameters.get("twinset.categories", "[]"))),
             )
         except ContractError:
             raise

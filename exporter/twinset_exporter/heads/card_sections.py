@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,9 +115,16 @@ def of_ensemble(
             for part in parts
         },
         "outputs": {
-            name: {"dimension": dimensions[name], "classes": list(one.classes), "fingerprint": one.fingerprint}
+            name: {
+                "dimension": dimensions[name],
+                "classes": list(one.classes),
+                "fingerprint": one.fingerprint,
+                "takes_category": one.takes_category,
+            }
             for name, one in contract.outputs.items()
         },
+        "categories": list(contract.categories),
+        **({} if contract.pair is None else {"pair": asdict(contract.pair)}),
         "parity": section,
         card.TRITON: dict(triton),
         "gate": _gate(),

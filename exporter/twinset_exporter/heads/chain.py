@@ -24,11 +24,16 @@ class Chain:
         for head in heads:
             self.dimensions |= head.dimensions
 
-    def run(self, rows: NDArray[np.uint8], batch: int = BATCH) -> Mapping[str, NDArray[np.float32]]:
-        """Return every output, `[N, K]` float32, for pictures, `[N, H, W, 3]` uint8 RGB, `batch` at a time."""
+    def run(
+        self, rows: NDArray[np.uint8], batch: int = BATCH, categories: NDArray[np.int32] | None = None
+    ) -> Mapping[str, NDArray[np.float32]]:
+        """Return every output, `[N, K]` float32, for pictures, `[N, H, W, 3]` uint8 RGB, `batch` at a time.
+
+        `categories`, `[N, 1]`, go to the heads that take them; None means that all are unknown.
+        """
         answers = dict(self._backbone.run(rows, batch))
         for head in self._heads:
-            answers |= head.run(answers[head_contract.INPUT], batch)
+            answers |= head.run(answers[head_contract.INPUT], batch, categories)
         return answers
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from twinset.card import Card, CardError, read_card
 from twinset.contract import ModelContract
 from twinset.head_contract import INPUT, HeadContract
+from twinset.known_answer import known_categories
 from twinset_exporter import card, graph, parity, proof
 from twinset_exporter.errors import ExportError, UsageError
 from twinset_exporter.export import Result, check_target
@@ -94,11 +95,14 @@ def publish_head(
     content = graph.head_to_onnx(network.model, [output.output for output in network.outputs])
     runtime = Runtime(content, INPUT)
     runtime.check_batch_axis(features[0])
-    batches = proof.compare(network.run(features), runtime.run, features)
+    categories = known_categories(len(features), network.categories)
+    batches = proof.compare(network.run(features, categories), runtime.run, features, categories)
     parity.gate(proof.worst(batches))
     base = backbone.contract.fingerprint
-    outputs = {output.name: fingerprint.of_output(base, output) for output in network.outputs}
-    contract = HeadContract(network.head.name, fingerprint.of_head(base, outputs), artifact(content), base, outputs)
+    outputs = {output.name: fingerprint.of_output(base, output, network.categories) for output in network.outputs}
+    contract = HeadContract(
+        network.head.name, fingerprint.of_head(base, outputs), artifact(content), base, outputs, network.categories
+    )
     dimensions = {output.name: output.dimension for output in network.outputs}
     config = triton_config.render_head(contract, (INPUT, features.shape[1]), dimensions, backbone.target)
     sections = card_sections.of_head(contract, network, backbone.card, batches, parity_pictures)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from twinset.contract import Gate, ModelContract
 from twinset.head_contract import INPUT
+from twinset.known_answer import known_categories
 from twinset_exporter.errors import ExportError, UsageError
 from twinset_exporter.heads.network import HeadNetwork
 from twinset_exporter.precision import gate
@@ -54,7 +55,9 @@ def judge(
     if len(given) < _LEAST:
         raise UsageError(f"--pictures: heads on a lower precision are judged on {_LEAST} pictures or more")
     for one in networks:
-        fp32, lower = one.run(reference), one.run(given)
+        # With unknown and known categories in turn: on both sides the same.
+        categories = known_categories(len(given), one.categories)
+        fp32, lower = one.run(reference, categories), one.run(given, categories)
         for output in one.outputs:
             if output.use.space is None or output.use.metric is None:
                 continue

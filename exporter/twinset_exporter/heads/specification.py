@@ -8,12 +8,16 @@ metric = "euclidean"               # it fills a space, called as its head unless
 
 [heads.kind]
 file = "kind.keras"
-classes = ["boot", "sandal"]       # it fills none; its components have names
+classes = ["boot", "sandal"]       # it fills none; its components have names. Or a file with one name a line:
+                                   # classes = "kinds.txt"
 
 [heads.pair]                       # several outputs, called as in the Keras model
 file = "pair.keras"
+categories = ["sofa", "lamp"]      # what its second input, `category`, counts from 1 on; or a file, like classes
 outputs.source = { space = "pair_source", metric = "euclidean" }
 outputs.target = { space = "pair_target", metric = "euclidean" }
+pair = { offset = 1.5, scale = 1.0, shift = 0.0, prior = 0.5, ece = 0.02 }
+                                   # how the two give a probability: see twinset.pair_contract
 """
 
 from __future__ import annotations
@@ -21,16 +25,20 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from twinset.contract import Metric
+from twinset.pair_contract import PAIR_SOURCE, PAIR_TARGET, PairContract
 from twinset_exporter.errors import UsageError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 _METRICS = ", ".join(metric.value for metric in Metric)
 _OUTPUT_KEYS = {"space", "metric", "classes"}
+_HEAD_KEYS = {"file", "outputs", "categories", "pair", *_OUTPUT_KEYS}
+_PAIR_KEYS = [one.name for one in fields(PairContract)]
+_SIDES = {PAIR_SOURCE, PAIR_TARGET}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +62,16 @@ class Head:
         file: its `.keras` file.
         only: the use of its output, where it has one.
         outputs: the uses of its outputs by their names in Keras, where it has several; those left out are plain.
+        categories: the names of what its second input counts from 1 on; empty where it takes the features alone.
+        pair: how its outputs in the spaces of a pair give a probability; None where they don't.
     """
 
     name: str
     file: Path
     only: Use = PLAIN
     outputs: Mapping[str, Use] = field(default_factory=dict)
+    categories: tuple[str, ...] = ()
+    pair: PairContract | None = None
 
     def uses(self, outputs: Sequence[str]) -> dict[str, Use]:
         """Return the use of each output of the network, by the name that it gets in the ensemble, in their order.
@@ -145,11 +157,11 @@ def _of_table(name: str, table: Any, folder: Path) -> Head:
     _check_name("head", name)
     if not isinstance(table, dict) or not isinstance(table.get("file"), str):
         raise UsageError(f"{where}.file is missing: name the head's .keras file")
-    _check_keys(where, table, {"file", "outputs", *_OUTPUT_KEYS})
+    _check_keys(where, table, _HEAD_KEYS)
     outputs = table.get("outputs", {})
     if not isinstance(outputs, dict):
         raise UsageError(f"{where}.outputs must be a table, with an entry for each output")
-    only = _use(where, name, table)
+    only = _use(where, name, table, folder)
     if outputs and only != PLAIN:
         raise UsageError(f"{where} has outputs: say what each is for in there, and not of the head")
     uses = {}
@@ -157,23 +169,49 @@ def _of_table(name: str, table: Any, folder: Path) -> Head:
         if not isinstance(use, dict):
             raise UsageError(f"{where}.outputs.{output} must be a table with {', '.join(sorted(_OUTPUT_KEYS))}")
         _check_keys(f"{where}.outputs.{output}", use, _OUTPUT_KEYS)
-        uses[output] = _use(f"{where}.outputs.{output}", output, use)
-    return Head(name, folder / table["file"], only, uses)
+        uses[output] = _use(f"{where}.outputs.{output}", output, use, folder)
+    categories = _names(f"{where}.categories", table["categories"], folder) if "categories" in table else ()
+    pair = _pair(f"{where}.pair", table["pair"], uses) if "pair" in table else None
+    return Head(name, folder / table["file"], only, uses, categories, pair)
 
 
-def _use(where: str, name: str, table: Mapping[str, Any]) -> Use:
-    classes = table.get("classes", [])
-    if not isinstance(classes, list) or not all(isinstance(label, str) and label for label in classes):
-        raise UsageError(f"{where}.classes must be a list of names")
-    if len(set(classes)) != len(classes):
-        raise UsageError(f"{where}.classes names one twice")
+def _use(where: str, name: str, table: Mapping[str, Any], folder: Path) -> Use:
+    classes = _names(f"{where}.classes", table["classes"], folder) if "classes" in table else ()
     if "metric" not in table:
         if "space" in table:
             raise UsageError(f"{where}.metric is missing: how do vectors of its space compare? One of {_METRICS}")
-        return Use(classes=tuple(classes))
+        return Use(classes=classes)
     space = table.get("space", name)
     _check_name(f"{where}.space", space)
-    return Use(space, _metric(f"{where}.metric", table["metric"]), tuple(classes))
+    return Use(space, _metric(f"{where}.metric", table["metric"]), classes)
+
+
+def _names(where: str, given: Any, folder: Path) -> tuple[str, ...]:
+    """Return a list of names: `given` as it is, or what stands in the file of that name below `folder`, one a line."""
+    if isinstance(given, str):
+        try:
+            given = (folder / given).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{where}: {folder / given}: {getattr(error, 'strerror', None) or error}") from error
+    if not isinstance(given, list) or not given or not all(isinstance(name, str) and name.strip() for name in given):
+        raise UsageError(f"{where} must be a list of names, or a file with one a line, and none of them empty")
+    if twice := [name for name in given if given.count(name) > 1]:
+        raise UsageError(f"{where} names {twice[0]!r} twice")
+    return tuple(given)
+
+
+def _pair(where: str, table: Any, uses: Mapping[str, Use]) -> PairContract:
+    if not isinstance(table, dict):
+        raise UsageError(f"{where} must be a table with {', '.join(_PAIR_KEYS)}")
+    _check_keys(where, table, _PAIR_KEYS)
+    if missing := [key for key in _PAIR_KEYS if key not in table]:
+        raise UsageError(f"{where}.{missing[0]} is missing: say all of {', '.join(_PAIR_KEYS)}")
+    if missing := sorted(_SIDES - {use.space for use in uses.values()}):
+        raise UsageError(f"{where}: no output fills the space {missing[0]}: a pair has two sides")
+    try:
+        return PairContract(**table)
+    except ValueError as error:
+        raise UsageError(f"{where}.{error}") from error
 
 
 def _checked(heads: tuple[Head, ...], name: str | None) -> Specification:

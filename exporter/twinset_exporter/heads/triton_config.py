@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from twinset import contract
+from twinset import contract, head_contract
 from twinset.contract import ModelContract
 from twinset.head_contract import INPUT, HeadContract
 from twinset_exporter.graph import COPIED
@@ -33,7 +33,10 @@ def render_head(head: HeadContract, given: tuple[str, int], dimensions: Mapping[
         name=head.model,
         backend=BACKEND,
         default_model_filename=MODEL_FILE,
-        input=[pb.ModelInput(name=given[0], data_type=pb.TYPE_FP32, dims=[given[1]])],
+        input=[
+            pb.ModelInput(name=given[0], data_type=pb.TYPE_FP32, dims=[given[1]]),
+            *_category(head_contract.CATEGORY, head.categories),
+        ],
         output=_outputs(dimensions),
         parameters=_parameters(head.to_parameters()),
     )
@@ -55,6 +58,10 @@ def render_ensemble(
     It counts those outputs wrong where one is also what a step takes (Triton 2.51 then drops the backbone's step and
     reports a deadlock). So `features` leaves through a step of its own, `copy`, and heads take a tensor inside.
 
+    It miscounts for an input too that nothing needs, as the category where no head that takes it is asked: it takes the
+    first step for the one that makes the input, and drops that. So a head that takes the category is the first step:
+    that one is dropped already then.
+
     Args:
         model: the contract, which becomes parameters.
         copy: gives `features` out.
@@ -69,17 +76,33 @@ def render_ensemble(
     steps = [
         _step(model.components[0], {contract.INPUT: contract.INPUT}, {FEATURES.name: _INSIDE, **_same(of_backbone)})
     ]
-    steps += [_step(head.model, {name: _INSIDE}, _same(head.outputs)) for head, name in given]
+    steps += [
+        _step(
+            head.model,
+            {name: _INSIDE, **({head_contract.CATEGORY: contract.CATEGORY} if head.categories else {})},
+            _same(head.outputs),
+        )
+        for head, name in given
+    ]
+    steps.sort(key=lambda step: contract.CATEGORY not in step.input_map.values())  # stable
     config = pb.ModelConfig(
         name=model.model,
         platform="ensemble",
-        input=[pb.ModelInput(name=contract.INPUT, data_type=pb.TYPE_UINT8, dims=[height, width, 3])],
+        input=[
+            pb.ModelInput(name=contract.INPUT, data_type=pb.TYPE_UINT8, dims=[height, width, 3]),
+            *_category(contract.CATEGORY, model.categories),
+        ],
         output=_outputs(dimensions),
         ensemble_scheduling=pb.ModelEnsembling(step=steps),
         parameters=_parameters({**model.to_parameters(), **extra}),
     )
     tune_ensemble(config, target)
     return text_format.MessageToString(config)
+
+
+def _category(name: str, categories: Sequence[str]) -> list[pb.ModelInput]:
+    """Return the second input, where the model takes categories."""
+    return [pb.ModelInput(name=name, data_type=pb.TYPE_INT32, dims=[1])] if categories else []
 
 
 def _step(model: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> pb.ModelEnsembling.Step:

@@ -17,7 +17,8 @@ import onnx
 from numpy.typing import NDArray
 
 from twinset.card import CardError, read_card
-from twinset.contract import Gate, KnownAnswer, ModelContract, known_input
+from twinset.contract import Gate, ModelContract
+from twinset.known_answer import KnownAnswer, known_input
 from twinset_exporter import card, speed, triton_config, triton_proof
 from twinset_exporter import pictures as parity_pictures
 from twinset_exporter.digests import file_sha256

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from tritonclient.grpc import service_pb2
 
-from twinset.contract import INPUT
-from twinset_server.domain import Float32Array, UInt8Array
+from twinset.contract import CATEGORY, INPUT
+from twinset_server.domain import Float32Array, Int32Array, UInt8Array
 from twinset_server.triton.served_model import ServedModel
 
 UNIT_TOLERANCE = 1e-3
@@ -24,9 +24,17 @@ class BadReply(Exception):
 
 
 def encode_request(
-    model: ServedModel, pictures: UInt8Array, outputs: Sequence[str], *, request_id: str, timeout_s: float
+    model: ServedModel,
+    pictures: UInt8Array,
+    categories: Int32Array,
+    outputs: Sequence[str],
+    *,
+    request_id: str,
+    timeout_s: float,
 ) -> bytes:
-    """Return a serialised `ModelInferRequest` for `pictures`, `[N, H, W, 3]` uint8.
+    """Return a serialised `ModelInferRequest` for `pictures`, `[N, H, W, 3]` uint8, of `categories`, `[N]` int32.
+
+    A model that takes no categories isn't sent any.
 
     A message on the wire is the concatenation of its fields, so the pixels are laid behind the small ones as they
     are: one copy, where protobuf would make three.
@@ -35,10 +43,15 @@ def encode_request(
     # Triton heeds it where the model's queue policy allows an override: a request that waited longer is dropped.
     request.parameters["timeout"].int64_param = int(timeout_s * 1e6)
     request.inputs.add(name=INPUT, datatype="UINT8", shape=pictures.shape)
+    tensors = [np.ascontiguousarray(pictures)]
+    if model.contract.categories:
+        request.inputs.add(name=CATEGORY, datatype="INT32", shape=(len(categories), 1))
+        tensors.append(np.ascontiguousarray(categories, dtype="<i4"))
     for name in outputs:
         request.outputs.add(name=name)
-    pixels = np.ascontiguousarray(pictures)
-    return b"".join((request.SerializeToString(), _RAW_INPUT_TAG, _varint(pixels.nbytes), pixels.data))
+    # In the order of the inputs.
+    raw = [part for values in tensors for part in (_RAW_INPUT_TAG, _varint(values.nbytes), values.data)]
+    return b"".join((request.SerializeToString(), *raw))
 
 
 def decode_reply(

@@ -10,7 +10,7 @@ import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from twinset_server.domain import Float32Array, UInt8Array
+from twinset_server.domain import Float32Array, Int32Array, UInt8Array
 from twinset_server.triton.codec import decode_reply, encode_request
 from twinset_server.triton.served_model import ServedModel
 from twinset_server.triton.transport import StreamTransport, Transport, UnaryTransport, translated_errors
@@ -43,13 +43,20 @@ class Connection:
         self._request_ids = itertools.count(1)
 
     async def infer(
-        self, model: ServedModel, pictures: UInt8Array, outputs: Sequence[str], *, timeout_s: float
+        self,
+        model: ServedModel,
+        pictures: UInt8Array,
+        categories: Int32Array,
+        outputs: Sequence[str],
+        *,
+        timeout_s: float,
     ) -> dict[str, Float32Array]:
         """Return per output `[N, D]` float32, read-only, checked against the model's contract.
 
         Args:
             model: the model to ask.
             pictures: `[N, H, W, 3]` uint8, N at most the model's `max_batch_size`.
+            categories: `[N]` int32, those of the pictures; 0 where one is unknown.
             outputs: names of the outputs wanted.
             timeout_s: how long to wait.
         Raises:
@@ -57,7 +64,7 @@ class Connection:
             BadReply: the reply isn't what the contract promises.
         """
         request_id = str(next(self._request_ids))
-        request = encode_request(model, pictures, outputs, request_id=request_id, timeout_s=timeout_s)
+        request = encode_request(model, pictures, categories, outputs, request_id=request_id, timeout_s=timeout_s)
         reply = await self._transport.infer(request, request_id, timeout_s=timeout_s)
         return decode_reply(model, reply, outputs, len(pictures))
 

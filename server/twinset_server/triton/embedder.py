@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequenc
 import numpy as np
 
 from twinset.contract import ModelContract
+from twinset.known_answer import UNKNOWN_CATEGORY
 from twinset_server.config import TritonSettings
-from twinset_server.domain import Float32Array, UInt8Array
+from twinset_server.domain import Float32Array, Int32Array, UInt8Array
 from twinset_server.errors import DeadlineExceeded, EmbedderUnavailable, StartupError
 from twinset_server.triton.codec import BadReply
 from twinset_server.triton.connection import Connection
@@ -69,7 +70,12 @@ class TritonEmbedder:
         await self._supervisor.ready(timeout_s=timeout_s)
 
     async def embed(
-        self, pictures: UInt8Array, outputs: Sequence[str], *, timeout_s: float
+        self,
+        pictures: UInt8Array,
+        outputs: Sequence[str],
+        *,
+        timeout_s: float,
+        categories: Int32Array | None = None,
     ) -> Mapping[str, Float32Array]:
         """Return the outputs named, one row per picture.
 
@@ -77,15 +83,19 @@ class TritonEmbedder:
             pictures: `[N, H, W, 3]` uint8 RGB, N at least 1 and of any size; H and W from the contract's pipeline.
             outputs: names among `self.outputs`.
             timeout_s: time left of the caller's deadline.
+            categories: `[N]` int32, those of the pictures; None means that all are unknown.
         Returns:
             Per output `[N, D]` float32, finite; unit rows where the output fills a cosine space.
         Raises:
             EmbedderUnavailable: Triton is unreachable, or the model is not healthy. It was asked twice by then.
             DeadlineExceeded: `timeout_s` passed.
-            ValueError: the pictures have another shape or type, or an output doesn't exist: a defect of the caller.
+            ValueError: the pictures have another shape or type, a category is out of range, or an output doesn't exist:
+                a defect of the caller.
         """
         model = self._supervisor.model
-        _check_arguments(model, pictures, outputs)
+        if categories is None:
+            categories = np.full(len(pictures), UNKNOWN_CATEGORY, np.int32)
+        _check_arguments(model, pictures, categories, outputs)
         deadline_s = asyncio.get_running_loop().time() + timeout_s
         size = min(self._settings.max_batch, model.max_batch_size)
         starts = range(0, len(pictures), size)
@@ -96,7 +106,8 @@ class TritonEmbedder:
             # Each worker takes the next part when it is free: a long call holds max_in_flight places in the queue
             # for Triton, not one for each of its parts, and a short call beside it needn't wait for all of them.
             for start in unasked:
-                parts[start] = await self._embed_part(model, pictures[start : start + size], outputs, deadline_s)
+                part = slice(start, start + size)
+                parts[start] = await self._embed_part(model, pictures[part], categories[part], outputs, deadline_s)
 
         workers = min(self._settings.max_in_flight, len(starts))
         if workers == 1:
@@ -106,7 +117,12 @@ class TritonEmbedder:
         return {name: np.concatenate([parts[start][name] for start in starts]) for name in outputs}
 
     async def _embed_part(
-        self, model: ServedModel, pictures: UInt8Array, outputs: Sequence[str], deadline_s: float
+        self,
+        model: ServedModel,
+        pictures: UInt8Array,
+        categories: Int32Array,
+        outputs: Sequence[str],
+        deadline_s: float,
     ) -> dict[str, Float32Array]:
         """Return the rows of one request, asking again once: an embedding has no side effects."""
         failures: list[Exception] = []
@@ -118,7 +134,7 @@ class TritonEmbedder:
                 if connection is None:
                     continue  # it went down while this request stood in the queue
                 try:
-                    return await self._ask(connection, model, pictures, outputs, deadline_s)
+                    return await self._ask(connection, model, pictures, categories, outputs, deadline_s)
                 except (TransportError, BadReply) as error:
                     self._supervisor.doubt(connection, str(error))
                     failures.append(error)
@@ -131,12 +147,13 @@ class TritonEmbedder:
         connection: Connection,
         model: ServedModel,
         pictures: UInt8Array,
+        categories: Int32Array,
         outputs: Sequence[str],
         deadline_s: float,
     ) -> dict[str, Float32Array]:
         timeout_s = min(_left(deadline_s), self._settings.request_timeout_s)
         try:
-            return await connection.infer(model, pictures, outputs, timeout_s=timeout_s)
+            return await connection.infer(model, pictures, categories, outputs, timeout_s=timeout_s)
         except TimedOut:
             _left(deadline_s)  # the caller's time is over, and nothing speaks against Triton
             raise
@@ -228,13 +245,19 @@ def choose_local(settings: TritonSettings, name: str | None) -> ServedModel:
     )
 
 
-def _check_arguments(model: ServedModel, pictures: UInt8Array, outputs: Sequence[str]) -> None:
+def _check_arguments(model: ServedModel, pictures: UInt8Array, categories: Int32Array, outputs: Sequence[str]) -> None:
     pipeline = model.contract.pipeline
     expected = (pipeline.height, pipeline.width, 3)
     if pictures.ndim != 4 or pictures.shape[1:] != expected or not len(pictures) or pictures.dtype != np.uint8:
         raise ValueError(
             f"pictures are {pictures.dtype} {pictures.shape}, expected uint8 [N, {expected}], N at least 1"
         )
+    if categories.shape != (len(pictures),) or categories.dtype != np.int32:
+        raise ValueError(f"categories are {categories.dtype} {categories.shape}, expected int32 [{len(pictures)}]")
+    named = len(model.contract.categories)
+    # Out of the table the model would fail, and all who share its batch with it.
+    if named and (categories.min() < 0 or categories.max() > named):
+        raise ValueError(f"categories are 0 to {named}, not {categories.min()} to {categories.max()}")
     if unknown := set(outputs) - model.outputs.keys():
         raise ValueError(f"the model {model.name} has no outputs {sorted(unknown)}: it has {sorted(model.outputs)}")
 

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from twinset.contract import KnownAnswer, known_input
+from twinset.known_answer import KnownAnswer, known_categories, known_input
 from twinset_server.domain import Float32Array
 from twinset_server.triton.connection import Connection
 from twinset_server.triton.served_model import ServedModel
@@ -27,6 +27,7 @@ class HealthCheck:
         self._model = model
         self._known = known
         self._pictures = known_input(known.seed, known.count, pipeline.height, pipeline.width)
+        self._categories = known_categories(known.count, model.contract.categories)[:, 0]
 
     async def verify(self, connection: Connection, *, timeout_s: float) -> None:
         """Return where the whole known answer is right.
@@ -46,8 +47,9 @@ class HealthCheck:
         names = list(known.values)
         parts: list[dict[str, Float32Array]] = []
         for start in range(0, known.count, self._model.max_batch_size):
-            pictures = self._pictures[start : min(start + self._model.max_batch_size, known.count)]
-            parts.append(await connection.infer(self._model, pictures, names, timeout_s=timeout_s))
+            part = slice(start, min(start + self._model.max_batch_size, known.count))
+            pictures, categories = self._pictures[part], self._categories[part]
+            parts.append(await connection.infer(self._model, pictures, categories, names, timeout_s=timeout_s))
         answer = {name: np.concatenate([part[name] for part in parts]) for name in names}
         if mismatch := known.mismatch(answer):
             raise WrongAnswer(

@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from twinset import card, head_contract
-from twinset.contract import INPUT, ContractError, Metric, ModelContract
+from twinset.contract import CATEGORY, INPUT, ContractError, Metric, ModelContract
 from twinset_server.domain import VISUAL
 from twinset_server.errors import StartupError
 
@@ -78,10 +78,7 @@ class ServedModel:
         contract = ModelContract.from_parameters(parameters)
         if config.max_batch_size < 1:
             raise ContractError(f"max_batch_size is {config.max_batch_size}: it must be at least 1")
-        expected = [contract.pipeline.height, contract.pipeline.width, 3]
-        inputs = [(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in config.input]
-        if inputs != [(INPUT, model_config_pb2.TYPE_UINT8, expected)]:
-            raise ContractError(f"the input must be {INPUT!r}, TYPE_UINT8, dims {expected}, and the only one")
+        _check_inputs(config, contract)
         outputs = {}
         for tensor in config.output:
             dims = list(tensor.dims)
@@ -94,10 +91,27 @@ class ServedModel:
                     f"space {space.name!r} needs an output {space.output!r} of dimension {space.dimension}; "
                     f"the outputs are {outputs}"
                 )
+        for name, output in contract.outputs.items():
+            if output.classes and outputs.get(name) != len(output.classes):
+                raise ContractError(
+                    f"output {name!r} has {len(output.classes)} classes, and the outputs are {outputs}: they must agree"
+                )
         unknown = contract.known_answer.values.keys() - outputs.keys()
         if unknown:
             raise ContractError(f"the known answer has outputs that the model lacks: {sorted(unknown)}")
         return cls(config.name, contract, outputs, config.max_batch_size)
+
+
+def _check_inputs(config: model_config_pb2.ModelConfig, contract: ModelContract) -> None:
+    dims = [contract.pipeline.height, contract.pipeline.width, 3]
+    expected = [(INPUT, model_config_pb2.TYPE_UINT8, dims)]
+    if contract.categories:
+        expected.append((CATEGORY, model_config_pb2.TYPE_INT32, [1]))
+    if [(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in config.input] != expected:
+        told = ", ".join(
+            f"{name!r}, {model_config_pb2.DataType.Name(kind)}, dims {dims}" for name, kind, dims in expected
+        )
+        raise ContractError(f"the input must be {told}, and nothing else")
 
 
 def read_model(folder: Path) -> ServedModel:

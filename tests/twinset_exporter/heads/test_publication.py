@@ -18,7 +18,8 @@ from fakes.heads import save_head
 from fakes.published import Run
 from fakes.steps import RecordedSteps
 from twinset.card import FileDigest, problems, read_card
-from twinset.contract import Metric, ModelContract
+from twinset.contract import CATEGORY, Metric, ModelContract
+from twinset.pair_contract import PairContract
 from twinset_exporter import pictures, triton_proof
 from twinset_exporter.errors import ExportError, UsageError
 from twinset_exporter.export import Result
@@ -29,7 +30,9 @@ from twinset_exporter.proving import prove
 from twinset_exporter.repository import CONFIG, MODEL, PublishedHead, PublishedModel, Repository
 
 FEATURES = 4
-PAIR = {"source": Use("pair_source", Metric.EUCLIDEAN), "target": Use("pair_target", Metric.INNER_PRODUCT)}
+PAIR = {"source": Use("pair_source", Metric.EUCLIDEAN), "target": Use("pair_target", Metric.EUCLIDEAN)}
+TYPES = ("sofa", "lamp", "rug")
+CALIBRATED = PairContract(offset=1.5, scale=0.5, shift=-0.25, prior=0.5, ece=0.02)
 
 Publish = Callable[..., Result]
 
@@ -41,7 +44,7 @@ def files(tmp_path: Path) -> Path:
     folder.mkdir()
     save_head(folder / "category.keras", FEATURES, {"out": 3})
     save_head(folder / "kind.keras", FEATURES, {"out": 2}, activation="softmax")
-    save_head(folder / "pair.keras", FEATURES, {"target": 5, "source": 5})
+    save_head(folder / "pair.keras", FEATURES, {"target": 5, "source": 5}, categories=len(TYPES))
     return folder
 
 
@@ -54,7 +57,7 @@ def heads(files: Path) -> tuple[Head, ...]:
     return (
         Head("category", files / "category.keras", Use("category", Metric.COSINE)),
         Head("kind", files / "kind.keras", Use(classes=("boot", "sandal"))),
-        Head("pair", files / "pair.keras", outputs=PAIR),
+        Head("pair", files / "pair.keras", outputs=PAIR, categories=TYPES, pair=CALIBRATED),
     )
 
 
@@ -82,7 +85,8 @@ def test_every_output_is_what_keras_computes(publish_heads: Publish, files: Path
     np.testing.assert_allclose(rows["category"], unit, atol=1e-5)
     kind = keras.saving.load_model(files / "kind.keras").predict(features, verbose=0)
     np.testing.assert_allclose(rows["kind"], kind, atol=1e-5)
-    pair = keras.saving.load_model(files / "pair.keras").predict(features, verbose=0)
+    unknown = np.zeros((len(features), 1), np.int32)
+    pair = keras.saving.load_model(files / "pair.keras").predict([unknown, features], verbose=0)
     np.testing.assert_allclose(rows["source"], pair["source"], atol=1e-5)
     np.testing.assert_allclose(rows["target"], pair["target"], atol=1e-5)
     assert not np.allclose(rows["source"], rows["target"], atol=0.1)
@@ -97,7 +101,7 @@ def test_the_contract_tells_outputs_spaces_and_components(
         ("visual", "embedding", FEATURES, Metric.COSINE),
         ("category", "category", 3, Metric.COSINE),
         ("pair_source", "source", 5, Metric.EUCLIDEAN),
-        ("pair_target", "target", 5, Metric.INNER_PRODUCT),
+        ("pair_target", "target", 5, Metric.EUCLIDEAN),
     ]
     assert contract.outputs["kind"].classes == ("boot", "sandal")
     assert contract.known_answer.values.keys() == contract.outputs.keys()
@@ -254,10 +258,17 @@ def test_triton_is_told_each_step_and_a_tensor_of_heads_that_is_no_output(publis
     result = publish_heads(*heads(files))
     config = text_format.Parse((result.path / CONFIG).read_text(), pb.ModelConfig())
     steps = config.ensemble_scheduling.step
-    assert [step.model_name for step in steps] == list(result.contract.components)
-    inside = steps[0].output_map["features"]
+    backbone, *others, pair = result.contract.components
+    # The one that takes the category comes first: Triton needs that, see `render_ensemble`.
+    assert [step.model_name for step in steps] == [pair, backbone, *others]
+    inside = steps[1].output_map["features"]
     assert inside not in {output.name for output in config.output}
-    assert [list(step.input_map.values()) for step in steps[1:]] == [[inside]] * 4
+    assert [sorted(step.input_map.values()) for step in steps if step.model_name != backbone] == [
+        [inside, CATEGORY],
+        [inside],
+        [inside],
+        [inside],
+    ]
     assert {tensor for step in steps for tensor in step.output_map.values()} - {inside} == {
         output.name for output in config.output
     }
@@ -291,7 +302,7 @@ def test_a_head_s_config_batches_and_warms_up(publish_heads: Publish, files: Pat
             "head b: head a fills the space s already",
         ),
         (
-            lambda f: [Head("source", f / "category.keras"), Head("pair", f / "pair.keras")],
+            lambda f: [Head("source", f / "category.keras"), Head("pair", f / "pair.keras", categories=TYPES)],
             "head pair: head source has an output source too",
         ),
         (lambda f: [Head("a", f / "category.keras", Use(classes=("x",)))], "1 classes for the output a, which has 3"),

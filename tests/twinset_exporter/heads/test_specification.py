@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from twinset.contract import Metric
+from twinset.pair_contract import PairContract
 from twinset_exporter.errors import UsageError
 from twinset_exporter.heads.specification import PLAIN, Head, Specification, Use, of_options, read
 
@@ -30,12 +31,22 @@ classes = ["boot", "sandal"]
 file = "pair.keras"
 outputs.source = { space = "pair_source", metric = "inner_product" }
 outputs.target = { space = "pair_target", metric = "inner_product" }
+categories = "types.txt"
+pair = { offset = -1.5, scale = 2.0, shift = 0.25, prior = 0.5, ece = 0.01 }
+"""
+
+ONE_SIDE = """
+[heads.a]
+file = "a.keras"
+outputs.source = { space = "pair_source", metric = "euclidean" }
+pair = { offset = 0, scale = 1, shift = 0, prior = 0.5, ece = 0 }
 """
 
 
 def write(folder: Path, text: str) -> Path:
     file = folder / "heads.toml"
     file.write_text(text)
+    (folder / "types.txt").write_text("sofa\nfloor lamp\n")
     return file
 
 
@@ -61,6 +72,9 @@ def test_a_file_says_the_same_and_more(tmp_path: Path) -> None:
         "source": Use("pair_source", Metric.INNER_PRODUCT),
         "target": Use("pair_target", Metric.INNER_PRODUCT),
     }
+    assert pair.categories == ("sofa", "floor lamp")
+    assert pair.pair == PairContract(offset=-1.5, scale=2.0, shift=0.25, prior=0.5, ece=0.01)
+    assert (kind.categories, kind.pair) == ((), None)
     assert read(write(tmp_path, WHOLE)).name == "shop"
 
 
@@ -118,8 +132,17 @@ def test_options_and_a_file_exclude_each_other(tmp_path: Path) -> None:
         ('name = "A B"\n[heads.a]\nfile = "a.keras"', "name: 'A B' is no name"),
         ('[heads.a]\nfile = "a.keras"\nmetrik = "cosine"', "heads.a has no 'metrik'"),
         ('[heads.a]\nfile = "a.keras"\nspace = "b"', "heads.a.metric is missing"),
-        ('[heads.a]\nfile = "a.keras"\nclasses = ["x", "x"]', "heads.a.classes names one twice"),
-        ('[heads.a]\nfile = "a.keras"\nclasses = "x"', "heads.a.classes must be a list of names"),
+        ('[heads.a]\nfile = "a.keras"\nclasses = ["x", "x"]', "heads.a.classes names 'x' twice"),
+        ('[heads.a]\nfile = "a.keras"\nclasses = []', "heads.a.classes must be a list of names"),
+        ('[heads.a]\nfile = "a.keras"\nclasses = ["x", ""]', "heads.a.classes must be a list of names"),
+        ('[heads.a]\nfile = "a.keras"\nclasses = "x.txt"', r"heads.a.classes: .*x\.txt: No such file"),
+        ('[heads.a]\nfile = "a.keras"\ncategories = 7', "heads.a.categories must be a list of names, or a file"),
+        ('[heads.a]\nfile = "a.keras"\npair = 7', "heads.a.pair must be a table with offset, scale, shift, prior, ece"),
+        ('[heads.a]\nfile = "a.keras"\npair = {}', "heads.a.pair.offset is missing: say all of offset, scale"),
+        ('[heads.a]\nfile = "a.keras"\npair = { bias = 1 }', "heads.a.pair has no 'bias'"),
+        (ONE_SIDE, "heads.a.pair: no output fills the space pair_target: a pair has two sides"),
+        (WHOLE.replace("prior = 0.5", "prior = 1"), "heads.pair.pair.prior must be a share between 0 and 1, not 1"),
+        (WHOLE.replace("scale = 2.0", "scale = nan"), "heads.pair.pair.scale must be a finite number, not nan"),
         ('[heads.a]\nfile = "a.keras"\noutputs.x = { file = "b" }', "heads.a.outputs.x has no 'file'"),
         ('[heads.a]\nfile = "a.keras"\noutputs.x = 1', "heads.a.outputs.x must be a table"),
         ('[heads.a]\nfile = "a.keras"\nmetric = "cosine"\noutputs.x = {}', "heads.a has outputs"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,10 @@ from twinset_server.triton.served_model import ServedModel
 MODEL = ServedModel("tiny", tiny_contract(), {"features": DIMENSION, "embedding": DIMENSION}, MAX_BATCH_SIZE)
 
 
+def unknown(count: int) -> np.ndarray:
+    return np.zeros(count, np.int32)
+
+
 def reply_to(count: int) -> Any:
     reply = service_pb2.ModelInferResponse(id="1")
     for name, values in run_locally(some_pictures(count)).items():
@@ -27,7 +32,7 @@ def reply_to(count: int) -> Any:
 @pytest.mark.parametrize("count", [1, 2, 17])
 def test_a_request_is_what_protobuf_would_have_written(count: int) -> None:
     pictures = some_pictures(count)
-    encoded = encode_request(MODEL, pictures, ["embedding"], request_id="7", timeout_s=1.5)
+    encoded = encode_request(MODEL, pictures, unknown(count), ["embedding"], request_id="7", timeout_s=1.5)
     expected = service_pb2.ModelInferRequest(model_name="tiny", id="7", raw_input_contents=[pictures.tobytes()])
     expected.parameters["timeout"].int64_param = 1_500_000
     expected.inputs.add(name="pictures", datatype="UINT8", shape=[count, 32, 32, 3])
@@ -38,9 +43,25 @@ def test_a_request_is_what_protobuf_would_have_written(count: int) -> None:
 def test_pictures_that_do_not_lie_in_one_piece_are_sent_in_order() -> None:
     pictures = some_pictures(4)[::-1]
     request = service_pb2.ModelInferRequest.FromString(
-        encode_request(MODEL, pictures, ["embedding"], request_id="7", timeout_s=1)
+        encode_request(MODEL, pictures, unknown(4), ["embedding"], request_id="7", timeout_s=1)
     )
     assert request.raw_input_contents[0] == pictures.tobytes()
+
+
+def test_categories_go_behind_the_pictures_to_a_model_that_takes_them() -> None:
+    contract = dataclasses.replace(tiny_contract(), categories=("sofa", "lamp"))
+    model = dataclasses.replace(MODEL, contract=contract)
+    categories = np.array([0, 9, 2, 9, 1], np.int32)[::2]
+    encoded = encode_request(model, some_pictures(3), categories, ["embedding"], request_id="7", timeout_s=1)
+    request = service_pb2.ModelInferRequest.FromString(encoded)
+    assert [(given.name, given.datatype, list(given.shape)) for given in request.inputs] == [
+        ("pictures", "UINT8", [3, 32, 32, 3]),
+        ("item_category", "INT32", [3, 1]),
+    ]
+    assert list(request.raw_input_contents) == [
+        some_pictures(3).tobytes(),
+        b"\x00\0\0\0\x02\0\0\0\x01\0\0\0",
+    ]
 
 
 def test_a_right_reply_becomes_its_rows() -> None:
