@@ -52,10 +52,12 @@ def project(vectors: NDArray[np.floating], seed: int, most: int = MOST_ITEMS) ->
     if broken.size:
         raise ValueError(f"row {rows[broken[0]]} of the vectors is not finite")
     directions = chosen / np.maximum(np.linalg.norm(chosen, axis=1, keepdims=True), 1e-12)
-    perplexity = min(_PERPLEXITY, (len(rows) - 1) / 3)
-    points = TSNE(perplexity=perplexity, initialization="pca", metric="euclidean", random_state=seed, n_jobs=1).fit(
-        _principal(directions)
+    short = _principal(directions)
+    perplexity = max(1.0, min(_PERPLEXITY, (len(rows) - 1) / 3))
+    optimise = TSNE(
+        perplexity=perplexity, initialization=_initial(short, seed), metric="euclidean", random_state=seed, n_jobs=1
     )
+    points = optimise.fit(short)
     sample = f"a sample of {len(rows):,} of the {len(vectors):,} items" if len(rows) < len(vectors) else "all items"
     note = (
         f"t-SNE of {sample}, by cosine, perplexity {perplexity:g}, seed {seed}. Only what lies close means something."
@@ -66,9 +68,16 @@ def project(vectors: NDArray[np.floating], seed: int, most: int = MOST_ITEMS) ->
 def _principal(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     # Distances among fifty principal components are nearly those of all, and thirty times cheaper to search.
     centred: NDArray[np.float64] = vectors - vectors.mean(axis=0)
-    if min(centred.shape) <= _COMPONENTS:
-        return centred
     values, axes = np.linalg.eigh(centred.T @ centred)
     leading: NDArray[np.float64] = axes[:, np.argsort(values)[::-1][:_COMPONENTS]]
     projected: NDArray[np.float64] = centred @ leading
     return projected
+
+
+def _initial(short: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
+    """Return the first two principal components, `[M, 2]`, as small as t-SNE wants them (Kobak and Linderman 2021)."""
+    first = np.zeros((len(short), 2))
+    first[:, : short.shape[1]] = short[:, :2]
+    # Equal vectors, or vectors of one dimension, would otherwise never come apart.
+    jitter = np.random.default_rng(seed).standard_normal(first.shape)
+    return np.asarray(1e-4 * (first / max(float(first[:, 0].std()), 1e-12) + 1e-2 * jitter))

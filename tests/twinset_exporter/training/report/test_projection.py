@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from twinset_exporter.training.report.projection import project
 
+FloatArray = NDArray[np.float64]
 RNG = np.random.default_rng(0)
 GROUPS = np.repeat(np.arange(3), 20)
 VECTORS = (np.eye(3)[GROUPS] @ RNG.normal(size=(3, 60)) + 0.2 * RNG.normal(size=(60, 60))).astype(np.float32)
@@ -37,3 +39,10 @@ def test_a_vector_that_is_not_finite_is_named() -> None:
 def test_two_items_are_no_map() -> None:
     with pytest.raises(ValueError, match="a map needs three items"):
         project(VECTORS[:2], seed=0)
+
+
+@pytest.mark.parametrize("vectors", [np.ones((10, 5)), np.zeros((10, 5)), np.eye(3), np.linspace(-1, 1, 12)[:, None]])
+def test_equal_few_and_narrow_vectors_have_a_map_too(vectors: FloatArray) -> None:
+    points = project(vectors, seed=0).points
+    assert np.isfinite(points).all()
+    assert points.std() > 0
