@@ -11,7 +11,6 @@ import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,13 +65,15 @@ def write_sample(
     rng = np.random.default_rng(seed)
     category = rng.integers(categories, size=items)
     style = rng.standard_normal((items, _STYLES), dtype=np.float32)
+    # Of one length, so that the largest inner product is the smallest distance: a model of either can learn it.
+    style *= np.sqrt(np.float32(_STYLES)) / np.linalg.norm(style, axis=1, keepdims=True)
     asins = tuple(f"B{number:09d}" for number in rng.permutation(items).tolist())
     features, metadata = folder / "image_features_Sample.b", folder / "meta_Sample.json.gz"
     _write_features(features, asins, category, style, dimension, rng)
     bought = _also_bought(category, style, pairs, rng)
     # Level 1 takes a third of the time, and nobody keeps the file.
     with gzip.open(metadata, "wb", compresslevel=1) as file:
-        _write_metadata(file, asins, category, bought, rng)
+        file.writelines(_lines(asins, category, bought, rng))
     return Sample(features, metadata, asins, category, style, sum(map(len, bought)))
 
 
@@ -119,16 +120,6 @@ def _also_bought(
     ends = np.searchsorted(sources, np.arange(1, len(category)))
     # In the order of their drawing, each once.
     return [list(dict.fromkeys(found.tolist())) for found in np.split(chosen, ends)]
-
-
-def _write_metadata(
-    file: IO[bytes],
-    asins: tuple[str, ...],
-    category: NDArray[np.int64],
-    bought: list[list[int]],
-    rng: np.random.Generator,
-) -> None:
-    file.writelines(_lines(asins, category, bought, rng))
 
 
 def _lines(
