@@ -15,6 +15,7 @@ import numpy as np
 from twinset import images
 from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.index.follower import Follower
+from twinset_server.catalog.index.plan import Limits
 from twinset_server.catalog.index.search import Query, is_brief, scan, walk
 from twinset_server.catalog.index.views import View, Views
 from twinset_server.catalog.store import records
@@ -70,7 +71,9 @@ class SqliteCatalog:
             self._pictures = PictureFiles(folder.pictures)
             undo.callback(self._pictures.close)
             self._pictures.prepare()
-            self._follower = Follower(folder.database, folder.index, builder_wait_s=builder_wait_s)
+            # As many at once are written into the index without a graph, which takes a builder seconds.
+            bulk = Limits.of(settings.fold_at, settings.slow_at).bulk_at
+            self._follower = Follower(folder.database, folder.index, builder_wait_s=builder_wait_s, bulk=bulk)
             undo.pop_all()
         self._writer = Writer(folder, self._connection, self._pictures)
         self._readers = Readers(folder.database)

@@ -13,7 +13,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from twinset_server.catalog.index.following import SpaceState
 from twinset_server.catalog.index.manifest import OpenGeneration
 from twinset_server.catalog.index.views import Views
 from twinset_server.catalog.store.failures import from_sqlite
-from twinset_server.catalog.store.log import ChangeLog, Position, Snapshot
+from twinset_server.catalog.store.log import ChangeLog, LogChunk, Position, Snapshot
 from twinset_server.catalog.store.schema import open_reader
 from twinset_server.errors import StartupError, StoreUnavailable
 
@@ -33,7 +33,9 @@ _CHUNK = 256
 """Rows absorbed at a time: they hold the interpreter for a few milliseconds, in which searches wait."""
 
 _BULK = 20_000
-"""So many vectors outside the index are worth waiting for the builder at start: searching them one by one is slow."""
+"""So many vectors outside the index are worth waiting for the builder: searching them one by one is slow."""
+
+_BULK_TICK_S = 0.1
 
 _TELL_S = 5.0
 
@@ -45,17 +47,21 @@ _NOT_YET = "the catalogue's index can't follow the database; the server's log sa
 class Follower:
     """The index of a catalogue as one worker sees it."""
 
-    def __init__(self, database: Path, index: Path, *, builder_wait_s: float = 0.0) -> None:
+    def __init__(self, database: Path, index: Path, *, builder_wait_s: float = 0.0, bulk: int = _BULK) -> None:
         """Make a follower of `database` and of the generations in the folder `index`.
 
         Args:
             database: the SQLite file.
             index: where a builder writes; it may be empty, or not exist.
-            builder_wait_s: how long `start` waits for a builder where a space has many vectors and no generation.
+            builder_wait_s: how long many vectors that no generation has wait for a builder: at the start, and after a
+                commit that brings them at once.
+            bulk: how many are many. As many wait in memory at the most, where there is a builder.
         """
         self._database = database
         self._index = index
         self._builder_wait_s = builder_wait_s
+        self._bulk = bulk
+        self._awaiting_since: float | None = None
         self._log = ChangeLog(database)
         self._watch = open_reader(database)
         # It is asked on the event loop, which can't wait for a recovery.
@@ -169,8 +175,11 @@ class Follower:
             try:
                 # Both are asked each time: under load there is always a change, and generations must not wait.
                 news, changed = self._news(), self._log.changed()
-                if news or changed or waiters or failed:
-                    self._absorb()
+                if (news or changed or waiters or failed) and not self._absorb():
+                    with self._lock:
+                        self._waiters[:0] = waiters
+                    self._stop.wait(_BULK_TICK_S)
+                    continue
                 failed = False
             except Exception:
                 if not failed:
@@ -205,13 +214,17 @@ class Follower:
             if found is not None:
                 self._ready[name] = found
 
-    def _absorb(self) -> None:
-        """Take in what was committed, and what was opened, and publish the views of it."""
-        while not self._taken_in():
-            pass
+    def _absorb(self) -> bool:
+        """Take in what was committed, and what was opened, and publish the views of it.
 
-    def _taken_in(self) -> bool:
-        """Do what `_absorb` does; return False where a space has to begin anew, and all has to be done again."""
+        Return False where it is so much that it waits for the builder.
+        """
+        while (done := self._taken_in()) is None:
+            pass
+        return done
+
+    def _taken_in(self) -> bool | None:
+        """Do what `_absorb` does; return None where a space has to begin anew, and all has to be done again."""
         # Before the snapshot: what is opened is no newer than what is read.
         spaces = self._log.spaces()
         for name, (key, space) in spaces.items():
@@ -223,6 +236,8 @@ class Follower:
         with self._log.snapshot() as snapshot:
             cut = self._cut_off()
             if not cut:
+                if self._awaits_builder_for(snapshot):
+                    return False
                 self._take_in(snapshot)
                 position = snapshot.position
         if cut:
@@ -233,7 +248,7 @@ class Follower:
                 # What is being opened shares segments that lack deaths.
                 self._opening.pop(name, None)
                 self._ready.pop(name, None)
-            return False
+            return None
         self._position = position
         self._ready.clear()
         self._found.clear()
@@ -255,21 +270,55 @@ class Follower:
         dead = snapshot.dead(self._position.sequence)
         for name, state in following.items():
             state.bury(dead.get(name), sequence)
-        if following and snapshot.position.key > self._position.key:
-            for chunk in snapshot.added(self._position.key, None, _CHUNK):
-                if chunk.space in following:
-                    following[chunk.space].add(chunk)
         for name, opened in self._ready.items():
             if following[name].log_was_cut(opened.generation.sequence):
                 following[name].set_aside(opened)
             else:
                 following[name].switch(opened, snapshot.dead(opened.generation.sequence).get(name), sequence)
+        for chunk in self._added(following, snapshot):
+            if chunk.space in following:
+                following[chunk.space].add(chunk)
         for name in self._states.keys() - following.keys():
             state, found = self._states[name], self._found[name]
             state.begin(found, None if found is None else snapshot.dead(found.generation.sequence).get(name), sequence)
             for chunk in snapshot.added(state.key, name, _CHUNK):
                 state.add(chunk)
             state.is_new = False
+
+    def _added(self, following: Mapping[str, SpaceState], snapshot: Snapshot) -> Iterator[LogChunk]:
+        """Yield what is in none of the views and in no generation."""
+        starts = {name: max(self._position.key, state.key) for name, state in following.items()}
+        if not any(start < snapshot.position.key for start in starts.values()):
+            return
+        if len(set(starts.values())) == 1:
+            yield from snapshot.added(next(iter(starts.values())), None, _CHUNK)
+            return
+        for name, start in starts.items():
+            yield from snapshot.added(start, name, _CHUNK)
+
+    def _awaits_builder_for(self, snapshot: Snapshot) -> bool:
+        """Return whether the snapshot has so many vectors more that the builder is to bring them.
+
+        A feed may commit a million at once. In memory they would take gigabytes, in every worker.
+        """
+        waiting: list[str] = []
+        if self._builder_wait_s and snapshot.position.key - self._position.key > self._bulk:
+            for name, state in self._states.items():
+                opened = self._ready.get(name)
+                known = max(self._position.key, state.key if opened is None else opened.generation.key)
+                if not state.is_new and snapshot.has_more(name, known, self._bulk):
+                    waiting.append(name)
+        if not waiting:
+            self._awaiting_since = None
+            return False
+        now = time.monotonic()
+        if self._awaiting_since is None:
+            self._awaiting_since = now
+            _log.info("waiting for the builder to write many vectors into the index of %s", ", ".join(waiting))
+        if now - self._awaiting_since < self._builder_wait_s:
+            return True
+        _log.warning("the builder didn't write the index of %s: its vectors go into memory", ", ".join(waiting))
+        return False
 
     def _await_builder(self) -> None:
         """Wait until no space has many vectors and no sound generation, or for as long as a builder may take."""
@@ -298,4 +347,4 @@ class Follower:
         if not missing:
             return []
         with self._log.snapshot() as snapshot:
-            return [name for name in missing if snapshot.live(name) > _BULK]
+            return [name for name in missing if snapshot.live(name) > self._bulk]

@@ -111,7 +111,7 @@ class SpaceState:
             self._number, self.key, self._segments = 0, 0, ()
         else:
             self._take(opened, deaths, sequence)
-            self._live = sum(int(np.count_nonzero(one.rows.alive(sequence))) for one in opened.segments)
+            self._live = self._live_in_segments(sequence)
         self._last_key = self.key
 
     def switch(self, opened: OpenGeneration, deaths: Int64Array | None, sequence: int) -> None:
@@ -119,6 +119,8 @@ class SpaceState:
         self._take(opened, deaths, sequence)
         self._last_key = max(self._last_key, self.key)
         self._compact(sequence)
+        # The generation may have vectors that were never in the delta.
+        self._live = self._delta.length + self._live_in_segments(sequence)
 
     def set_aside(self, opened: OpenGeneration) -> None:
         """Keep what was opened for the next generation: this one is too old for the log."""
@@ -151,6 +153,9 @@ class SpaceState:
         if deaths is not None:
             for segment in self._segments:
                 segment.rows.bury(deaths, sequence)
+
+    def _live_in_segments(self, sequence: int) -> int:
+        return sum(int(np.count_nonzero(one.rows.alive(sequence))) for one in self._segments)
 
     def _compact(self, sequence: int) -> None:
         self._delta = self._delta.alive_above(self.key, sequence)

@@ -38,7 +38,7 @@ class WritingConnection:
         Raises:
             sqlite3.Error: the commit failed, and nothing happened.
         """
-        with self._lock.held():
+        with self.alone():
             self.sqlite.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -48,6 +48,12 @@ class WritingConnection:
                 if self.sqlite.in_transaction:
                     self.sqlite.execute("ROLLBACK")
                 raise
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep every other writer out meanwhile, for a transaction through another connection; wait for the turn."""
+        with self._lock.held():
+            yield
 
     def close(self) -> None:
         """Close the connection; the last one of all processes writes the log back into the database."""

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import ParamSpec, TypeVar
 
 from twinset_server.catalog import steps
@@ -24,15 +24,13 @@ from twinset_server.catalog.store.entry import Entry, entry
 from twinset_server.catalog.store.failures import from_os_error, from_sqlite
 from twinset_server.catalog.store.pictures import PictureFiles
 from twinset_server.catalog.store.readers import Readers
+from twinset_server.catalog.store.replacement import Replacement
 from twinset_server.catalog.store.requests import Reply, Task
-from twinset_server.catalog.store.schema import open_reader
 from twinset_server.catalog.store.staging import Staged, Staging
 from twinset_server.catalog.store.writer import Writer
 from twinset_server.catalog.threads import to_the_end
-from twinset_server.domain import FeedSummary, ItemDeletion, Space, WritableItem
+from twinset_server.domain import FeedSummary, Space, WritableItem
 from twinset_server.errors import FailedPrecondition, TwinsetError
-
-_CHUNK = 1000
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -88,7 +86,7 @@ class StoredFeed:
         self._staging = Staging(folder.feeds)
         self._one = asyncio.Lock()
         self._ended = False
-        self._committed = False
+        self._committed: Replacement | None = None
 
     async def unchanged(self, digests: Mapping[str, bytes]) -> set[str]:
         """Take note of items; see the port."""
@@ -115,22 +113,22 @@ class StoredFeed:
         self._check()
         self._ended = True
         async with self._one:
-            lacking, sequence = await _in_thread(self._lacking)
+            replacement = await _in_thread(self._compared)
             reply = Reply()
-            self._writer.submit(Task(lambda: self._commit(lacking, sequence), reply))
+            self._writer.submit(Task(lambda: self._commit(replacement), reply))
             summary: FeedSummary = await reply.future
-        self._committed = True
+        self._committed = replacement
         return summary
 
     async def close(self) -> None:
         """Forget what wasn't committed."""
         self._ended = True
         async with self._one:
-            if not self._committed:
+            with contextlib.suppress(TwinsetError):  # logged; a sweep finds what isn't dropped
+                unused = await _in_thread(self._unused)
                 reply = Reply()
-                self._writer.submit(Task(self._drop_contents, reply))
-                with contextlib.suppress(TwinsetError):  # logged by the writer; a sweep finds them
-                    await reply.future
+                self._writer.submit(Task(lambda: self._drop(unused), reply))
+                await reply.future
             self._staging.close()
 
     def _check(self) -> None:
@@ -168,53 +166,35 @@ class StoredFeed:
         except TwinsetError as error:
             return error
 
-    def _lacking(self) -> tuple[list[str], int]:
-        """Return the stored items that the feed lacks, and the sequence at which that was so.
+    def _compared(self) -> Replacement:
+        replacement = Replacement(self._staging.sqlite, self._folder.database)
+        replacement.compare()
+        return replacement
 
-        Found ahead of the commit, so that other writers needn't wait for it.
-        """
-        connection = open_reader(self._folder.database)
+    def _commit(self, replacement: Replacement) -> FeedSummary:
+        with self._connection.alone():
+            return self._apply(replacement)
+
+    def _apply(self, replacement: Replacement) -> FeedSummary:
+        self._staging.sqlite.execute("BEGIN IMMEDIATE")
         try:
-            connection.execute("BEGIN")
-            sequence = records.sequence(connection)
-            return list(self._strangers(connection.execute("SELECT id FROM items ORDER BY id"))), sequence
-        finally:
-            connection.close()
-
-    def _strangers(self, cursor: sqlite3.Cursor) -> Iterator[str]:
-        while rows := cursor.fetchmany(_CHUNK):
-            known = self._staging.has([item_id for (item_id,) in rows])
-            yield from (item_id for (item_id,) in rows if item_id not in known)
-
-    def _commit(self, lacking: Sequence[str], sequence: int) -> FeedSummary:
-        connection = self._connection.sqlite
-        with self._connection.transaction():
-            changes = Changes(connection, time.time_ns() // 1000)
-            before = changes.sequence
-            created = replaced = deleted = 0
-            for staged in self._staging.staged():
-                found = connection.execute("SELECT digest FROM items WHERE id = ?", (staged.entry.id,)).fetchone()
-                if found is not None and found[0] and found[0] == staged.entry.digest:
-                    changes.drop(staged.contents.values())
-                    continue
-                changes.apply(staged.entry, staged.contents)
-                created += found is None
-                replaced += found is not None
-            # Others may have put items since, or deleted some of those that the feed lacks.
-            since = connection.execute("SELECT id FROM items WHERE seq > ? AND seq <= ?", (sequence, before))
-            for item_id in {*lacking, *self._strangers(since)}:
-                if connection.execute("SELECT 1 FROM items WHERE id = ?", (item_id,)).fetchone():
-                    changes.apply(ItemDeletion(item_id), {})
-                    deleted += 1
-            changes.finish()
-            (items,) = connection.execute("SELECT value FROM meta WHERE name = 'items'").fetchone()
+            summary = replacement.apply(time.time_ns() // 1000)
             steps.reached(steps.FEED_COMMIT)
-        return FeedSummary(created, replaced, items - created - replaced, deleted, changes.sequence)
+            self._staging.sqlite.execute("COMMIT")
+        except BaseException:
+            if self._staging.sqlite.in_transaction:
+                self._staging.sqlite.execute("ROLLBACK")
+            raise
+        return summary
 
-    def _drop_contents(self) -> None:
-        with self._connection.transaction():
-            changes = Changes(self._connection.sqlite, 0)
-            changes.drop(self._staging.contents())
+    def _unused(self) -> list[str]:
+        """Return the files that were kept for the feed, but those that pictures of the catalogue show since."""
+        return list(self._staging.contents() if self._committed is None else self._committed.unused_contents())
+
+    def _drop(self, contents: Sequence[str]) -> None:
+        if contents:
+            with self._connection.transaction():
+                Changes(self._connection.sqlite, 0).drop(contents)
 
 
 def _names(one: Entry, contents: Contents) -> dict[str, str]:

@@ -98,13 +98,19 @@ class Snapshot:
 
     def dead(self, after_sequence: int) -> dict[str, Int64Array]:
         """Return the keys of vectors that changes above `after_sequence` ended, sorted, by space."""
-        rows = self._connection.execute(
-            "SELECT space, key FROM dead WHERE seq > ? ORDER BY space, key", (after_sequence,)
-        ).fetchall()
+        # Never a list: a feed may end a million at once.
+        found = self._connection.execute("SELECT space, key FROM dead WHERE seq > ?", (after_sequence,))
+        rows = np.fromiter(found, np.dtype([("space", np.int64), ("key", np.int64)]))
         return {
-            self._names[space]: np.fromiter((key for _, key in group), np.int64)
-            for space, group in itertools.groupby(rows, key=lambda row: row[0])
+            self._names[space]: np.sort(rows["key"][rows["space"] == space])
+            for space in np.unique(rows["space"]).tolist()
         }
+
+    def has_more(self, space: str, after_key: int, count: int) -> bool:
+        """Return whether more than `count` of the space's vectors have keys above `after_key`."""
+        key, _ = self._spaces[space]
+        statement = "SELECT 1 FROM vectors WHERE key > ? AND space = ? LIMIT 1 OFFSET ?"
+        return self._connection.execute(statement, (after_key, key, count)).fetchone() is not None
 
     def live(self, space: str) -> int:
         """Return how many vectors the space has."""

@@ -19,7 +19,7 @@ VERSION = 2
 _APPLICATION_ID = 0x7457_5331
 """Marks the file as a catalogue of twinset ("tWS1"), for `file` and for us."""
 
-_BUSY_S = 10.0
+BUSY_S = 10.0
 """Writers wait for each other at `write.lock`; this wait is for what SQLite locks by itself: a log's recovery, say."""
 
 _TABLES = """
@@ -145,7 +145,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
     """
     connection: sqlite3.Connection | None = None
     try:
-        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         # A vector of 1,280 dimensions takes 5 KB: pages of 4 KB would send each to overflow pages.
         connection.execute("PRAGMA page_size = 8192")
         _check(connection, path)
@@ -172,7 +172,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """Return a connection that only reads the catalogue at `path`."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=ro",
-        timeout=_BUSY_S,
+        timeout=BUSY_S,
         uri=True,
         isolation_level=None,
         check_same_thread=False,

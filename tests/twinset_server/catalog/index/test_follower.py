@@ -3,6 +3,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from twinset_server.catalog.index.builder import Builder
 from twinset_server.catalog.index.follower import Follower
 from twinset_server.catalog.index.following import SpaceState
 from twinset_server.catalog.index.manifest import OpenGeneration
+from twinset_server.catalog.index.rows import Delta
 from twinset_server.catalog.index.search import Query, scan, walk
 from twinset_server.catalog.index.views import View
 from twinset_server.config import StoreSettings
@@ -27,8 +29,8 @@ def builder_of(database: Database, index: Path, *, fold_at: int = 50) -> Builder
 
 
 @contextlib.contextmanager
-def following(database: Database, index: Path, *, wait_s: float = 0.0) -> Iterator[Follower]:
-    follower = Follower(database.path, index, builder_wait_s=wait_s)
+def following(database: Database, index: Path, *, wait_s: float = 0.0, bulk: int = 20_000) -> Iterator[Follower]:
+    follower = Follower(database.path, index, builder_wait_s=wait_s, bulk=bulk)
     try:
         follower.start()
         yield follower
@@ -318,15 +320,12 @@ async def test_a_delta_that_is_mostly_dead_is_compacted(database: Database, inde
         assert_sees(own(follower), database)
 
 
-def test_many_vectors_without_an_index_wait_for_the_builder(
-    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(follower_module, "_BULK", 100)
+def test_many_vectors_without_an_index_wait_for_the_builder(database: Database, index: Path) -> None:
     database.put("own", some(range(200)))
     builder = threading.Thread(target=builder_of(database, index).build_now)
     builder.start()
     try:
-        with following(database, index, wait_s=30) as follower:
+        with following(database, index, wait_s=30, bulk=100) as follower:
             assert own(follower).generation == 1
             assert_sees(own(follower), database)
     finally:
@@ -334,13 +333,72 @@ def test_many_vectors_without_an_index_wait_for_the_builder(
 
 
 def test_a_builder_that_never_comes_is_not_waited_for_without_end(
-    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: Database, index: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(follower_module, "_BULK", 100)
     database.put("own", some(range(200)))
-    with following(database, index, wait_s=0.1) as follower:
+    with following(database, index, wait_s=0.1, bulk=100) as follower:
         assert_sees(own(follower), database)
     assert "searches are slow until the builder" in caplog.text
+
+
+async def test_many_vectors_of_one_commit_come_with_a_generation_and_all_at_once(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.put("own", some(range(300)))
+    builder = builder_of(database, index)
+    builder.build_now()
+    lengths: list[int] = []
+    plus = Delta.plus
+
+    def noting(delta: Delta, *columns: Any) -> Delta:
+        lengths.append(delta.length)
+        return plus(delta, *columns)
+
+    with following(database, index, wait_s=60, bulk=100) as follower:
+        before = follower.views.sequence
+        monkeypatch.setattr(Delta, "plus", noting)
+        database.put("own", {**some(range(200, 500), seed=1), **some(range(900, 950))})
+        database.delete("00003")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(follower.catch_up(), 0.3)
+        assert (follower.views.sequence, own(follower).live) == (before, 300)
+        waiting = asyncio.ensure_future(follower.catch_up())
+        await asyncio.to_thread(builder.build_now)
+        last = database.put("own", some(range(950, 960)))
+        await waiting
+        if follower.behind():
+            await follower.catch_up()
+        assert follower.views.sequence == last
+        assert_sees(own(follower), database)
+        assert own(follower).delta.length == 10
+    assert max(lengths, default=0) <= 100
+
+
+async def test_many_vectors_of_one_commit_go_into_memory_where_no_builder_comes(
+    database: Database, index: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with following(database, index, wait_s=0.2, bulk=100) as follower:
+        database.put("own", some(range(300)))
+        await follower.catch_up()
+        assert own(follower).delta.length == 300
+        assert_sees(own(follower), database)
+    assert "the builder didn't write the index of own" in caplog.text
+
+
+async def test_a_space_that_gets_few_vectors_is_seen_whole_beside_one_that_gets_many(
+    database: Database, index: Path
+) -> None:
+    database.add_space(Space("late", 4, Metric.EUCLIDEAN, "e" * 64))
+    builder = builder_of(database, index)
+    with following(database, index, wait_s=60, bulk=100) as follower:
+        database.put("late", {"a": np.array([1, 2, 3, 4], np.float32)})
+        database.put("own", some(range(300)))
+        database.put("late", {"b": np.array([1, 2, 3, 5], np.float32)})
+        await asyncio.to_thread(builder.fold_once)
+        await follower.catch_up()
+        assert follower.views.spaces["late"].live == 2
+        assert own(follower).delta.length == 0
+        assert_sees(own(follower), database)
 
 
 async def test_a_database_that_fails_is_told_to_who_waits_and_tried_again(
