@@ -45,27 +45,28 @@ class Neighbours:
     note: str = ""
 
     def markup(self, album: Album) -> str:
-        """Return a row for each query, with right and wrong answers marked."""
-        return "\n".join(_row(row, album) for row in self.rows)
+        """Return a row for each query, right and wrong answers marked; no frames where no item has a picture."""
+        framed = any(card.thumbnail for row in self.rows for card in (row.query, *row.answers))
+        return "\n".join(_row(row, album if framed else None) for row in self.rows)
 
 
-def _row(row: Answered, album: Album) -> str:
+def _row(row: Answered, album: Album | None) -> str:
     answers = "\n".join(f"<li>{_figure(card, album)}</li>" for card in row.answers)
     right = f'<ol class="found">\n{answers}\n</ol>' if answers else '<p class="none">Nothing was found.</p>'
-    return f'<div class="row">\n<div class="query">{_figure(row.query, album)}</div>\n{right}\n</div>'
+    kind = "row" if album else "row bare"
+    return f'<div class="{kind}">\n<div class="query">{_figure(row.query, album)}</div>\n{right}\n</div>'
 
 
-def _figure(card: Card, album: Album) -> str:
+def _figure(card: Card, album: Album | None) -> str:
     kind, word = {True: (" right", "right"), False: (" wrong", "wrong"), None: ("", "")}[card.good]
-    picture = album.show(card.thumbnail, card.caption) if card.thumbnail else "no picture"
     mark = f'<span class="mark" role="img" aria-label="{word}"></span>' if word else ""
+    if album is not None:
+        picture = album.show(card.thumbnail, card.caption) if card.thumbnail else "no picture"
+        mark = f'<div class="frame">{picture}{mark}</div>'
     lines = [f'<span class="score">{card.score:.3f}</span>'] if card.score is not None else []
     lines += [
         f'<span class="{name}" title="{escape(text)}">{escape(text)}</span>'
         for name, text in (("id", card.caption), ("detail", card.detail))
         if text
     ]
-    return (
-        f'<figure class="card{kind}"><div class="frame">{picture}{mark}</div>'
-        f"<figcaption>{''.join(lines)}</figcaption></figure>"
-    )
+    return f'<figure class="card{kind}">{mark}<figcaption>{"".join(lines)}</figcaption></figure>'

@@ -100,3 +100,9 @@ def test_a_page_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
         page.write(path, Report("r", sections=[broken]))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_items_of_which_none_has_a_picture_have_no_frames(jpegs: list[bytes]) -> None:
+    bare, framed = ([Answered(Card(jpeg, "shoe"), [Card(None, "boot", good=True)])] for jpeg in (None, jpegs[0]))
+    assert "no picture" not in page.render(Report("r", sections=[Neighbours(bare)]))
+    assert "no picture" in page.render(Report("r", sections=[Neighbours(framed)]))
