@@ -37,6 +37,7 @@ from twinset_server.domain import (
 )
 from twinset_server.errors import (
     BadVector,
+    IndexBehind,
     ItemNotFound,
     NoVector,
     PictureNotFound,
@@ -64,6 +65,8 @@ class FakeCatalog:
         self._requests: dict[str, tuple[tuple[bytes, list[tuple[type, str]]], list[Receipt | None]]] = {}
         self._sequence = 0
         self.slowed_s = 0.0
+        # So many items with vectors are refused before the index has caught up.
+        self.behind = 0
         self.feeds_open = 0
 
     async def add_space(self, space: Space) -> None:
@@ -247,6 +250,9 @@ class FakeCatalog:
     def _put(self, item: WritableItem) -> Receipt:
         _check_etag("item", item.id, item.etag, self._items[item.id].etag if item.id in self._items else "")
         self._check_vectors(item.vectors)
+        if item.vectors and self.behind:
+            self.behind -= 1
+            raise IndexBehind("the index is behind", retry_after_s=0.001)
         return self._store(item)
 
     def _check_vectors(self, vectors: Sequence[ItemVector]) -> None:

@@ -11,8 +11,10 @@ import pytest
 
 import twinset
 from fakes.pictures import BLUE, RED, TEXT, png
+from fakes.proxy import SilentProxy
 from fakes.service import FakeService
 from twinset import Client, FeedResult, Interaction, Item, ItemUpdate, Picture, User, Vector
+from twinset.writing import REFUSALS
 from twinset_server.domain import StoredInteraction
 from twinset_server.errors import StoreUnavailable
 
@@ -124,6 +126,36 @@ def test_a_slowed_answer_tells_for_how_long(client: Client, service: FakeService
     service.catalog.slowed_s = 0
     (result,) = client.put_items([Item("a")])
     assert result.slowed_s == 0
+
+
+def vectored(item_id: str) -> Item:
+    return Item(item_id, vectors=[Vector(np.array([1, 2], np.float32), "own")])
+
+
+def test_items_that_the_index_is_behind_for_are_sent_again_in_order(client: Client, service: FakeService) -> None:
+    service.catalog.behind = 5
+    results = list(client.put_items([vectored(str(n)) for n in range(8)], batch=2))
+    assert [(result.id, result.error) for result in results] == [(str(n), None) for n in range(8)]
+    assert service.catalog.behind == 0
+    # Whatever was made the first time was not made again.
+    assert client.catalog().sequence == 8
+
+
+def test_an_index_that_stays_behind_is_told_after_some_tries(client: Client, service: FakeService) -> None:
+    service.catalog.behind = 1000
+    (result,) = client.put_items([vectored("a")])
+    assert isinstance(result.error, twinset.ResourceExhausted)
+    assert result.error.reason == "INDEX_BEHIND"
+    assert service.catalog.behind == 1000 - REFUSALS
+
+
+def test_a_host_that_vanishes_during_a_commit_is_given_up(service: FakeService) -> None:
+    with (
+        SilentProxy(service.address) as proxy,
+        Client(proxy.address, timeout_s=600, keepalive_s=0.5) as client,
+        pytest.raises(twinset.Unavailable, match="connection to"),
+    ):
+        client.replace_catalog([Item("a")], report=lambda result: proxy.fall_silent())
 
 
 def test_a_feed_replaces_all_and_embeds_only_what_changed(client: Client, service: FakeService) -> None:

@@ -12,6 +12,7 @@ from twinset import wire, wire_changes
 from twinset.batches import batches
 from twinset.feed import FeedStream
 from twinset.items import FeedResult, FeedSummary, Interaction, Item, ItemUpdate, PutResult, User
+from twinset.refusals import refused_s
 from twinset.status import error_from_call
 from twinset.v1 import catalog_pb2
 from twinset.writing import WriteStream, request_id, until_available
@@ -24,7 +25,8 @@ class CatalogWrites:
 
     What each stream returns stands in the order of what it was given. A result without error means that the change is
     on disk, and that every later call sees it. Where the connection breaks, what was not answered is sent again; where
-    that fails too, it may have been made or not.
+    that fails too, it may have been made or not. What the server refuses for being too busy (`ResourceExhausted`) is
+    sent again after the time that it asks for, a bounded number of times.
     """
 
     server: str
@@ -182,7 +184,11 @@ class CatalogWrites:
     ) -> Iterator[PutResult]:
         groups = batches(elements, size=_size, most=batch, name=name)
         stream: WriteStream[Message, Any] = WriteStream(
-            call, (message(group, request_id()) for group in groups), server=self.server, timeout_s=self.timeout_s
+            call,
+            (message(group, request_id()) for group in groups),
+            server=self.server,
+            timeout_s=self.timeout_s,
+            refused_s=refused_s,
         )
         for response in stream:
             slowed_s = 0.0

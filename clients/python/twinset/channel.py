@@ -11,6 +11,9 @@ from twinset.connections import Connections
 
 DEFAULT_SERVER = "localhost:50051"
 
+KEEPALIVE_S = 20.0
+"""A host that is gone is noticed after twice this time."""
+
 # Reads alone: a write that was cut off may have happened, and only its caller knows whether twice does harm.
 _RETRIED = [
     {"service": "twinset.v1.EmbeddingService", "method": "Embed"},
@@ -36,9 +39,13 @@ _SERVICE_CONFIG = {
 }
 
 
-def open_channel(server: str) -> Connections:
+def open_channel(server: str, *, keepalive_s: float = KEEPALIVE_S) -> Connections:
     """Return a channel to `host:port`; it connects with the first call, and evens its calls out over the workers there.
 
+    Args:
+        server: the address.
+        keepalive_s: how long a connection with calls under way may be silent until it is asked for a sign of life, and
+            how long that may take. Servers count what comes more often than every 10 seconds as abuse.
     Raises:
         ValueError: `server` isn't of that form.
     """
@@ -57,6 +64,13 @@ def open_channel(server: str) -> Connections:
         ("grpc.max_reconnect_backoff_ms", 3000),
         # Else all channels to one address are one connection, and so lead to one worker.
         ("grpc.use_local_subchannel_pool", 1),
+        # A machine that is gone says nothing, and a commit may take as long as it likes: so it is asked.
+        ("grpc.keepalive_time_ms", round(keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", round(keepalive_s * 1000)),
+        # gRPC measures the connection by pings as well, and while one is under way it sends no other.
+        ("grpc.http2.ping_timeout_ms", round(keepalive_s * 1000)),
+        # By default a stream without messages gets two of these and no more.
+        ("grpc.http2.max_pings_without_data", 0),
     ]
     if host in ("localhost", "127.0.0.1", "[::1]"):
         options.append(("grpc.enable_http_proxy", 0))

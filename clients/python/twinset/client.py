@@ -14,7 +14,7 @@ from twinset import wire
 from twinset.batches import batches
 from twinset.catalog_exports import CatalogExports
 from twinset.catalog_writes import CatalogWrites
-from twinset.channel import DEFAULT_SERVER, open_channel
+from twinset.channel import DEFAULT_SERVER, KEEPALIVE_S, open_channel
 from twinset.errors import NotFound
 from twinset.items import Catalog, Embedding, Item, Picture, Recommendations, Vector, View
 from twinset.status import error_from_call, error_from_status
@@ -48,19 +48,24 @@ class Client(CatalogWrites, CatalogExports):
     too: each message has a name of its own, under which the server makes it once.
     """
 
-    def __init__(self, server: str = DEFAULT_SERVER, *, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, server: str = DEFAULT_SERVER, *, timeout_s: float = 30.0, keepalive_s: float = KEEPALIVE_S
+    ) -> None:
         """Prepare the connection; it opens with the first call.
 
         Args:
             server: `host:port`.
-            timeout_s: longest wait for a call, and in a stream for one answer.
+            timeout_s: longest wait for a call, and in a stream for one answer but that to a feed's commit.
+            keepalive_s: after so long a silence the server's machine is asked for a sign of life, and given up after as
+                long again. A server takes less than 10 for abuse.
 
         Raises:
-            ValueError: `server` isn't of the form `host:port`, or `timeout_s` isn't positive.
+            ValueError: `server` isn't of the form `host:port`, or a time isn't positive.
         """
-        if not timeout_s > 0:
-            raise ValueError(f"timeout_s is {timeout_s}, expected a positive number of seconds")
-        self._channel = open_channel(server)
+        for name, seconds in (("timeout_s", timeout_s), ("keepalive_s", keepalive_s)):
+            if not seconds > 0:
+                raise ValueError(f"{name} is {seconds}, expected a positive number of seconds")
+        self._channel = open_channel(server, keepalive_s=keepalive_s)
         self.server = server
         self.timeout_s = timeout_s
         self._embedding = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)  # type: ignore[no-untyped-call]

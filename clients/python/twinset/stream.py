@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 import grpc
@@ -70,7 +70,7 @@ class PipelinedStream(Generic[Request, Response]):
         self._over = threading.Event()
         self._timed_out = False
 
-    def __iter__(self) -> Iterator[tuple[Request, Response]]:
+    def __iter__(self) -> Generator[tuple[Request, Response], None, None]:
         """Return the answers, each with its request.
 
         Raises:

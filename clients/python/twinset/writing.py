@@ -1,12 +1,13 @@
-"""Writes that survive a broken connection: every message has a name, and goes again under it."""
+"""Writes that survive a broken connection or a busy server: every message has a name, and goes again under it."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from twinset.errors import Unavailable
@@ -18,7 +19,11 @@ Response = TypeVar("Response")
 TRIES = 4
 """How often a stream is begun anew without any answer in between, the first time included."""
 
+REFUSALS = 12
+"""How often a message is sent of which the server refuses elements for being too busy."""
+
 _LONGEST_PAUSE_S = 2.0
+_LONGEST_REFUSED_S = 10.0
 
 
 def request_id() -> str:
@@ -27,7 +32,7 @@ def request_id() -> str:
 
 
 class WriteStream(Generic[Request, Response]):
-    """A pipelined stream of writes that begins anew where it breaks.
+    """A pipelined stream of writes that begins anew where it breaks, or where elements are to be sent again.
 
     What was not answered is sent again in its order. That is safe since every message carries a `request_id`: what the
     server has made of it already it doesn't make again, but gives the same receipts.
@@ -40,6 +45,7 @@ class WriteStream(Generic[Request, Response]):
         *,
         server: str,
         timeout_s: float,
+        refused_s: Callable[[Response, Sequence[Request]], float | None] = lambda response, behind: None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         """Prepare the stream; it begins with the first read, and can be read once.
@@ -49,9 +55,12 @@ class WriteStream(Generic[Request, Response]):
             requests: what to send; drawn in another thread.
             server: the server's address, for messages.
             timeout_s: longest wait for one answer.
+            refused_s: given an answer, and the requests behind its own that may be made already, tells after how many
+                seconds the request is to be sent again; None where the answer stands.
             pause: waits some seconds.
         """
         self._call = call
+        self._refused_s = refused_s
         self._unanswered = _Unanswered(iter(requests))
         self._server = server
         self._timeout_s = timeout_s
@@ -64,23 +73,31 @@ class WriteStream(Generic[Request, Response]):
             Unavailable: the server stayed away.
             TwinsetError: the stream failed. What was answered before stands.
         """
-        tries = 1
+        tries = refusals = 1
         while True:
             stream = PipelinedStream(
                 self._call, self._unanswered.from_first(), server=self._server, timeout_s=self._timeout_s
             )
+            wait_s: float | None = None
             try:
-                for _, response in stream:
-                    self._unanswered.settle_first()
-                    tries = 1
-                    yield response
+                with contextlib.closing(iter(stream)) as answered:
+                    for _, response in answered:
+                        wait_s = self._refused_s(response, self._unanswered.behind_first())
+                        if wait_s is not None and refusals < REFUSALS:
+                            break
+                        self._unanswered.settle_first()
+                        tries = refusals = 1
+                        yield response
+                    else:
+                        return
             except Unavailable as error:
                 if tries == TRIES:
                     raise
                 self._pause(pause_s(error, tries))
                 tries += 1
             else:
-                return
+                self._pause(min(wait_s or 0.0, _LONGEST_REFUSED_S))
+                refusals += 1
 
 
 def until_available(write: Callable[[], Response], *, pause: Callable[[float], None] = time.sleep) -> Response:
@@ -129,6 +146,11 @@ class _Unanswered(Generic[Request]):
                     request = self._drawn[place - self._settled]
             place += 1
             yield request
+
+    def behind_first(self) -> list[Request]:
+        """Return what was drawn after the first: it may be sent, and made."""
+        with self._changing:
+            return list(self._drawn)[1:]
 
     def settle_first(self) -> None:
         """Forget the first: it is answered."""

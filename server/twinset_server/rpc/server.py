@@ -45,6 +45,8 @@ _KEEPALIVE = (
     ("grpc.keepalive_timeout_ms", 20_000),
     # By default a stream without messages gets two of these and no more.
     ("grpc.http2.max_pings_without_data", 0),
+    # Callers ask too: one whose feed is being committed sends nothing and hears nothing for as long as that takes.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 )
 
 
