@@ -8,6 +8,7 @@ from pathlib import Path
 
 from twinset_exporter.datasets.errors import DataError, shown
 from twinset_exporter.datasets.opening import opened
+from twinset_exporter.errors import UsageError
 
 # No line of any format read here comes near; a longer one is another kind of file, and could fill the memory.
 LONGEST_LINE = 1 << 20
@@ -49,9 +50,10 @@ def read_rows(path: Path, *, delimiter: str, encoding: str = "utf-8") -> Iterato
 
     Raises:
         DataError: a row can't be read, or has another number of fields than the first.
+        UsageError: no file can have this delimiter.
     """
     if not delimiter or set(delimiter) & set('"\r\n'):
-        raise ValueError(f"delimiter {delimiter!r}: one or more characters, no quote or line break")
+        raise UsageError(f"delimiter {delimiter!r}: give one or more characters, no quote or line break")
     split = _quoted_rows if len(delimiter) == 1 else _plain_rows
     width = None
     for number, fields in split(path, delimiter, encoding):

@@ -5,6 +5,7 @@ import pytest
 
 from twinset_exporter.datasets.errors import DataError
 from twinset_exporter.datasets.lines import LONGEST_LINE, read_columns, read_rows
+from twinset_exporter.errors import UsageError
 
 
 def write(path: Path, content: bytes) -> Path:
@@ -88,3 +89,11 @@ def test_a_cut_gzip_file_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match="expected a whole gzip file"):
         rows(path)
+
+
+@pytest.mark.parametrize("delimiter", ["", '"', "\n", "a\r"])
+def test_a_delimiter_that_no_file_can_have_is_a_mistake_of_the_call(tmp_path: Path, delimiter: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b\n")
+    with pytest.raises(UsageError, match="delimiter"):
+        list(read_rows(path, delimiter=delimiter))
