@@ -31,6 +31,9 @@ from twinset_server.errors import TwinsetError
 from twinset_server.item_vectors import ItemVectors, inspected
 from twinset_server.ports import Catalog
 
+_SLICE = 16
+"""Elements looked at before other calls have their turn: about half a millisecond."""
+
 Given = TypeVar("Given")
 Made = TypeVar("Made")
 
@@ -222,6 +225,8 @@ async def _each(
     outcomes: list[Made | TwinsetError | None] = []
     waiting: list[tuple[int, Coroutine[Any, Any, Made]]] = []
     for place, element in enumerate(given):
+        if place % _SLICE == _SLICE - 1:
+            await asyncio.sleep(0)
         outcome: Made | TwinsetError | None = None
         if isinstance(element, TwinsetError):
             outcome = element

@@ -118,9 +118,11 @@ class SpaceState:
         """Put a newer generation, with the deaths since it up to change `sequence`, in the place of the one in use."""
         self._take(opened, deaths, sequence)
         self._last_key = max(self._last_key, self.key)
-        self._compact(sequence)
+        self._delta = self._delta.after(self.key)
+        self._dead_in_delta = int(np.count_nonzero(~self._delta.alive(sequence)))
+        self._compact_if_due(sequence)
         # The generation may have vectors that were never in the delta.
-        self._live = self._delta.length + self._live_in_segments(sequence)
+        self._live = self._delta.length - self._dead_in_delta + self._live_in_segments(sequence)
 
     def set_aside(self, opened: OpenGeneration) -> None:
         """Keep what was opened for the next generation: this one is too old for the log."""
@@ -133,8 +135,7 @@ class SpaceState:
         in_delta = self._delta.bury(keys, sequence)
         self._dead_in_delta += in_delta
         self._live -= in_delta + sum(segment.rows.bury(keys, sequence) for segment in self._segments)
-        if self._dead_in_delta > max(_COMPACT_AT, self._delta.length // 2):
-            self._compact(sequence)
+        self._compact_if_due(sequence)
 
     def add(self, chunk: LogChunk) -> None:
         """Add vectors, but those that are here: a step that failed half-way is taken again."""
@@ -157,9 +158,10 @@ class SpaceState:
     def _live_in_segments(self, sequence: int) -> int:
         return sum(int(np.count_nonzero(one.rows.alive(sequence))) for one in self._segments)
 
-    def _compact(self, sequence: int) -> None:
-        self._delta = self._delta.alive_above(self.key, sequence)
-        self._dead_in_delta = 0
+    def _compact_if_due(self, sequence: int) -> None:
+        if self._dead_in_delta > max(_COMPACT_AT, self._delta.length // 2):
+            self._delta = self._delta.alive_above(self.key, sequence)
+            self._dead_in_delta = 0
 
     def _look(self) -> None:
         """Learn of new generations where the folder has changed."""

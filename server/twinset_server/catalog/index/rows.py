@@ -21,6 +21,9 @@ ALIVE = np.iinfo(np.int64).max
 
 Int64Array = NDArray[np.int64]
 
+_ROOM_BYTES = 1 << 25
+"""What a delta's vectors may grow to before they are copied; the kernel gives the memory as it is used."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
@@ -99,6 +102,19 @@ class Delta(Rows):
         # The length comes last: no reader looks beyond the one it holds.
         return replace(grown, length=length)
 
+    def after(self, key: int) -> Delta:
+        """Return the rows with keys above `key`, dead ones too. Nothing is copied while half of the room is left."""
+        start = int(np.searchsorted(self.keys[: self.length], key, side="right"))
+        rest = Delta(
+            self.length - start,
+            self.keys[start:],
+            self.vectors[start:],
+            self.squares[start:],
+            self.died[start:],
+            self.labels[start : self.length],
+        )
+        return rest if 2 * len(rest.keys) >= _room(self.vectors.shape[1]) else rest._with_room(rest.length)
+
     def alive_above(self, key: int, sequence: int) -> Delta:
         """Return a copy of the rows with keys above `key` that live at `sequence`."""
         places = np.flatnonzero(self.alive(sequence) & (self.keys[: self.length] > key))
@@ -112,7 +128,8 @@ class Delta(Rows):
         )
 
     def _with_room(self, length: int) -> Delta:
-        capacity = max(64, 1 << (length - 1).bit_length())
+        # A copy of thousands of rows takes tens of milliseconds under load, in which searches wait: it is made rarely.
+        capacity = max(_room(self.vectors.shape[1]), 2 * length)
 
         def roomy(column: NDArray[np.generic]) -> NDArray[np.generic]:
             wide = np.empty((capacity, *column.shape[1:]), column.dtype)
@@ -127,6 +144,10 @@ class Delta(Rows):
             roomy(self.died),  # type: ignore[arg-type]
             self.labels[: self.length],
         )
+
+
+def _room(dimension: int) -> int:
+    return _ROOM_BYTES // (4 * dimension)
 
 
 def squares(vectors: Float32Array) -> Float32Array:

@@ -9,13 +9,12 @@ float64 from the full vectors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset.contract import Metric
 from twinset_server.catalog.index.distance import distances, ranks
 from twinset_server.catalog.index.labels import Places
 from twinset_server.catalog.index.rows import Rows
@@ -95,6 +94,8 @@ def _walked(segment: Segment, view: View, query: Query) -> tuple[_Chosen, int] |
         places = found.places[segment.rows.died[found.places] > view.sequence]
         if len(places) < query.k:
             continue
+        if segment.spread == 1 and not query.exclude:
+            return _Chosen(segment.rows, places), compared
         items = {segment.rows.labels[place][0] for place in places.tolist()} - query.exclude
         if len(items) >= query.k:
             return _Chosen(segment.rows, places), compared
@@ -143,22 +144,29 @@ def _kth_rank(values: NDArray[np.floating], parts: Sequence[Rows], starts: NDArr
 
 def _best(chosen: Sequence[_Chosen], view: View, query: Query) -> list[Neighbour]:
     """Return the nearest `k` items of the chosen rows, each once, equal distances in the order of ids."""
+    parts = [one for one in chosen if len(one.places)]
+    if not parts:
+        return []
+    measured = np.concatenate(
+        [distances(one.rows.vectors[one.places], query.values, view.space.metric) for one in parts]
+    )
+    order = np.argsort(measured)
+    ends = np.cumsum([len(one.places) for one in parts])
+    owners = np.searchsorted(ends, order, side="right").tolist()
     neighbours: dict[str, Neighbour] = {}
-    for neighbour in sorted(_measured(chosen, query, view.space.metric), key=_order):
-        if len(neighbours) == query.k:
-            break
-        neighbours.setdefault(neighbour.item_id, neighbour)
-    return list(neighbours.values())
-
-
-def _measured(chosen: Sequence[_Chosen], query: Query, metric: Metric) -> Iterator[Neighbour]:
-    for rows, places in ((one.rows, one.places) for one in chosen):
-        for place, distance in zip(places, distances(rows.vectors[places], query.values, metric), strict=True):
-            item_id, picture_id = rows.labels[place]
+    # Ids are read for those rows only that come this far: each costs as much as a comparison of vectors.
+    tied: list[tuple[str, str]] = []
+    ranked = measured[order].tolist()
+    for number, (index, owner) in enumerate(zip(order.tolist(), owners, strict=True)):
+        part = parts[owner]
+        tied.append(part.rows.labels[int(part.places[index - ends[owner]])])
+        if number + 1 < len(ranked) and ranked[number + 1] == ranked[number]:
+            continue
+        # Python compares text by code points, which is the byte order of its UTF-8.
+        for item_id, picture_id in sorted(tied):
             if item_id not in query.exclude:
-                yield Neighbour(item_id, picture_id, float(distance))
-
-
-def _order(neighbour: Neighbour) -> tuple[float, str, str]:
-    # Python compares text by code points, which is the byte order of its UTF-8.
-    return neighbour.distance, neighbour.item_id, neighbour.picture_id
+                neighbours.setdefault(item_id, Neighbour(item_id, picture_id, ranked[number]))
+            if len(neighbours) == query.k:
+                return list(neighbours.values())
+        tied.clear()
+    return list(neighbours.values())

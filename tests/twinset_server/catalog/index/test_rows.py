@@ -1,5 +1,7 @@
 import numpy as np
+import pytest
 
+from twinset_server.catalog.index import rows as rows_module
 from twinset_server.catalog.index.rows import Delta, Rows
 
 
@@ -42,7 +44,8 @@ def test_no_rows_hold_nothing() -> None:
     assert rows.bury(np.array([1]), sequence=1) == 0
 
 
-def test_growing_past_the_room_keeps_every_column() -> None:
+def test_growing_past_the_room_keeps_every_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "_ROOM_BYTES", 512)
     rows = Delta.empty(2)
     for key in range(1, 300):
         rows = plus(rows, key)
@@ -60,3 +63,25 @@ def test_what_is_left_above_a_key_is_a_copy_of_the_living() -> None:
     np.testing.assert_array_equal(left.keys, [2, 4])
     assert left.labels == [("item 2", ""), ("item 4", "")]
     assert left.alive(9).all()
+
+
+def test_what_is_left_after_a_key_stands_where_it_stood_and_goes_on_to_grow() -> None:
+    rows = plus(Delta.empty(2), 1, 2, 4)
+    rows.bury(np.array([4]), sequence=8)
+    left = rows.after(1)
+    assert np.shares_memory(left.vectors, rows.vectors)
+    grown = plus(left, 9)
+    np.testing.assert_array_equal(grown.keys[: grown.length], [2, 4, 9])
+    np.testing.assert_array_equal(grown.alive(8), [True, False, True])
+    assert (grown.labels, rows.length) == ([("item 2", ""), ("item 4", ""), ("item 9", "")], 3)
+    assert plus(rows.after(99), 100).length == 1
+
+
+def test_what_is_left_is_copied_before_its_room_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "_ROOM_BYTES", 40 * 2 * 4)
+    rows = plus(plus(Delta.empty(2), 1), *range(2, 31))
+    rows.bury(np.array([30]), sequence=3)
+    left = rows.after(29)
+    assert not np.shares_memory(left.vectors, rows.vectors)
+    np.testing.assert_array_equal(left.alive(3), [False])
+    np.testing.assert_array_equal(plus(left, 31).keys[:2], [30, 31])
