@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from twinset_exporter.training.compatibility.command import compatibility
+
 train = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
 
@@ -13,3 +15,6 @@ def _about() -> None:
 
     A run that was stopped goes on where it was: run the same command again.
     """
+
+
+train.command()(compatibility)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from twinset_exporter.measures import pairs as measure
 from twinset_exporter.measures.calibration import Reliability, reliability
 from twinset_exporter.training import loop
-from twinset_exporter.training.compatibility import calibration, objective, sides, whitening
+from twinset_exporter.training.compatibility import calibration, encoding, objective, sides
 from twinset_exporter.training.compatibility.calibration import Platt
 from twinset_exporter.training.compatibility.categories import UNKNOWN, descriptors
 from twinset_exporter.training.compatibility.examples import Examples, Items
@@ -101,35 +101,42 @@ def train(
     histories, judged = [], []
     for number, part in enumerate(parts):
         name = f"fold-{number + 1}"
-        trainer, short = _trainer(items, part, recipe, seed)
+        trainer, code = _trainer(items, part, recipe, seed)
         histories.append(_fit(trainer, name, watch, folder, seed))
         judged.append(_judge(trainer, part))
     known, alone = (_calibrated([part[kind] for part in judged]) for kind in (0, 1))
     if whole is not None:
         epochs = max(1, round(float(np.mean([history.best for history in histories]))))
-        trainer, short = _trainer(items, whole, replace(recipe, epochs=epochs), seed)
+        trainer, code = _trainer(items, whole, replace(recipe, epochs=epochs), seed)
         histories.append(_fit(trainer, "whole", watch, folder, seed))
     among = (parts[0] if whole is None else whole).items
     folded = sides.fold(
         trainer.network,
         trainer.weights,
-        short,
+        code,
         recipe.metric,
         _platt([part[0] for part in judged]),
         _platt([part[1] for part in judged]),
-        items.features[among],
+        trainer.rows[among],
         items.categories[among],
     )
     return Trained(folded, known, alone, tuple(histories))
 
 
-def _trainer(items: Items, examples: Examples, recipe: Recipe, seed: int) -> tuple[Trainer, whitening.Whitening]:
-    short = whitening.fit(items.features[examples.items], recipe.features, seed=seed)
-    network = Network(short.dimension, descriptors(items.names), recipe.dimension, recipe.tied)
+def _trainer(items: Items, examples: Examples, recipe: Recipe, seed: int) -> tuple[Trainer, encoding.Encoding]:
+    code = encoding.fit(
+        items.features[examples.items],
+        recipe.features,
+        landmarks=recipe.landmarks,
+        widths=recipe.widths,
+        components=recipe.components,
+        seed=seed,
+    )
+    network = Network(code.dimension, descriptors(items.names), recipe.dimension, recipe.tied)
     index = CategoryIndex(items.categories, examples.items)
     sampler = Sampler(examples.true, examples.items, index, recipe.batch, recipe.others)
-    rows = short.rows(items.features)
-    return Trainer(network, recipe, rows, items.categories, sampler, examples.validation, seed), short
+    rows = code.rows(items.features)
+    return Trainer(network, recipe, rows, items.categories, sampler, examples.validation, seed), code
 
 
 def _fit(trainer: Trainer, name: str, watch: Watch, folder: Path | None, seed: int) -> loop.History:

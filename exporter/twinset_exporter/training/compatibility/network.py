@@ -21,13 +21,13 @@ Numbers = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """How the sides of an item follow from its short features and its category; its weights lie outside.
+    """How the sides of an item follow from its encoded features and its category; its weights lie outside.
 
     A side is `features @ picture + category`, a vector with the bias of the item as its last component. Pictures have
     weights of their own for items without a category: there they must say too what the category would.
 
     Attributes:
-        features: K of the short features.
+        features: K of the encoded rows.
         descriptors: `[C + 1, Q]` float32, what the weights of each category are made of, 0 being the unknown.
         dimension: of a side, without its bias.
         tied: whether both sides are one, so that no pair differs from its reverse.
@@ -54,7 +54,7 @@ class Network:
         Args:
             weights: as `initial` returns them.
             side: SOURCE or TARGET.
-            rows: `[N, K]` short features.
+            rows: `[N, K]` encoded features.
             categories: `[N]`, 0 where unknown.
         """
         inputs = self._inputs(rows, categories)
@@ -66,7 +66,7 @@ class Network:
 
         Args:
             side: SOURCE or TARGET.
-            rows: `[N, K]` short features.
+            rows: `[N, K]` encoded features.
             categories: `[N]`.
             slopes: `[N, dimension + 1]`, the gradient of what `side` returned for them.
         """

@@ -14,6 +14,8 @@ from twinset_exporter.training.compatibility.relation import Relation
 
 Places = NDArray[np.integer[Any]]
 
+_FEWEST_STEPS = 12
+
 
 class CategoryIndex:
     """The items of each category, to draw one like another.
@@ -67,7 +69,7 @@ class Sampler:
         pairs: the true ones.
         items: `[N]` places of the items that negatives are drawn from.
         index: of their categories.
-        batch: B, true pairs at a time.
+        batch: B, true pairs at a time, at most.
         others: R, items of either side that are drawn beside them.
     """
 
@@ -79,8 +81,8 @@ class Sampler:
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch; each true pair is in one."""
-        return max(1, -(-len(self.pairs) // self.batch))
+        """Batches in an epoch; each true pair is in one. A few pairs make more and smaller batches."""
+        return max(min(_FEWEST_STEPS, len(self.pairs)), -(-len(self.pairs) // self.batch))
 
     def epoch(self, rng: np.random.Generator) -> Iterator[Batch]:
         """Yield the batches of an epoch."""

@@ -1,10 +1,10 @@
-"""A trained network folded into what serves: raw features and categories in, vectors to compare out."""
+"""A trained network as it serves: features and categories in, vectors to compare out."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,36 +13,36 @@ from numpy.typing import NDArray
 from twinset.contract import Metric
 from twinset_exporter.training.compatibility.calibration import Platt
 from twinset_exporter.training.compatibility.categories import UNKNOWN
+from twinset_exporter.training.compatibility.encoding import Encoding
 from twinset_exporter.training.compatibility.network import OFFSET, SOURCE, TARGET, Floats, Network
-from twinset_exporter.training.compatibility.whitening import Whitening
 
 Numbers = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
-    """One side of an item, a linear function: `features @ known + category[number]`, or `alone` for `known` at 0.
+    """One side of an item: `row @ known + category[number]`, or with `alone` for `known` where that number is 0.
 
     The last component is the bias of the item.
 
     Attributes:
-        known: `[D, d + 1]` float32.
-        alone: `[D, d + 1]` float32.
+        known: `[K, d + 1]` float32, K being that of encoded rows.
+        alone: `[K, d + 1]` float32.
         category: `[C + 1, d + 1]` float32.
-        ceiling: what the bias is cut off at where the metric needs that; above that of every training item.
+        ceiling: what the bias is cut off at where the metric needs that: the highest of a training item.
     """
 
     known: Floats
     alone: Floats
     category: Floats
-    ceiling: float
+    ceiling: float = 0.0
 
-    def rows(self, features: Floats, categories: Numbers) -> Floats:
-        """Return the side of items, bias behind, `[N, d + 1]` float32."""
+    def of(self, rows: Floats, categories: Numbers) -> Floats:
+        """Return the side of items, bias behind, `[N, d + 1]` float32; `rows` are encoded, `[N, K]`."""
         unknown = categories == UNKNOWN
-        picture = np.empty((len(features), self.known.shape[1]), np.float32)
-        picture[unknown] = features[unknown] @ self.alone
-        picture[~unknown] = features[~unknown] @ self.known
+        picture = np.empty((len(rows), self.known.shape[1]), np.float32)
+        picture[unknown] = rows[unknown] @ self.alone
+        picture[~unknown] = rows[~unknown] @ self.known
         return picture + self.category[categories]
 
 
@@ -56,6 +56,7 @@ class Sides:
 
     Attributes:
         metric: EUCLIDEAN or INNER_PRODUCT.
+        encoding: of features.
         source: of the pair.
         target: of the pair.
         offset: c, what is added to the similarity of two vectors.
@@ -63,6 +64,7 @@ class Sides:
     """
 
     metric: Metric
+    encoding: Encoding
     source: Side
     target: Side
     offset: float
@@ -73,21 +75,25 @@ class Sides:
         """Components of a vector."""
         return int(self.source.known.shape[1]) + 1
 
-    def vectors(self, side: str, features: Floats, categories: Numbers) -> Floats:
-        """Return the vectors of items, `[N, dimension]` float32.
+    def vectors(self, features: Floats, categories: Numbers) -> tuple[Floats, Floats]:
+        """Return the vectors of items as sources and as targets, `[N, dimension]` float32 each.
 
         Args:
-            side: SOURCE or TARGET.
             features: `[N, D]`.
             categories: `[N]`, 0 where unknown.
         """
-        of = self.source if side == SOURCE else self.target
-        rows = of.rows(features, categories)
-        carried, constant = rows[:, -1:], np.ones((len(rows), 1), np.float32)
+        rows = self.encoding.rows(features)
+        source, target = self.source.of(rows, categories), self.target.of(rows, categories)
+        carried = [source[:, -1:], target[:, -1:]]
+        constant = np.ones_like(carried[0])
         if self.metric is Metric.EUCLIDEAN:
-            carried, constant = np.sqrt(np.maximum(of.ceiling - carried, 0)), 0 * constant
-        extra = (carried, constant) if side == SOURCE else (constant, carried)
-        return np.hstack((rows[:, :-1], *extra)).astype(np.float32)
+            ceilings = self.source.ceiling, self.target.ceiling
+            carried = [np.sqrt(np.maximum(high - bias, 0)) for high, bias in zip(ceilings, carried, strict=True)]
+            constant = np.zeros_like(constant)
+        return (
+            np.hstack((source[:, :-1], carried[0], constant)).astype(np.float32),
+            np.hstack((target[:, :-1], constant, carried[1])).astype(np.float32),
+        )
 
     def log_odds(self, sources: Floats, targets: Floats) -> NDArray[np.float64]:
         """Return the calibrated log odds of `[N]` pairs of vectors where half of all pairs are true."""
@@ -101,11 +107,11 @@ class Sides:
 def fold(
     network: Network,
     weights: Mapping[str, Floats],
-    whitening: Whitening,
+    encoding: Encoding,
     metric: Metric,
     known: Platt,
     alone: Platt,
-    features: Floats,
+    rows: Floats,
     categories: Numbers,
 ) -> Sides:
     """Return what serves.
@@ -116,32 +122,29 @@ def fold(
     Args:
         network: the form of what was trained.
         weights: its weights.
-        whitening: from features to what it was trained on.
+        encoding: from features to what it was trained on.
         metric: EUCLIDEAN or INNER_PRODUCT.
         known: calibration of pairs whose categories are known.
         alone: calibration of pairs without categories.
-        features: `[N, D]` of the training items, of which no bias is cut off.
+        rows: `[N, K]` encoded, of the training items, of which no bias is cut off.
         categories: `[N]` of them.
     """
     offset = float(weights[OFFSET][0])
     stretch = math.sqrt(alone.scale / known.scale)
     shift = 0.5 * ((stretch**2 - 1) * offset + (alone.shift - known.shift) / known.scale)
     sides = {}
-    for side in (SOURCE, TARGET):
-        of_known, of_alone = network.picture_weights(weights, side)
-        category = network.category_rows(weights, side)
+    for name in (SOURCE, TARGET):
+        of_known, of_alone = network.picture_weights(weights, name)
+        category = network.category_rows(weights, name)
         scale = np.full(category.shape[1], stretch, np.float32)
         scale[-1] = stretch**2
-        mean = whitening.mean @ whitening.matrix
-        category -= mean @ of_known
-        category[UNKNOWN] += mean @ (of_known - of_alone)
         category[UNKNOWN] *= scale
         category[UNKNOWN, -1] += np.float32(shift)
-        folded = Side(whitening.matrix @ of_known, (whitening.matrix @ of_alone) * scale, category, 0.0)
+        side = Side(of_known, of_alone * scale, category)
         if metric is Metric.EUCLIDEAN:
-            unknown = np.zeros_like(categories)
-            highest = max(float(folded.rows(features, given)[:, -1].max()) for given in (categories, unknown))
-            folded = Side(folded.known, folded.alone, folded.category, highest)
-        offset += folded.ceiling
-        sides[side] = folded
-    return Sides(metric, sides[SOURCE], sides[TARGET], offset, known)
+            unknown = np.full_like(categories, UNKNOWN)
+            highest = max(float(side.of(rows, given)[:, -1].max()) for given in (categories, unknown))
+            side = replace(side, ceiling=highest)
+        offset += side.ceiling
+        sides[name] = side
+    return Sides(metric, encoding, sides[SOURCE], sides[TARGET], offset, known)

@@ -29,7 +29,10 @@ class Recipe:
 
     Attributes:
         metric: EUCLIDEAN or INNER_PRODUCT.
-        features: of the whitened features.
+        features: directions of the whitened features.
+        landmarks: items that others are compared with, at most; 0 for none. See `encoding`.
+        widths: of that comparison, in medians of the squared distance.
+        components: of each width.
         dimension: of a side, without its bias.
         tied: whether both sides are one.
         epochs: passes over the true pairs, at most.
@@ -50,6 +53,9 @@ class Recipe:
 
     metric: Metric = Metric.INNER_PRODUCT
     features: int = 128
+    landmarks: int = 1024
+    widths: tuple[float, ...] = (0.3, 0.1)
+    components: int = 300
     dimension: int = 24
     tied: bool = False
     epochs: int = 20
@@ -58,8 +64,8 @@ class Recipe:
     others: int = 512
     rate: float = 0.03
     deviation: float = 0.1
-    decay: float = 1e-3
-    bias_decay: float = 2e-3
+    decay: float = 5e-4
+    bias_decay: float = 1e-3
     logistic: bool = True
     random: float = 64.0
     same_category: float = 0.0
@@ -75,7 +81,7 @@ class Trainer:
     Attributes:
         network: its form.
         recipe: how it is trained.
-        rows: `[N, K]` short features of all items.
+        rows: `[N, K]` encoded, of all items.
         categories: `[N]`, 0 where unknown.
         sampler: of the batches.
         validation: pairs of which `validate` tells the log loss and the AUC; None for none.
