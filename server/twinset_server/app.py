@@ -71,7 +71,8 @@ async def answering(
         decode_threads=settings.server.decode_threads,
     )
     try:
-        server = RpcServer(catalog, pictures, settings.server, place)
+        fill_category = settings.catalog.fill_category
+        server = RpcServer(catalog, pictures, settings.server, place, fill_category=fill_category)
         port = await server.start()
         try:
             yield port

@@ -81,6 +81,10 @@ def serve(
     triton_url: Annotated[
         str | None, typer.Option(help="host:port of a running Triton; without it an embedded one is started.")
     ] = None,
+    fill_category: Annotated[
+        str | None,
+        typer.Option(metavar="OUTPUT", help="Output of the model whose likeliest class fills a missing category."),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file. [default: twinset.toml, if it is there]")] = None,
 ) -> None:
     """Start the server, and with it Triton, until SIGTERM or Ctrl-C. A second signal hurries the end.
@@ -95,6 +99,7 @@ def serve(
         "server": {"host": host, "port": port, "workers": workers},
         "admin": {"port": admin_port},
         "store": {"path": data},
+        "catalog": {"fill_category": fill_category},
         "triton": {"model_repository": model_repository, "model": model, "url": triton_url},
     }
     try:

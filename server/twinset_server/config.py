@@ -68,6 +68,15 @@ class StoreSettings(_Section):
     slow_at: int = Field(20_000, ge=1, description="Vectors outside the index at which writes are slowed down.")
 
 
+class CatalogSettings(_Section):
+    """What the server adds to items."""
+
+    fill_category: str | None = Field(
+        None,
+        description="Output of the model whose likeliest class becomes the category of an item that has none.",
+    )
+
+
 class AdminSettings(_Section):
     """Where operators ask for backups, checks and the like."""
 
@@ -92,6 +101,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     triton: TritonSettings = TritonSettings()
     store: StoreSettings = StoreSettings()
+    catalog: CatalogSettings = CatalogSettings()
     admin: AdminSettings = AdminSettings()
     spaces: dict[str, ExternalSpace] = Field(default_factory=dict, description="External spaces by name.")
 
@@ -167,6 +177,7 @@ def setting_names() -> list[str]:
         "server": ServerSettings,
         "triton": TritonSettings,
         "store": StoreSettings,
+        "catalog": CatalogSettings,
         "admin": AdminSettings,
     }
     return [f"{section}.{name}" for section, settings in sections.items() for name in settings.model_fields]

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from twinset_server.domain import ItemDraft, ItemVector, NewPicture
 
@@ -23,7 +24,11 @@ _encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", 
 
 
 def item_digest(
-    draft: ItemDraft, pictures: Sequence[NewPicture], own: Sequence[ItemVector], models: Mapping[str, str]
+    draft: ItemDraft,
+    pictures: Sequence[NewPicture],
+    own: Sequence[ItemVector],
+    models: Mapping[str, str],
+    classifier: str = "",
 ) -> bytes:
     """Return the SHA-256 of an item's canonical content, 32 bytes; its id and etag are no part of it.
 
@@ -32,6 +37,8 @@ def item_digest(
         pictures: its pictures, of which ids and SHA-256 count.
         own: the vectors that the caller brought, by space and bytes.
         models: fingerprint of the model by each space that the pictures fill; another model makes another item.
+        classifier: fingerprint of what predicts the item's category; empty where nothing does. A guess that came with
+            the item counts where nothing is to replace it.
     """
     head = (
         _VERSION,
@@ -42,6 +49,7 @@ def item_digest(
         [(new.picture.id, new.picture.sha256) for new in pictures],
         [(vector.space, vector.values.size) for vector in own],
         models,
+        *([classifier] if classifier else [asdict(draft.guess)] if draft.guess else []),
     )
     # The head tells how long each vector is, so that no two items run into the same bytes.
     digest = hashlib.sha256(_encode(head).encode())

@@ -30,12 +30,14 @@ __all__ = [
     "ItemUpdate",
     "ItemUpdateDraft",
     "ItemVector",
+    "MadeFor",
     "Metric",
     "Neighbour",
     "NewPicture",
     "Picture",
     "PictureDraft",
     "PictureVectors",
+    "Prediction",
     "Prepared",
     "Receipt",
     "Refused",
@@ -44,6 +46,7 @@ __all__ = [
     "SpaceStatus",
     "StoredInteraction",
     "StoredPicture",
+    "StoredVectors",
     "UInt8Array",
     "User",
     "UserDraft",
@@ -106,6 +109,14 @@ class Vector:
 
 
 @dataclass(frozen=True, slots=True)
+class Prediction:
+    """A class, and the probability, 0 to 1, that a model gives it."""
+
+    class_name: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class PictureDraft:
     """A picture as a caller gave it."""
 
@@ -115,7 +126,11 @@ class PictureDraft:
 
 @dataclass(frozen=True, slots=True)
 class ItemDraft:
-    """An item as a caller gave it."""
+    """An item as a caller gave it.
+
+    `guess` is a category that some server predicted, and that came with the item as it was read there; `category` is
+    empty then.
+    """
 
     id: str
     title: str = ""
@@ -125,6 +140,7 @@ class ItemDraft:
     pictures: Sequence[PictureDraft] = ()
     vectors: Sequence[Vector] = ()
     etag: str = ""
+    guess: Prediction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +209,27 @@ PictureVectors = Mapping[str, Mapping[str, Float32Array]]
 
 
 @dataclass(frozen=True, slots=True)
+class StoredVectors:
+    """Vectors that were made from an item's pictures, while `category` was the one that its caller gave it, if any."""
+
+    category: str
+    pictures: PictureVectors
+
+
+@dataclass(frozen=True, slots=True)
+class MadeFor:
+    """What an item was when the vectors of a change were made; None for what they don't depend on.
+
+    Attributes:
+        category: the one that its caller gave it, empty where there was none.
+        pictures: id and SHA-256 of each, in their order.
+    """
+
+    category: str | None = None
+    pictures: tuple[tuple[str, str], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WritableItem:
     """A checked item with all its vectors, ready to commit.
 
@@ -200,6 +237,8 @@ class WritableItem:
         etag: where it is not empty, the stored item must have it.
         digest: SHA-256 of all that the item was made from, the models' fingerprints included; empty where it is
             unknown. Two items of one id and one digest are the same.
+        category_probability: of a category that was predicted; None where the caller gave it, or there is none.
+        category_unknown: whether its vectors are those of an unknown category, since the model doesn't know its own.
     """
 
     id: str
@@ -211,6 +250,8 @@ class WritableItem:
     vectors: Sequence[ItemVector]
     etag: str = ""
     digest: bytes = b""
+    category_probability: float | None = None
+    category_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +264,10 @@ class ItemUpdate:
         changed_attributes: single attributes, applied after `attributes`; None takes one away.
         pictures: all pictures anew; `vectors` then holds those made from them.
         vectors: vectors anew of every space that one of them is of; those of other spaces stay.
+        prediction: the category by the new pictures, for an item whose caller gives it none. Where that has a predicted
+            one and gets new pictures, None takes it away.
+        made_for: what the stored item must still be, since the vectors were made for that; None where they weren't.
+        category_unknown: as in `WritableItem`.
     """
 
     id: str
@@ -234,6 +279,9 @@ class ItemUpdate:
     changed_attributes: Mapping[str, Attribute | None] = field(default_factory=dict)
     pictures: Sequence[NewPicture] | None = None
     vectors: Sequence[ItemVector] | None = None
+    prediction: Prediction | None = None
+    made_for: MadeFor | None = None
+    category_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,7 +398,10 @@ class FeedSummary:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A stored item. `vectors` is None where the reader didn't ask for them."""
+    """A stored item. `vectors` is None where the reader didn't ask for them.
+
+    `category_probability` is that of a category which was predicted; None where the caller gave it, or there is none.
+    """
 
     id: str
     title: str
@@ -363,6 +414,12 @@ class Item:
     sequence: int
     created: datetime.datetime
     updated: datetime.datetime
+    category_probability: float | None = None
+
+    @property
+    def own_category(self) -> str:
+        """The category that the caller gave the item; empty where there is none, or a predicted one."""
+        return self.category if self.category_probability is None else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,12 @@ class NoModel(FailedPrecondition):
     reason = "NO_MODEL"
 
 
+class NoClasses(FailedPrecondition):
+    """The model doesn't predict the classes that it is asked for."""
+
+    reason = "NO_CLASSES"
+
+
 class PictureNotStored(FailedPrecondition):
     """The server keeps no content of this picture."""
 
@@ -176,6 +182,12 @@ class StaleEtag(Aborted):
         )
         self.given = given
         self.stored = stored
+
+
+class ItemChanged(Aborted):
+    """The item was given another category or other pictures while vectors were made for those that it had."""
+
+    reason = "ITEM_CHANGED"
 
 
 class Exhausted(TwinsetError):

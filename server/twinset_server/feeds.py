@@ -21,6 +21,7 @@ class FeedOutcome:
     id: str
     unchanged: bool = False
     error: TwinsetError | None = None
+    category_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,8 @@ class FeedSession:
         outcomes: list[FeedOutcome] = []
         for item_id, item in zip(part.ids, part.items, strict=True):
             error = next(errors) if isinstance(item, WritableItem) else item
-            outcomes.append(FeedOutcome(item_id, item is None, error))
+            unknown = isinstance(item, WritableItem) and item.category_unknown
+            outcomes.append(FeedOutcome(item_id, item is None, error, unknown))
         # Also where an earlier item of the same id was staged. What failed must not be taken for lacking.
         if stays := [outcome.id for outcome in outcomes if outcome.unchanged or outcome.error]:
             await self._feed.keep(stays)

@@ -18,9 +18,9 @@ from twinset_server.domain import (
     ItemUpdateDraft,
     ItemVector,
     NewPicture,
-    PictureVectors,
     Prepared,
     Refused,
+    StoredVectors,
     UserDraft,
     WritableItem,
     WritableUser,
@@ -28,7 +28,8 @@ from twinset_server.domain import (
 )
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import TwinsetError
-from twinset_server.item_vectors import ItemVectors, inspected
+from twinset_server.item_updates import ItemUpdates
+from twinset_server.item_vectors import FromPictures, ItemVectors, Wanted, inspected
 from twinset_server.ports import Catalog
 
 _SLICE = 16
@@ -56,9 +57,11 @@ class Ingest:
     stands for an element that could not even be read.
     """
 
-    def __init__(self, catalog: Catalog, pictures: PictureEmbedder) -> None:
+    def __init__(self, catalog: Catalog, pictures: PictureEmbedder, fill_category: str | None = None) -> None:
+        """Change `catalog`; `fill_category` is the output that tells the category of items that lack one."""
         self._catalog = catalog
-        self._vectors = ItemVectors(catalog, pictures)
+        self._vectors = ItemVectors(catalog, pictures, fill_category)
+        self._updates = ItemUpdates(catalog, self._vectors)
 
     async def items(
         self, drafts: Sequence[ItemDraft | TwinsetError], *, timeout_s: float
@@ -88,22 +91,19 @@ class Ingest:
 
         def make(item: Inspected) -> WritableItem | Coroutine[Any, Any, WritableItem]:
             if not item.pictures:
-                return _writable(item, ())
-            return self._complete(item, stored.get(item.draft.id, {}), timeout_s)
+                return _writable(item, FromPictures(()))
+            return self._complete(item, stored.get(item.draft.id), timeout_s)
 
         return await _each(items, make)
 
     async def updates(
         self, drafts: Sequence[ItemUpdateDraft | TwinsetError], *, timeout_s: float
     ) -> list[ItemUpdate | TwinsetError]:
-        """Return the updates; only those with pictures need a model's work."""
+        """Return the updates; see `ItemUpdates` for which of them need a model's work."""
 
         def make(draft: ItemUpdateDraft) -> ItemUpdate | Coroutine[Any, Any, ItemUpdate]:
             limits.check_update(draft)
-            own = None if draft.vectors is None else self._vectors.own(draft.vectors)
-            if draft.pictures:
-                return self._update_pictures(draft, own or [], timeout_s)
-            return _update(draft, None if draft.pictures is None else [], own)
+            return self._updates.make(draft, timeout_s)
 
         return await _each(drafts, make)
 
@@ -166,52 +166,39 @@ class Ingest:
     def _inspect(self, draft: ItemDraft, pictures: Sequence[NewPicture]) -> Inspected:
         own = self._vectors.own(draft.vectors)
         models = self._vectors.fingerprints({vector.space for vector in own}) if pictures else {}
-        return Inspected(draft, pictures, own, item_digest(draft, pictures, own, models))
+        classifier = self._vectors.classifier() if pictures and not draft.category else ""
+        return Inspected(draft, pictures, own, item_digest(draft, pictures, own, models, classifier))
 
     async def _inspect_pictures(self, draft: ItemDraft) -> Inspected:
         return self._inspect(draft, await asyncio.to_thread(inspected, draft.pictures))
 
-    async def _complete(self, item: Inspected, stored: PictureVectors, timeout_s: float) -> WritableItem:
-        taken = {vector.space for vector in item.vectors}
-        embedded = await self._vectors.embedded(item.pictures, taken, stored, timeout_s)
-        return _writable(item, embedded)
+    async def _complete(self, item: Inspected, stored: StoredVectors | None, timeout_s: float) -> WritableItem:
+        category = item.draft.category
+        wanted = Wanted(
+            taken={vector.space for vector in item.vectors},
+            category=category,
+            predicted=self._vectors.fills_categories and not category,
+            stored=stored,
+        )
+        made = await self._vectors.make(item.pictures, wanted, timeout_s)
+        return _writable(item, made, category_unknown=self._vectors.is_unknown(category))
 
-    async def _update_pictures(self, draft: ItemUpdateDraft, own: Sequence[ItemVector], timeout_s: float) -> ItemUpdate:
-        pictures = await asyncio.to_thread(inspected, draft.pictures or ())
-        stored = await self._vectors.stored({draft.id: pictures})
-        taken = {vector.space for vector in own}
-        embedded = await self._vectors.embedded(pictures, taken, stored.get(draft.id, {}), timeout_s)
-        return _update(draft, pictures, [*own, *embedded])
 
-
-def _writable(item: Inspected, embedded: Sequence[ItemVector]) -> WritableItem:
+def _writable(item: Inspected, made: FromPictures, *, category_unknown: bool = False) -> WritableItem:
     draft = item.draft
+    prediction = made.prediction or draft.guess
     return WritableItem(
         id=draft.id,
         title=draft.title,
         uri=draft.uri,
-        category=draft.category,
+        category=draft.category if prediction is None else prediction.class_name,
         attributes=draft.attributes,
         pictures=item.pictures,
-        vectors=[*item.vectors, *embedded],
+        vectors=[*item.vectors, *made.vectors],
         etag=draft.etag,
         digest=item.digest,
-    )
-
-
-def _update(
-    draft: ItemUpdateDraft, pictures: Sequence[NewPicture] | None, vectors: Sequence[ItemVector] | None
-) -> ItemUpdate:
-    return ItemUpdate(
-        id=draft.id,
-        etag=draft.etag,
-        title=draft.title,
-        uri=draft.uri,
-        category=draft.category,
-        attributes=draft.attributes,
-        changed_attributes=draft.changed_attributes,
-        pictures=pictures,
-        vectors=vectors,
+        category_probability=None if prediction is None else prediction.probability,
+        category_unknown=category_unknown,
     )
 
 

@@ -25,6 +25,7 @@ MAX_RESPONSE_BYTES = 4 << 20
 
 MAX_PICTURES_PER_MESSAGE = 256
 MAX_OUTPUTS = 16
+MAX_PREDICTIONS = 100
 MAX_ITEMS_PER_MESSAGE = 256
 MAX_USERS_PER_MESSAGE = 256
 MAX_DELETIONS_PER_MESSAGE = 1000
@@ -129,6 +130,17 @@ def check_update(update: ItemUpdateDraft) -> None:
         _check_vectors(update.vectors)
 
 
+def check_predictions(count: int) -> None:
+    """Raise `InvalidRequest` unless so many predictions may be asked for."""
+    if not 0 <= count <= MAX_PREDICTIONS:
+        raise InvalidRequest("predictions", f"is {count}: ask for 0 to {MAX_PREDICTIONS}")
+
+
+def check_category(field: str, category: str) -> None:
+    """Raise `InvalidRequest` where a category is over its limit."""
+    check_text(field, category, MAX_CATEGORY_BYTES)
+
+
 def check_user(user: UserDraft) -> None:
     """Raise `InvalidRequest` for the first field of `user` that is over its limit."""
     check_id("id", user.id)
@@ -149,7 +161,11 @@ def check_interaction(interaction: Interaction) -> None:
 def _check_texts(given: ItemDraft | ItemUpdateDraft) -> None:
     check_text("title", given.title or "", MAX_TITLE_BYTES)
     check_text("uri", given.uri or "", MAX_URI_BYTES)
-    check_text("category", given.category or "", MAX_CATEGORY_BYTES)
+    check_category("category", given.category or "")
+    if isinstance(given, ItemDraft) and given.guess is not None:
+        check_category("category", given.guess.class_name)
+        if not 0 <= given.guess.probability <= 1:
+            raise InvalidRequest("category_predicted.probability", f"is {given.guess.probability}: it is 0 to 1")
 
 
 def _check_attributes(attributes: Mapping[str, Attribute]) -> None:

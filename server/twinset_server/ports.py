@@ -14,11 +14,11 @@ from twinset_server.domain import (
     Float32Array,
     Int32Array,
     Item,
-    PictureVectors,
     SearchResult,
     Space,
     StoredInteraction,
     StoredPicture,
+    StoredVectors,
     UInt8Array,
     User,
     WritableItem,
@@ -122,6 +122,7 @@ class Catalog(Protocol):
         Outcomes may be, besides receipts:
             ItemNotFound: an update or a deletion of an item that isn't there.
             StaleEtag: the change names another etag than the stored one.
+            ItemChanged: the item isn't any more what the change's vectors were made for.
             IndexBehind: it brings vectors, and far too many stand outside the index.
             DiskFull, StoreUnavailable: it could not be written.
         """
@@ -161,11 +162,11 @@ class Catalog(Protocol):
             NoVector: the item has none in this space.
         """
 
-    async def picture_vectors(self, wanted: Mapping[str, Collection[str]]) -> Mapping[str, PictureVectors]:
+    async def picture_vectors(self, wanted: Mapping[str, Collection[str]]) -> Mapping[str, StoredVectors]:
         """Return by item what is stored of vectors that were made from its pictures.
 
-        A space holds vectors of one fingerprint, so these are what the same pictures would be embedded into again. One
-        that is damaged is left out.
+        A space holds vectors of one fingerprint, so these are what the same pictures would be embedded into again, with
+        the same category where the model takes one. One that is damaged is left out.
 
         Args:
             wanted: by item the SHA-256 of pictures.

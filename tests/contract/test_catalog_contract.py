@@ -521,10 +521,10 @@ async def test_vectors_of_pictures_are_known_by_the_pictures_content(catalog: An
     await put(catalog, [writable("shoe", pictures=[red, blue], vectors=[*vectors, own]), writable("bag")])
     wanted = {"shoe": {blue.picture.sha256, "0" * 64}, "bag": {red.picture.sha256}, "gone": {red.picture.sha256}}
     found = await catalog.picture_vectors(wanted)
-    assert {item: {sha: list(spaces) for sha, spaces in ones.items()} for item, ones in found.items()} == {
+    assert {item: {sha: list(spaces) for sha, spaces in ones.pictures.items()} for item, ones in found.items()} == {
         "shoe": {blue.picture.sha256: ["visual"]}
     }
-    np.testing.assert_array_equal(found["shoe"][blue.picture.sha256]["visual"], unit(0, 1, 0))
+    np.testing.assert_array_equal(found["shoe"].pictures[blue.picture.sha256]["visual"], unit(0, 1, 0))
 
 
 async def test_a_feed_replaces_the_catalogue_at_its_commit_and_not_before(catalog: Any) -> None:

@@ -22,7 +22,6 @@ from twinset_server.domain import (
     ItemVector,
     Neighbour,
     NewPicture,
-    PictureVectors,
     Receipt,
     Refused,
     SearchResult,
@@ -30,6 +29,7 @@ from twinset_server.domain import (
     SpaceStatus,
     StoredInteraction,
     StoredPicture,
+    StoredVectors,
     User,
     WritableItem,
     WritableUser,
@@ -38,6 +38,7 @@ from twinset_server.domain import (
 from twinset_server.errors import (
     BadVector,
     IndexBehind,
+    ItemChanged,
     ItemNotFound,
     NoVector,
     PictureNotFound,
@@ -134,7 +135,7 @@ class FakeCatalog:
                 return by_picture[picture_id]
         raise NoVector(item_id, f"item {item_id!r} has no vector in space {space!r}")
 
-    async def picture_vectors(self, wanted: Mapping[str, Collection[str]]) -> Mapping[str, PictureVectors]:
+    async def picture_vectors(self, wanted: Mapping[str, Collection[str]]) -> Mapping[str, StoredVectors]:
         found: dict[str, dict[str, dict[str, Float32Array]]] = {}
         for item_id in wanted.keys() & self._items.keys():
             item = self._items[item_id]
@@ -143,7 +144,9 @@ class FakeCatalog:
                 sha256 = digests.get(vector.picture_id)
                 if sha256 in wanted[item_id]:
                     found.setdefault(item_id, {}).setdefault(sha256, {})[vector.space] = vector.values
-        return found
+        return {
+            item_id: StoredVectors(self._items[item_id].own_category, pictures) for item_id, pictures in found.items()
+        }
 
     async def search(
         self, space: str, query: Float32Array, k: int, *, exclude: frozenset[str] = frozenset()
@@ -202,6 +205,17 @@ class FakeCatalog:
     def _update(self, update: ItemUpdate) -> Receipt:
         item = self._item(update.id)
         _check_etag("item", item.id, update.etag, item.etag)
+        if (made_for := update.made_for) is not None:
+            if made_for.category not in (None, item.own_category):
+                raise ItemChanged(f"{item.id} got another category")
+            if made_for.pictures not in (None, tuple((picture.id, picture.sha256) for picture in item.pictures)):
+                raise ItemChanged(f"{item.id} got other pictures")
+        category, probability = item.category, item.category_probability
+        if update.category is not None:
+            category, probability = update.category, None
+        if update.pictures is not None and (not category or probability is not None):
+            new = update.prediction
+            category, probability = (new.class_name, new.probability) if new else ("", None)
         self._check_vectors(update.vectors or ())
         attributes = dict(item.attributes if update.attributes is None else update.attributes)
         for name, value in update.changed_attributes.items():
@@ -220,12 +234,13 @@ class FakeCatalog:
                 id=item.id,
                 title=item.title if update.title is None else update.title,
                 uri=item.uri if update.uri is None else update.uri,
-                category=item.category if update.category is None else update.category,
+                category=category,
                 attributes=attributes,
                 pictures=[NewPicture(picture, b"") for picture in item.pictures]
                 if update.pictures is None
                 else update.pictures,
                 vectors=vectors,
+                category_probability=probability,
             )
         )
 
@@ -277,6 +292,7 @@ class FakeCatalog:
             sequence=self._sequence,
             created=before.created if before else now,
             updated=now,
+            category_probability=item.category_probability,
         )
         return Receipt(f"{self._sequence:x}", self._sequence)
 

@@ -55,10 +55,21 @@ def writable(
     attributes: Mapping[str, Attribute] | None = None,
     etag: str = "",
     digest: bytes = b"",
+    category: str = "",
+    category_probability: float | None = None,
 ) -> WritableItem:
     """Return an item ready to commit."""
     return WritableItem(
-        item_id, title, "", "", attributes or {}, tuple(pictures), tuple(vectors), etag=etag, digest=digest
+        item_id,
+        title,
+        "",
+        category,
+        attributes or {},
+        tuple(pictures),
+        tuple(vectors),
+        etag=etag,
+        digest=digest,
+        category_probability=category_probability,
     )
 
 

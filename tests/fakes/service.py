@@ -9,6 +9,7 @@ from typing import Self
 
 from fakes.catalog import FakeCatalog
 from fakes.embedder import FakeEmbedder
+from twinset.contract import ModelContract
 from twinset_server.config import ServerSettings
 from twinset_server.domain import Metric, Space
 from twinset_server.embedding import PictureEmbedder
@@ -17,14 +18,21 @@ from twinset_server.rpc.server import RpcServer
 OWN = Space("own", 2, Metric.EUCLIDEAN, "c" * 64)
 
 
+def filled_by(contract: ModelContract) -> list[Space]:
+    """Return the spaces that a model fills."""
+    return [
+        Space(one.name, one.dimension, one.metric, contract.fingerprint_of(one.output), contract.model)
+        for one in contract.spaces
+    ]
+
+
 class FakeService:
     """Listens on a free port of loopback while its context lasts. `catalog` and `embedder` are what it stands on."""
 
-    def __init__(self) -> None:
-        self.embedder = FakeEmbedder()
-        contract = self.embedder.contract
-        visual = Space("visual", contract.spaces[0].dimension, Metric.COSINE, contract.fingerprint, contract.model)
-        self.catalog = FakeCatalog([visual, OWN])
+    def __init__(self, embedder: FakeEmbedder | None = None, *, fill_category: str | None = None) -> None:
+        self.embedder = embedder or FakeEmbedder()
+        self.catalog = FakeCatalog([*filled_by(self.embedder.contract), OWN])
+        self._fill_category = fill_category
         self.address = ""
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -47,7 +55,7 @@ class FakeService:
         pictures = PictureEmbedder(
             self.embedder, max_batch=4, max_in_flight=2, max_pictures=16, max_waiting_bytes=32 << 20, decode_threads=2
         )
-        server = RpcServer(self.catalog, pictures, ServerSettings(port=0, drain_s=0))
+        server = RpcServer(self.catalog, pictures, ServerSettings(port=0, drain_s=0), fill_category=self._fill_category)
         self.address = f"127.0.0.1:{await server.start()}"
         self._ready.set()
         await self._stopped.wait()

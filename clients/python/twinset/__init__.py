@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from twinset.client import Client
 from twinset.contract import Metric
+from twinset.embeddings import Embedding, Prediction
 from twinset.errors import (
     Aborted,
     DeadlineExceeded,
@@ -27,12 +28,12 @@ from twinset.errors import (
 from twinset.items import (
     Attribute,
     Catalog,
-    Embedding,
     FeedResult,
     FeedSummary,
     Interaction,
     Item,
     ItemUpdate,
+    Model,
     Picture,
     PutResult,
     Recommendation,
@@ -42,6 +43,7 @@ from twinset.items import (
     Vector,
     View,
 )
+from twinset.pair_contract import PairContract
 
 __version__ = version("twinset")
 
@@ -61,8 +63,11 @@ __all__ = [
     "Item",
     "ItemUpdate",
     "Metric",
+    "Model",
     "NotFound",
+    "PairContract",
     "Picture",
+    "Prediction",
     "PutResult",
     "Recommendation",
     "Recommendations",

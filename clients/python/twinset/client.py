@@ -15,8 +15,9 @@ from twinset.batches import batches
 from twinset.catalog_exports import CatalogExports
 from twinset.catalog_writes import CatalogWrites
 from twinset.channel import DEFAULT_SERVER, KEEPALIVE_S, open_channel
+from twinset.embeddings import Embedding
 from twinset.errors import NotFound
-from twinset.items import Catalog, Embedding, Item, Picture, Recommendations, Vector, View
+from twinset.items import Catalog, Item, Picture, Recommendations, Vector, View
 from twinset.status import error_from_call, error_from_status
 from twinset.stream import PipelinedStream
 from twinset.v1 import (
@@ -89,26 +90,43 @@ class Client(CatalogWrites, CatalogExports):
         """How many connections are open to each worker of the server, by its name; see `twinset.connections`."""
         return self._channel.leads
 
-    def embed(self, pictures: Sequence[bytes], outputs: Sequence[str] = ()) -> list[Embedding]:
+    def embed(
+        self,
+        pictures: Sequence[bytes],
+        outputs: Sequence[str] = (),
+        *,
+        predictions: int = 0,
+        categories: Sequence[str] = (),
+    ) -> list[Embedding]:
         """Return what the model makes of each picture, in order; one that can't be decoded carries its error.
 
         Args:
             pictures: encoded JPEG, PNG or WebP, any number.
             outputs: names of the model's outputs; none means those that fill a space.
+            predictions: how many of the likeliest classes to tell for each output that has some, 0 to 100.
+            categories: those of the pictures' items, one each, for a model that takes them; empty means unknown.
 
         Raises:
+            ValueError: there are categories, and not one a picture.
             InvalidArgument: the model lacks an output, or a picture doesn't fit into a message.
         """
+        if categories and len(categories) != len(pictures):
+            raise ValueError(f"embed got {len(categories)} categories for {len(pictures)} pictures: give one each")
         embeddings: list[Embedding] = []
         for batch in batches(pictures, size=len, most=_EMBED_AT_ONCE, name=_picture_name):
-            request = embedding_pb2.EmbedRequest(pictures=batch, outputs=outputs)
+            request = embedding_pb2.EmbedRequest(
+                pictures=batch,
+                outputs=outputs,
+                predictions=predictions,
+                categories=categories[len(embeddings) : len(embeddings) + len(batch)],
+            )
             with self._errors():
                 response = self._embedding.Embed(request, timeout=self.timeout_s)
             embeddings += [wire.embedding_from_proto(result, response.model) for result in response.results]
         return embeddings
 
     def stream_embed(
-        self, pictures: Iterable[bytes], outputs: Sequence[str] = (), *, batch: int = 16
+        self, pictures: Iterable[bytes], outputs: Sequence[str] = (), *, batch: int = 16, predictions: int = 0
     ) -> Iterator[Embedding]:
         """Return what the model makes of each picture, as they come and in order; the fastest way for many.
 
@@ -117,6 +135,7 @@ class Client(CatalogWrites, CatalogExports):
             outputs: names of the model's outputs; none means those that fill a space.
             batch: pictures in a message, 1 to 256. A message is sent when it is full: take 1 where pictures come
                 slowly and each answer matters at once.
+            predictions: as in `embed`.
 
         Raises:
             InvalidArgument: the model lacks an output, or a picture doesn't fit into a message.
@@ -124,7 +143,11 @@ class Client(CatalogWrites, CatalogExports):
 
         def requests() -> Iterator[embedding_pb2.StreamEmbedRequest]:
             for place, group in enumerate(batches(pictures, size=len, most=batch, name=_picture_name)):
-                yield embedding_pb2.StreamEmbedRequest(pictures=group, outputs=() if place else outputs)
+                request = embedding_pb2.StreamEmbedRequest(pictures=group)
+                if not place:
+                    request.outputs.extend(outputs)
+                    request.predictions = predictions
+                yield request
 
         stream = PipelinedStream(self._embedding.StreamEmbed, requests(), server=self.server, timeout_s=self.timeout_s)
         for _, response in stream:

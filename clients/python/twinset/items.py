@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from twinset.contract import Metric
 from twinset.errors import TwinsetError
+from twinset.pair_contract import PairContract
 
 Attribute = str | int | float | bool | tuple[str, ...] | datetime.datetime
 """A typed attribute: text, whole number, number, truth, several texts, or a time (without a zone it is UTC)."""
@@ -59,6 +60,9 @@ class Item:
 
     `sequence`, `created` and `updated` come from the server, and so does `etag`. A put with an etag is made only if the
     stored item still has that one, so that an item that was read, changed and put can't undo the work of others.
+
+    `category_probability` is set where the server predicted the category. Put as it was read, the item's category stays
+    a guess; give it another category and it is a fact, which no prediction replaces.
     """
 
     id: str
@@ -72,6 +76,12 @@ class Item:
     sequence: int = 0
     created: datetime.datetime | None = None
     updated: datetime.datetime | None = None
+    category_probability: float | None = None
+
+    @property
+    def own_category(self) -> str:
+        """The category that the item's caller gave it; empty where there is none, or a predicted one."""
+        return self.category if self.category_probability is None else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +151,8 @@ class PutResult:
         error: why nothing was changed.
         slowed_s: for how long the server held back the answer to the message, because vectors come faster than they
             are indexed: more streams would only wait longer.
+        category_unknown: the model takes categories, and the item's is none that it knows: its vectors are those of an
+            unknown one.
     """
 
     id: str
@@ -148,18 +160,21 @@ class PutResult:
     sequence: int = 0
     error: TwinsetError | None = None
     slowed_s: float = 0.0
+    category_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FeedResult:
     """What became of one item of a feed: it counts at the commit, unless `error` says why not.
 
-    `unchanged`: the stored item was made from just this, so that nothing was embedded.
+    `unchanged`: the stored item was made from just this, so that nothing was embedded. `category_unknown` is as in
+    `PutResult`.
     """
 
     id: str
     unchanged: bool = False
     error: TwinsetError | None = None
+    category_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,29 +187,6 @@ class FeedSummary:
     deleted: int
     failed: int
     sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Embedding:
-    """The outputs of one picture by name, in the order asked for, unless `error` says why there are none.
-
-    `model` is the model's name in the repository.
-    """
-
-    outputs: Mapping[str, Vector]
-    model: str = ""
-    error: TwinsetError | None = None
-
-    def __getitem__(self, output: str) -> Vector:
-        """Return an output.
-
-        Raises:
-            TwinsetError: the picture's error.
-            KeyError: the output wasn't asked for.
-        """
-        if self.error is not None:
-            raise self.error
-        return self.outputs[output]
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,8 +258,32 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
+class Model:
+    """The model that turns pictures into vectors.
+
+    Attributes:
+        name: in the model repository.
+        fingerprint: 64 hexadecimal digits.
+        classes: the classes that it predicts, by output.
+        categories: those that it knows as a second input; empty where it takes none.
+        category_spaces: the spaces whose vectors depend on an item's category.
+        pair: how it gives the probability of a pair; None where it doesn't.
+    """
+
+    name: str
+    fingerprint: str
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    categories: tuple[str, ...] = ()
+    category_spaces: tuple[str, ...] = ()
+    pair: PairContract | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
-    """The state of the catalogue. `sequence` is that of the last durable change."""
+    """The state of the catalogue.
+
+    `sequence` is that of the last durable change. `model` is None while no model is known to the server.
+    """
 
     item_count: int
     picture_count: int
@@ -276,3 +292,4 @@ class Catalog:
     server_version: str
     user_count: int = 0
     interaction_count: int = 0
+    model: Model | None = None

@@ -9,6 +9,8 @@ import numpy as np
 
 from twinset import items
 from twinset.contract import Metric
+from twinset.embeddings import Embedding, Prediction
+from twinset.pair_contract import PairContract
 from twinset.status import error_from_status
 from twinset.v1 import catalog_pb2, embedding_pb2, recommender_pb2
 
@@ -115,6 +117,9 @@ def item_to_proto(item: items.Item) -> catalog_pb2.Item:
         pictures=[catalog_pb2.Picture(id=picture.id, content=picture.content) for picture in item.pictures],
         vectors=[vector_to_proto(vector) for vector in item.vectors],
         etag=item.etag,
+        category_predicted=None
+        if item.category_probability is None
+        else embedding_pb2.Prediction(class_name=item.category, probability=item.category_probability),
     )
 
 
@@ -132,6 +137,7 @@ def item_from_proto(item: catalog_pb2.Item) -> items.Item:
         sequence=item.sequence,
         created=item.create_time.ToDatetime(datetime.UTC) if item.HasField("create_time") else None,
         updated=item.update_time.ToDatetime(datetime.UTC) if item.HasField("update_time") else None,
+        category_probability=item.category_predicted.probability if item.HasField("category_predicted") else None,
     )
 
 
@@ -149,12 +155,20 @@ def picture_from_proto(picture: catalog_pb2.Picture, content: bytes = b"") -> it
     )
 
 
-def embedding_from_proto(result: embedding_pb2.EmbedResult, model: str) -> items.Embedding:
+def embedding_from_proto(result: embedding_pb2.EmbedResult, model: str) -> Embedding:
     """Return what became of a picture."""
-    if result.WhichOneof("result") == "embedding":
-        outputs = {output.name: vector_from_proto(output.vector) for output in result.embedding.outputs}
-        return items.Embedding(outputs, model)
-    return items.Embedding({}, model, error_from_status(result.error))
+    if result.WhichOneof("result") != "embedding":
+        return Embedding({}, model, error_from_status(result.error))
+    made = result.embedding
+    return Embedding(
+        outputs={output.name: vector_from_proto(output.vector) for output in made.outputs},
+        model=model,
+        predictions={
+            told.output: tuple(Prediction(one.class_name, one.probability) for one in told.predictions)
+            for told in made.classifications
+        },
+        category_unknown=made.category_unknown,
+    )
 
 
 def recommendations_from_proto(response: recommender_pb2.RecommendResponse) -> items.Recommendations:
@@ -195,4 +209,19 @@ def catalog_from_proto(response: catalog_pb2.GetCatalogResponse) -> items.Catalo
         server_version=response.server_version,
         user_count=response.user_count,
         interaction_count=response.interaction_count,
+        model=_model_from_proto(response.model) if response.HasField("model") else None,
+    )
+
+
+def _model_from_proto(model: catalog_pb2.Model) -> items.Model:
+    pair = model.pair
+    return items.Model(
+        name=model.name,
+        fingerprint=model.fingerprint,
+        classes={told.output: tuple(told.classes) for told in model.class_outputs},
+        categories=tuple(model.categories),
+        category_spaces=tuple(model.category_spaces),
+        pair=PairContract(pair.offset, pair.scale, pair.shift, pair.prior, pair.ece)
+        if model.HasField("pair")
+        else None,
     )

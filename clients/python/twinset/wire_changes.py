@@ -89,14 +89,20 @@ def result_from_proto(
 ) -> items.PutResult:
     """Return what became of a change; `slowed_s` is for how long its message's answer was held back."""
     if result.WhichOneof("result") == "receipt":
-        return items.PutResult(result.id, result.receipt.etag, result.receipt.sequence, slowed_s=slowed_s)
+        return items.PutResult(
+            result.id,
+            result.receipt.etag,
+            result.receipt.sequence,
+            slowed_s=slowed_s,
+            category_unknown=result.category_unknown,
+        )
     return items.PutResult(result.id, error=error_from_status(result.error), slowed_s=slowed_s)
 
 
 def feed_result_from_proto(result: catalog_pb2.FeedItemResult) -> items.FeedResult:
     """Return what became of an item of a feed."""
     error = error_from_status(result.error) if result.HasField("error") else None
-    return items.FeedResult(result.id, result.unchanged, error)
+    return items.FeedResult(result.id, result.unchanged, error, result.category_unknown)
 
 
 def feed_summary_from_proto(summary: catalog_pb2.FeedSummary) -> items.FeedSummary:

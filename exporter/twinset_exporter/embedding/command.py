@@ -83,7 +83,10 @@ def embed(
             raise ExportError(
                 f"can't write to {output}: {error.strerror}; make room, then run the same command again to go on"
             ) from error
+        depending = [name for name in result.manifest.outputs if triton.contract.takes_category([name])]
     _report(result, output, time.monotonic() - started)
+    if depending:
+        typer.echo(f"{', '.join(depending)}: of items of an unknown category, since a folder tells none")
     if result.manifest.failed:
         raise typer.Exit(1)
 

@@ -36,12 +36,12 @@ from twinset_server.domain import (
     Float32Array,
     Item,
     Picture,
-    PictureVectors,
     SearchResult,
     Space,
     SpaceStatus,
     StoredInteraction,
     StoredPicture,
+    StoredVectors,
     User,
     Written,
 )
@@ -168,7 +168,7 @@ class SqliteCatalog:
         _view(self._follower.views, space)
         return await self._readers.read(records.vector_of, item_id, space)
 
-    async def picture_vectors(self, wanted: Mapping[str, Collection[str]]) -> Mapping[str, PictureVectors]:
+    async def picture_vectors(self, wanted: Mapping[str, Collection[str]]) -> Mapping[str, StoredVectors]:
         """Return by item what is stored of vectors made from its pictures; see the port."""
         self._check_open()
         return await self._readers.read(_picture_vectors, wanted, self.spaces())
@@ -245,14 +245,16 @@ class SqliteCatalog:
 
 def _picture_vectors(
     connection: sqlite3.Connection, wanted: Mapping[str, Collection[str]], spaces: Mapping[str, Space]
-) -> dict[str, dict[str, dict[str, Float32Array]]]:
+) -> dict[str, StoredVectors]:
     found: dict[str, dict[str, dict[str, Float32Array]]] = {}
-    for item_id, sha256, name, value in records.picture_vectors(connection, wanted):
+    categories: dict[str, str] = {}
+    for item_id, category, sha256, name, value in records.picture_vectors(connection, wanted):
+        categories[item_id] = category
         # A damaged one is mended by putting its picture again: it must not stand for what that is embedded into.
         with contextlib.suppress(BadVector, ValueError):
             values = fitted("vectors", np.frombuffer(value, "<f4"), spaces[name])
             found.setdefault(item_id, {}).setdefault(sha256, {})[name] = values
-    return found
+    return {item_id: StoredVectors(categories[item_id], pictures) for item_id, pictures in found.items()}
 
 
 def _described(picture: Picture, copy: bytes) -> Picture:

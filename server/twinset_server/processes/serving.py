@@ -9,7 +9,8 @@ from twinset.contract import ModelContract
 from twinset_server.admin import AdminServer
 from twinset_server.config import Settings
 from twinset_server.domain import VISUAL, Space
-from twinset_server.errors import StartupError
+from twinset_server.errors import NoClasses, StartupError
+from twinset_server.predictions import classes_of
 from twinset_server.processes.keeper import keeping
 from twinset_server.processes.order import Order, share, worker_count
 from twinset_server.processes.reservation import check_free, reserved
@@ -56,6 +57,7 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
         stack.push_async_callback(supervisor.stop)
         await supervisor.launch()
         contract = await stack.enter_async_context(model.opened(spaces.get(VISUAL)))
+        _check_classes(settings.catalog.fill_category, contract or model.contract)
         if contract is not None:
             filled += _filled_by(contract)
             await keeper.declare(filled)
@@ -84,6 +86,11 @@ class _Model:
         if self._embedder is None or self._triton.url is not None:
             return {}
         return {"url": self._embedder.address, "model": self._embedder.contract.model}
+
+    @property
+    def contract(self) -> ModelContract | None:
+        """What the embedded model promises; None where the model is elsewhere."""
+        return None if self._embedder is None else self._embedder.contract
 
     @property
     def is_ready(self) -> bool:
@@ -120,6 +127,20 @@ class _Model:
             # A Triton elsewhere is the workers' own to watch.
             await stack.aclose()
             yield contract
+
+
+def _check_classes(fill_category: str | None, contract: ModelContract | None) -> None:
+    """Let a setting through that names an output with classes; a model that isn't known yet is told at the first put.
+
+    Raises:
+        StartupError: the model has no such output.
+    """
+    if fill_category is None or contract is None:
+        return
+    try:
+        classes_of(contract, fill_category)
+    except NoClasses as error:
+        raise StartupError(f"{error.message}; choose another with --fill-category, or leave it out") from error
 
 
 def _filled_by(contract: ModelContract) -> list[Space]:

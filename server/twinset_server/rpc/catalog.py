@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import twinset
 from twinset.v1 import catalog_pb2
+from twinset_server.errors import EmbedderUnavailable
 from twinset_server.rpc import convert
 from twinset_server.rpc.catalog_part import Context
 from twinset_server.rpc.feeds import Feeds
@@ -19,4 +20,8 @@ class CatalogServicer(ItemReads, ItemWrites, Feeds, Interactions):
         self, request: catalog_pb2.GetCatalogRequest, context: Context
     ) -> catalog_pb2.GetCatalogResponse:
         """See the proto."""
-        return convert.catalog_status(await self._catalog.status(), twinset.__version__)
+        try:
+            contract = self._embedder.contract
+        except EmbedderUnavailable:
+            contract = None  # Triton runs elsewhere, and the catalogue can be told all the same
+        return convert.catalog_status(await self._catalog.status(), twinset.__version__, contract)

@@ -9,7 +9,7 @@ import grpc.aio
 
 from twinset.v1 import catalog_pb2_grpc
 from twinset_server.ingest import Ingest
-from twinset_server.ports import Catalog
+from twinset_server.ports import Catalog, Embedder
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -17,8 +17,12 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 class CatalogPart(catalog_pb2_grpc.CatalogServiceServicer):
     """Some RPCs of the service; `rpc/catalog.py` puts the parts together."""
 
-    def __init__(self, catalog: Catalog, ingest: Ingest, stopping: asyncio.Event) -> None:
-        """Answer from `catalog`, change it through `ingest`, and end streams once `stopping` is set."""
+    def __init__(self, catalog: Catalog, embedder: Embedder, ingest: Ingest, stopping: asyncio.Event) -> None:
+        """Answer from `catalog`, change it through `ingest`, and end streams once `stopping` is set.
+
+        `embedder` tells of the model.
+        """
         self._catalog = catalog
+        self._embedder = embedder
         self._ingest = ingest
         self._stopping = stopping

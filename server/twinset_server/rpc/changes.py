@@ -14,11 +14,14 @@ from twinset_server.domain import (
     Interaction,
     ItemDeletion,
     ItemDraft,
+    ItemUpdate,
     ItemUpdateDraft,
     PictureDraft,
+    Prediction,
     Receipt,
     UserDraft,
     Vector,
+    WritableItem,
 )
 from twinset_server.errors import InvalidRequest, TwinsetError
 from twinset_server.feeds import FeedOutcome
@@ -31,16 +34,18 @@ _FIELDS = frozenset(("title", "uri", "category", "attributes", "pictures", "vect
 
 def item(message: catalog_pb2.Item) -> ItemDraft | TwinsetError:
     """Return the item that `message` carries, or why it can't be read."""
+    guess = _guess(message)
     try:
         return ItemDraft(
             id=message.id,
             title=message.title,
             uri=message.uri,
-            category=message.category,
+            category="" if guess else message.category,
             attributes=_attributes(message),
             pictures=_pictures(message),
             vectors=_vectors(message),
             etag=message.etag,
+            guess=guess,
         )
     except TwinsetError as error:
         return error
@@ -96,26 +101,28 @@ def interaction(message: catalog_pb2.Interaction, now: datetime.datetime) -> Int
         return error
 
 
-def put_result(item_id: str, outcome: Receipt | TwinsetError) -> catalog_pb2.PutItemResult:
-    """Return what became of a put."""
+def put_result(item_id: str, outcome: Receipt | TwinsetError, change: object) -> catalog_pb2.PutItemResult:
+    """Return what became of a put; `change` is what was made of it."""
     if isinstance(outcome, TwinsetError):
         return catalog_pb2.PutItemResult(id=item_id, error=to_status(outcome))
     receipt = catalog_pb2.PutReceipt(etag=outcome.etag, sequence=outcome.sequence)
-    return catalog_pb2.PutItemResult(id=item_id, receipt=receipt)
+    return catalog_pb2.PutItemResult(id=item_id, receipt=receipt, category_unknown=_category_unknown(change))
 
 
-def result(sent_id: str, outcome: Receipt | TwinsetError) -> catalog_pb2.ChangeResult:
-    """Return what became of another change."""
+def result(sent_id: str, outcome: Receipt | TwinsetError, change: object = None) -> catalog_pb2.ChangeResult:
+    """Return what became of another change; `change` is what was made of it."""
     if isinstance(outcome, TwinsetError):
         return catalog_pb2.ChangeResult(id=sent_id, error=to_status(outcome))
     receipt = catalog_pb2.ChangeReceipt(etag=outcome.etag, sequence=outcome.sequence)
-    return catalog_pb2.ChangeResult(id=sent_id, receipt=receipt)
+    return catalog_pb2.ChangeResult(id=sent_id, receipt=receipt, category_unknown=_category_unknown(change))
 
 
 def feed_result(outcome: FeedOutcome) -> catalog_pb2.FeedItemResult:
     """Return what became of an item of a feed."""
     error = to_status(outcome.error) if outcome.error else None
-    return catalog_pb2.FeedItemResult(id=outcome.id, unchanged=outcome.unchanged, error=error)
+    return catalog_pb2.FeedItemResult(
+        id=outcome.id, unchanged=outcome.unchanged, error=error, category_unknown=outcome.category_unknown
+    )
 
 
 def feed_summary(summary: FeedSummary, failed: int) -> catalog_pb2.FeedSummary:
@@ -137,6 +144,18 @@ def duration(seconds: float) -> duration_pb2.Duration | None:
     message = duration_pb2.Duration()
     message.FromTimedelta(datetime.timedelta(seconds=seconds))
     return message
+
+
+def _guess(message: catalog_pb2.Item) -> Prediction | None:
+    """Return the category of an item that is sent back as it was read, where that was predicted."""
+    predicted = message.category_predicted
+    if not message.category or predicted.class_name != message.category:
+        return None
+    return Prediction(predicted.class_name, predicted.probability)
+
+
+def _category_unknown(change: object) -> bool:
+    return isinstance(change, WritableItem | ItemUpdate) and change.category_unknown
 
 
 def _masked(message: catalog_pb2.ItemUpdate) -> tuple[set[str], list[str]]:

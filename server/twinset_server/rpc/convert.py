@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from google.protobuf import timestamp_pb2
 
+from twinset.contract import ModelContract
+from twinset.pair_contract import PAIR_SOURCE
 from twinset.v1 import catalog_pb2, embedding_pb2, recommender_pb2
 from twinset_server import limits
 from twinset_server.domain import (
@@ -18,6 +20,7 @@ from twinset_server.domain import (
     ItemVector,
     Metric,
     Picture,
+    Prediction,
     Space,
     StoredInteraction,
     Vector,
@@ -25,6 +28,7 @@ from twinset_server.domain import (
 from twinset_server.embedding import Outputs
 from twinset_server.errors import BadVector, InvalidRequest, TwinsetError
 from twinset_server.ports import Embedder
+from twinset_server.predictions import likeliest
 from twinset_server.recommend import EXAMPLE_FIELD, Example, ItemExample, PictureExample, VectorExample
 from twinset_server.rpc.status import to_status
 
@@ -65,7 +69,15 @@ def item(stored: Item, view: View, spaces: dict[str, Space]) -> catalog_pb2.Item
         sequence=stored.sequence,
         create_time=_timestamp(stored.created),
         update_time=_timestamp(stored.updated),
+        category_predicted=None
+        if stored.category_probability is None
+        else prediction(Prediction(stored.category, stored.category_probability)),
     )
+
+
+def prediction(one: Prediction) -> embedding_pb2.Prediction:
+    """Return a predicted class."""
+    return embedding_pb2.Prediction(class_name=one.class_name, probability=one.probability)
 
 
 def picture(stored: Picture) -> catalog_pb2.Picture:
@@ -82,9 +94,24 @@ def picture(stored: Picture) -> catalog_pb2.Picture:
 
 
 def embed_result(
-    outcome: Outputs | TwinsetError, names: Sequence[str], embedder: Embedder, field: str
+    outcome: Outputs | TwinsetError,
+    names: Sequence[str],
+    embedder: Embedder,
+    field: str,
+    *,
+    predictions: int = 0,
+    category_unknown: bool = False,
 ) -> embedding_pb2.EmbedResult:
-    """Return what became of one picture; `field` is the picture's."""
+    """Return what became of one picture.
+
+    Args:
+        outcome: its outputs, or why there are none.
+        names: of the outputs to return.
+        embedder: what made them.
+        field: the picture's.
+        predictions: how many classes to tell of each output that has some.
+        category_unknown: whether its category is none of the model's.
+    """
     if isinstance(outcome, TwinsetError):
         located = outcome.at(field) if isinstance(outcome, InvalidRequest) else outcome
         return embedding_pb2.EmbedResult(error=to_status(located))
@@ -101,7 +128,18 @@ def embed_result(
         )
         for name in names
     ]
-    return embedding_pb2.EmbedResult(embedding=embedding_pb2.Embedding(outputs=outputs))
+    classifications = [
+        embedding_pb2.Classification(
+            output=name, predictions=[prediction(one) for one in likeliest(outcome[name], classes, predictions)]
+        )
+        for name, classes in sorted(contract.class_outputs().items())
+        if predictions
+    ]
+    return embedding_pb2.EmbedResult(
+        embedding=embedding_pb2.Embedding(
+            outputs=outputs, classifications=classifications, category_unknown=category_unknown
+        )
+    )
 
 
 def example(request: recommender_pb2.RecommendRequest) -> Example:
@@ -146,8 +184,35 @@ def metric(value: Metric) -> embedding_pb2.Metric:
     return _METRICS[value]
 
 
-def catalog_status(status: CatalogStatus, version: str) -> catalog_pb2.GetCatalogResponse:
-    """Return the state of the catalogue."""
+def model(contract: ModelContract) -> catalog_pb2.Model:
+    """Return what callers may know of the model."""
+    pair, source = contract.pair, contract.space(PAIR_SOURCE)
+    return catalog_pb2.Model(
+        name=contract.model,
+        fingerprint=contract.fingerprint,
+        class_outputs=[
+            catalog_pb2.ClassOutput(output=name, classes=classes)
+            for name, classes in sorted(contract.class_outputs().items())
+        ],
+        categories=contract.categories,
+        category_spaces=sorted(space.name for space in contract.spaces if contract.takes_category([space.output])),
+        pair=None
+        if pair is None or source is None
+        else catalog_pb2.PairModel(
+            metric=metric(source.metric),
+            offset=pair.offset,
+            scale=pair.scale,
+            shift=pair.shift,
+            prior=pair.prior,
+            ece=pair.ece,
+        ),
+    )
+
+
+def catalog_status(
+    status: CatalogStatus, version: str, contract: ModelContract | None
+) -> catalog_pb2.GetCatalogResponse:
+    """Return the state of the catalogue; `contract` is None where no model is known so far."""
     return catalog_pb2.GetCatalogResponse(
         item_count=status.items,
         picture_count=status.pictures,
@@ -168,6 +233,7 @@ def catalog_status(status: CatalogStatus, version: str) -> catalog_pb2.GetCatalo
         server_version=version,
         user_count=status.users,
         interaction_count=status.interactions,
+        model=None if contract is None else model(contract),
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import grpc.aio
 
+from twinset.known_answer import UNKNOWN_CATEGORY
 from twinset.v1 import embedding_pb2, embedding_pb2_grpc
 from twinset_server import limits
 from twinset_server.embedding import PictureEmbedder
@@ -19,6 +21,17 @@ from twinset_server.rpc.status import to_status
 from twinset_server.rpc.streams import closing, in_order, weight
 
 MAX_UNDONE_PICTURES = 64
+
+_Request = embedding_pb2.EmbedRequest | embedding_pb2.StreamEmbedRequest
+_Result = embedding_pb2.EmbedResult
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What a call wants of every picture: outputs, and how many classes of each output that has some."""
+
+    outputs: Sequence[str]
+    predictions: int
 
 
 class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
@@ -32,10 +45,11 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         self, request: embedding_pb2.EmbedRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> embedding_pb2.EmbedResponse:
         """See the proto."""
-        _check_shape(request.pictures, request.outputs)
+        _check_shape(request)
         contract = self._pictures.embedder.contract
+        wish = _Wish(request.outputs, request.predictions)
         return embedding_pb2.EmbedResponse(
-            results=await self._embed(request.pictures, request.outputs, time_left_s(context), urgent=True),
+            results=await self._embed(request, wish, time_left_s(context), urgent=True),
             model=contract.model,
             fingerprint=contract.fingerprint,
         )
@@ -46,18 +60,19 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],
     ) -> AsyncIterator[embedding_pb2.StreamEmbedResponse]:
         """See the proto."""
-        outputs: Sequence[str] | None = None
+        wish: _Wish | None = None
 
         async def work(request: embedding_pb2.StreamEmbedRequest) -> embedding_pb2.StreamEmbedResponse:
-            nonlocal outputs
-            _check_shape(request.pictures, request.outputs)
-            if outputs is None:
-                outputs = request.outputs
-            elif request.outputs:
-                raise InvalidRequest("outputs", "belong in the first message of the stream only")
+            nonlocal wish
+            _check_shape(request)
+            if wish is None:
+                wish = _Wish(request.outputs, request.predictions)
+            elif request.outputs or request.predictions:
+                field = "outputs" if request.outputs else "predictions"
+                raise InvalidRequest(field, "belong in the first message of the stream only")
             try:
                 contract = self._pictures.embedder.contract
-                results = await self._embed(request.pictures, outputs, time_left_s(context), urgent=False)
+                results = await self._embed(request, wish, time_left_s(context), urgent=False)
             except EmbedderUnavailable as error:
                 # No model is known so far. The stream goes on: the caller may send these pictures again.
                 unavailable = embedding_pb2.EmbedResult(error=to_status(error))
@@ -73,16 +88,42 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         async for response in closing(answers):
             yield response
 
-    async def _embed(
-        self, pictures: Sequence[bytes], outputs: Sequence[str], timeout_s: float, *, urgent: bool
-    ) -> list[embedding_pb2.EmbedResult]:
-        embedder = self._pictures.embedder
-        names = self._pictures.choose_outputs(outputs)
-        check_embeddings("pictures", len(pictures), names, embedder)
-        outcomes = await self._pictures.embed(pictures, names, timeout_s=timeout_s, urgent=urgent)
-        return [convert.embed_result(o, names, embedder, f"pictures[{n}]") for n, o in enumerate(outcomes)]
+    async def _embed(self, request: _Request, wish: _Wish, timeout_s: float, *, urgent: bool) -> list[_Result]:
+        embedder, pictures = self._pictures.embedder, request.pictures
+        contract = embedder.contract
+        names = self._pictures.choose_outputs(wish.outputs)
+        check_embeddings("pictures", len(pictures), names, embedder, wish.predictions)
+        asked = names if not wish.predictions else tuple(dict.fromkeys((*names, *contract.class_outputs())))
+        indices = [contract.category_index(category) for category in request.categories]
+        outcomes = await self._pictures.embed(
+            pictures,
+            asked,
+            timeout_s=timeout_s,
+            urgent=urgent,
+            categories=[index or UNKNOWN_CATEGORY for index in indices],
+        )
+        unknown = [bool(contract.categories) and index is None for index in indices] or [False] * len(pictures)
+        return [
+            convert.embed_result(
+                outcome,
+                names,
+                embedder,
+                f"pictures[{place}]",
+                predictions=wish.predictions,
+                category_unknown=unknown[place],
+            )
+            for place, outcome in enumerate(outcomes)
+        ]
 
 
-def _check_shape(pictures: Sequence[bytes], outputs: Sequence[str]) -> None:
-    limits.check_count("pictures", pictures, limits.MAX_PICTURES_PER_MESSAGE, least=1)
-    limits.check_count("outputs", outputs, limits.MAX_OUTPUTS)
+def _check_shape(request: _Request) -> None:
+    limits.check_count("pictures", request.pictures, limits.MAX_PICTURES_PER_MESSAGE, least=1)
+    limits.check_count("outputs", request.outputs, limits.MAX_OUTPUTS)
+    limits.check_predictions(request.predictions)
+    if request.categories and len(request.categories) != len(request.pictures):
+        raise InvalidRequest(
+            "categories",
+            f"holds {len(request.categories)} for {len(request.pictures)} pictures: give one each, or none",
+        )
+    for place, category in enumerate(request.categories):
+        limits.check_category(f"categories[{place}]", category)

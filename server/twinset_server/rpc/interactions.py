@@ -54,7 +54,7 @@ class Interactions(CatalogPart):
             write_stream(requests, prepare, weigh=_weigh_interactions, ingest=self._ingest, stopping=self._stopping)
         ):
             yield catalog_pb2.PutInteractionsResponse(
-                results=[changes.result("", outcome) for _, outcome in answer.outcomes()]
+                results=[changes.result("", outcome) for _, outcome, _ in answer.outcomes()]
             )
 
     async def ExportInteractions(  # noqa: N802

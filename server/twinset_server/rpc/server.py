@@ -54,15 +54,26 @@ class RpcServer:
     """Serves a catalogue on one port, alone or as one of several workers."""
 
     def __init__(
-        self, catalog: Catalog, pictures: PictureEmbedder, settings: ServerSettings, place: Place | None = None
+        self,
+        catalog: Catalog,
+        pictures: PictureEmbedder,
+        settings: ServerSettings,
+        place: Place | None = None,
+        *,
+        fill_category: str | None = None,
     ) -> None:
-        """Prepare to listen where `settings` say; `place` is None where no other process shares the port."""
+        """Prepare to listen where `settings` say.
+
+        `place` is None where no other process shares the port. `fill_category` is the model's output that tells the
+        category of items that lack one, None where they stay without.
+        """
         self._settings = settings
         self._server = grpc.aio.server(interceptors=[ErrorInterceptor(place)], options=_options(settings, place))
         self._health = health.aio.HealthServicer()
         self._stopping = asyncio.Event()
         embedding = EmbeddingServicer(pictures, self._stopping)
-        items = CatalogServicer(catalog, Ingest(catalog, pictures), self._stopping)
+        ingest = Ingest(catalog, pictures, fill_category)
+        items = CatalogServicer(catalog, pictures.embedder, ingest, self._stopping)
         recommender = RecommenderServicer(catalog, Recommender(catalog, pictures))
         server = self._server
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, server)  # type: ignore[no-untyped-call]

@@ -43,12 +43,12 @@ class Batch:
 class Answer:
     """What became of a message."""
 
-    ids: Sequence[str]
+    batch: Batch
     written: Written
 
-    def outcomes(self) -> Sequence[tuple[str, Receipt | TwinsetError]]:
-        """Return each id as it was sent, with what became of it."""
-        return list(zip(self.ids, self.written.outcomes, strict=True))
+    def outcomes(self) -> Sequence[tuple[str, Receipt | TwinsetError, Prepared | TwinsetError]]:
+        """Return each id as it was sent, with what became of it, and what was made of the change before."""
+        return list(zip(self.batch.ids, self.written.outcomes, self.batch.changes, strict=True))
 
 
 async def write_stream(
@@ -73,7 +73,7 @@ async def write_stream(
         written = await ingest.commit(
             batch.kind, batch.ids, batch.changes, request_id=batch.request_id, digest=batch.digest
         )
-        return Answer(batch.ids, written)
+        return Answer(batch, written)
 
     # Two lines, one behind the other.
     ready = in_order(requests, prepare, weigh=weigh, capacity=MAX_UNDONE_CHANGES, stopping=stopping)

@@ -109,6 +109,7 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     async with open_alone(settings, spaces) as catalog:
         await put(catalog, [vectored(str(x), np.array([x, 1], np.float32), space="own") for x in range(9)])
         await put(catalog, [writable("bag", pictures=[new_picture("0", b"bag")], attributes={"n": 1.0})])
+        await put(catalog, [writable("guess", category="sofa", category_probability=0.75)])
         await delete(catalog, "3")
         time = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
         written = await catalog.write([WritableUser("u", {"n": 1}), Interaction("u", "bag", "buy", 1.0, time)])

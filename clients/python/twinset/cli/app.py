@@ -16,6 +16,7 @@ import twinset
 from twinset.channel import DEFAULT_SERVER
 from twinset.cli import acts, changes, exports, feed, report
 from twinset.cli.attributes import read_attributes
+from twinset.cli.classify import classify
 from twinset.cli.problem import Problem, SomeFailed, explain, picture_fault
 from twinset.cli.progress import counting
 from twinset.cli.put_command import INTERRUPTED, Table, put_pictures, put_vectors
@@ -259,6 +260,7 @@ def status(context: typer.Context, json: _Json = False, server: Server = None) -
 
 
 # Behind those above, as the help lists them.
+app.command()(classify)
 app.command()(changes.update)
 app.command()(changes.delete)
 app.command()(feed.replace)

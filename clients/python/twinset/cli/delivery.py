@@ -129,7 +129,7 @@ def item_of(item_id: str, content: bytes | None, facts: Facts, vectors: Sequence
 
 def _has_facts(item: Item) -> bool:
     """Return whether anything is known of the item besides its pictures and vectors."""
-    return bool(item.title or item.uri or item.category or item.attributes)
+    return bool(item.title or item.uri or item.own_category or item.attributes)
 
 
 def _differs(item: Item, stored: Item) -> bool:
@@ -137,7 +137,7 @@ def _differs(item: Item, stored: Item) -> bool:
     return (
         [hashlib.sha256(picture.content).hexdigest() for picture in item.pictures]
         != [p.sha256 for p in stored.pictures]
-        or (item.title, item.uri, item.category) != (stored.title, stored.uri, stored.category)
+        or (item.title, item.uri, item.own_category) != (stored.title, stored.uri, stored.own_category)
         or _typed(item) != _typed(stored)
     )
 

@@ -60,9 +60,15 @@ def items(
     vectors: Annotated[
         str | None, typer.Option("--vectors", metavar="SPACE", help="Write the vectors in this space too.")
     ] = None,
+    predicted: Annotated[
+        bool, typer.Option("--predicted", help="Write predicted categories too, with their probabilities.")
+    ] = False,
     server: Server = None,
 ) -> None:
     """Write the items by id: id, title, uri, category, and their attributes as JSON.
+
+    A category that the server predicted is no fact, and left empty. With `--predicted` it is written, and a further
+    column `category_probability` tells it from a fact.
 
     With `--vectors`, a further column `vectors` holds JSON too: a list of the item's vectors in that space, one for
     each picture in their order, or the one that was put without a picture.
@@ -71,13 +77,17 @@ def items(
     """
     check_target(output)
     columns = {"id": "string", "title": "string", "uri": "string", "category": "string", "attributes": "json"}
+    if predicted:
+        columns["category_probability"] = "double"
     if vectors is not None:
         columns["vectors"] = "json"
 
     def row(item: Item) -> tuple[Any, ...]:
         plain = item_json(item)
         found = [] if vectors is None else [[v.values.tolist() for v in item.vectors if v.space == vectors]]
-        return (item.id, item.title, item.uri, item.category, plain["attributes"], *found)
+        category = item.category if predicted else item.own_category
+        guess = [item.category_probability] if predicted else []
+        return (item.id, item.title, item.uri, category, plain["attributes"], *guess, *found)
 
     with session(context).connect(server) as client:
         total = client.catalog().item_count

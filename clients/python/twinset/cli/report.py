@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from twinset.items import Catalog, Item, Recommendations
+from twinset.embeddings import Embedding
+from twinset.items import Catalog, Item, Model, Recommendations
 
 # In a pipe there is no width, and a table of 80 columns would cut the ids that the reader came for.
 _PIPE_COLUMNS = 240
@@ -51,7 +52,7 @@ def recommendations_table(answer: Recommendations) -> Table:
     table = _table("rank", "score", "id", "category", "title", right=("rank", "score"))
     for rank, found in enumerate(answer, start=1):
         item = found.item
-        _add(table, str(rank), f"{found.score:.4f}", item.id, item.category, item.title)
+        _add(table, str(rank), f"{found.score:.4f}", item.id, category_text(item), item.title)
     return table
 
 
@@ -81,13 +82,30 @@ def recommendations_json(query: Mapping[str, str], answer: Recommendations) -> d
     }
 
 
+def predictions_table(found: Iterable[tuple[str, Embedding]]) -> Table:
+    """Return the classes of pictures by name as a table: picture, output, class, probability."""
+    table = _table("picture", "output", "class", "probability", right=("probability",))
+    for name, one in found:
+        for output, predictions in one.predictions.items():
+            for prediction in predictions:
+                _add(table, name, output, prediction.class_name, f"{prediction.probability:.4f}")
+    return table
+
+
 def items_table(items: Iterable[Item]) -> Table:
     """Return the items as a table: id, category, title, pictures, time of the last put."""
     table = _table("id", "category", "title", "pictures", "put", right=("pictures",))
     for item in items:
         put = f"{item.updated.astimezone():%Y-%m-%d %H:%M:%S}" if item.updated else ""
-        _add(table, item.id, item.category, item.title, str(len(item.pictures)), put)
+        _add(table, item.id, category_text(item), item.title, str(len(item.pictures)), put)
     return table
+
+
+def category_text(item: Item) -> str:
+    """Return the item's category, with its probability where it was predicted: `sofa (predicted, 0.93)`."""
+    if item.category_probability is None:
+        return item.category
+    return f"{item.category} (predicted, {item.category_probability:.2f})"
 
 
 def item_json(item: Item) -> dict[str, Any]:
@@ -100,6 +118,7 @@ def item_json(item: Item) -> dict[str, Any]:
         "title": item.title,
         "uri": item.uri,
         "category": item.category,
+        **({} if item.category_probability is None else {"category_probability": item.category_probability}),
         "attributes": {name: _plain(value) for name, value in sorted(item.attributes.items())},
         "pictures": [
             {
@@ -132,6 +151,7 @@ def status_tables(server: str, catalog: Catalog) -> list[Table]:
         ("users", f"{catalog.user_count:,}"),
         ("interactions", f"{catalog.interaction_count:,}"),
         ("sequence", f"{catalog.sequence:,}"),
+        *_model_rows(catalog.model),
     ):
         _add(counts, name, value)
     spaces = _table(
@@ -151,6 +171,18 @@ def status_tables(server: str, catalog: Catalog) -> list[Table]:
             space.fingerprint[:12],
         )
     return [counts, spaces]
+
+
+def _model_rows(model: Model | None) -> Iterator[tuple[str, str]]:
+    """Yield what a model does besides filling spaces."""
+    if model is None:
+        return
+    for output, classes in model.classes.items():
+        yield f"classes ({output})", ", ".join(classes)
+    if model.categories:
+        yield f"categories ({', '.join(model.category_spaces)})", ", ".join(model.categories)
+    if (pair := model.pair) is not None:
+        yield "pair", f"offset {pair.offset:g}, for {pair.prior:.0%} true pairs, calibration error {pair.ece:.3f}"
 
 
 def status_json(server: str, catalog: Catalog) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from twinset_server.catalog.store import attributes, spaces
 from twinset_server.catalog.store.entry import Checked, Entry, EntryUpdate, EntryVector, InteractionEntry, UserEntry
-from twinset_server.domain import ItemDeletion, NewPicture, Receipt
-from twinset_server.errors import ItemNotFound, StaleEtag
+from twinset_server.domain import ItemDeletion, MadeFor, NewPicture, Receipt
+from twinset_server.errors import ItemChanged, ItemNotFound, StaleEtag
 
 
 class _Vector(NamedTuple):
@@ -98,26 +98,41 @@ class Changes:
                 (*values, item),
             )
         self._add_pictures(item, entry.pictures, contents)
+        if found is not None or entry.category_probability is not None:
+            self._set_probability(item, entry.category_probability)
         old = [] if found is None else self._stored_vectors(item)
         self._replace_vectors(item, old, entry.vectors, sequence)
 
     def _update(self, update: EntryUpdate, sequence: int, etag: str, contents: Mapping[str, str]) -> None:
         execute = self._connection.execute
-        found = execute("SELECT key, etag, attributes FROM items WHERE id = ?", (update.id,)).fetchone()
+        found = execute(
+            "SELECT key, etag, attributes, category, probability FROM items"
+            " LEFT JOIN predicted_categories ON item = key WHERE id = ?",
+            (update.id,),
+        ).fetchone()
         if found is None:
             raise ItemNotFound(update.id)
-        item, stored_etag, encoded = found
+        item, stored_etag, encoded, category, probability = found
         _check_etag("item", update.id, update.etag, stored_etag)
+        if update.made_for is not None:
+            self._check_made_for(item, update.id, update.made_for, category if probability is None else "")
+        if update.category is not None:
+            category, probability = update.category, None
+        if update.pictures is not None and (not category or probability is not None):
+            # What was predicted is of pictures that are gone.
+            new = update.prediction
+            category, probability = ("", None) if new is None else (new.class_name, new.probability)
         if update.attributes is not None:
             encoded = update.attributes
         if update.changed_attributes is not None:
             encoded = attributes.merged(encoded, update.changed_attributes)
         # No digest any more: the item isn't made from what it once was made from.
         execute(
-            "UPDATE items SET title = coalesce(?, title), uri = coalesce(?, uri), category = coalesce(?, category),"
+            "UPDATE items SET title = coalesce(?, title), uri = coalesce(?, uri), category = ?,"
             " attributes = ?, etag = ?, seq = ?, updated = ?, digest = x'' WHERE key = ?",
-            (update.title, update.uri, update.category, encoded, etag, sequence, self._now_us, item),
+            (update.title, update.uri, category, encoded, etag, sequence, self._now_us, item),
         )
+        self._set_probability(item, probability)
         if update.pictures is not None:
             self._clear_pictures(item)
             self._add_pictures(item, update.pictures, contents)
@@ -161,6 +176,20 @@ class Changes:
             "INSERT INTO user_vectors VALUES (?, ?, ?)",
             [(key, self._spaces[vector.space], vector.values.data) for vector in user.vectors],
         )
+
+    def _check_made_for(self, item: int, item_id: str, made_for: MadeFor, category: str) -> None:
+        if made_for.category not in (None, category):
+            raise _changed(item_id, "another category")
+        if made_for.pictures is not None:
+            statement = "SELECT id, sha256 FROM pictures WHERE item = ? ORDER BY position"
+            if tuple(self._connection.execute(statement, (item,)).fetchall()) != made_for.pictures:
+                raise _changed(item_id, "other pictures")
+
+    def _set_probability(self, item: int, probability: float | None) -> None:
+        if probability is None:
+            self._connection.execute("DELETE FROM predicted_categories WHERE item = ?", (item,))
+        else:
+            self._connection.execute("INSERT OR REPLACE INTO predicted_categories VALUES (?, ?)", (item, probability))
 
     def _stored_vectors(self, item: int) -> list[_StoredVector]:
         found = self._connection.execute("SELECT key, space, picture, value FROM vectors WHERE item = ?", (item,))
@@ -214,3 +243,7 @@ class Changes:
 def _check_etag(kind: str, name: str, given: str, stored: str) -> None:
     if given and given != stored:
         raise StaleEtag(kind, name, given=given, stored=stored)
+
+
+def _changed(item_id: str, what: str) -> ItemChanged:
+    return ItemChanged(f"item {item_id!r} got {what} while this change was made ready: send the change again")

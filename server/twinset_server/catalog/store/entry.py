@@ -20,7 +20,9 @@ from twinset_server.domain import (
     ItemDeletion,
     ItemUpdate,
     ItemVector,
+    MadeFor,
     NewPicture,
+    Prediction,
     Refused,
     Space,
     WritableItem,
@@ -56,6 +58,7 @@ class Entry:
     pictures: Sequence[NewPicture]
     vectors: Sequence[EntryVector]
     digest: bytes
+    category_probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class EntryUpdate:
     changed_attributes: str | None
     pictures: Sequence[NewPicture] | None
     vectors: Sequence[EntryVector] | None
+    prediction: Prediction | None = None
+    made_for: MadeFor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +141,7 @@ def entry(item: WritableItem, spaces: Mapping[str, Space]) -> Entry:
         pictures=_pictures(item.pictures),
         vectors=_vectors(item.vectors, spaces),
         digest=item.digest,
+        category_probability=item.category_probability,
     )
 
 
@@ -176,6 +182,8 @@ def _update(update: ItemUpdate, spaces: Mapping[str, Space]) -> EntryUpdate:
         changed_attributes=_encoded(attributes.encode_changes(changes)) if changes else None,
         pictures=None if update.pictures is None else _pictures(update.pictures),
         vectors=None if update.vectors is None else _vectors(update.vectors, spaces),
+        prediction=update.prediction,
+        made_for=update.made_for,
     )
 
 

@@ -18,11 +18,13 @@ from twinset_server.errors import ItemNotFound, NoVector, PictureNotFound, UserN
 
 # Lists travel as one JSON parameter: one statement to prepare, whatever their length.
 _ITEMS_BY_ID = """
-SELECT key, id, title, uri, category, attributes, etag, seq, created, updated FROM items
+SELECT key, id, title, uri, category, attributes, etag, seq, created, updated, probability
+FROM items LEFT JOIN predicted_categories ON item = key
 WHERE id IN (SELECT value FROM json_each(?))
 """
 _ITEMS_AFTER = """
-SELECT key, id, title, uri, category, attributes, etag, seq, created, updated FROM items
+SELECT key, id, title, uri, category, attributes, etag, seq, created, updated, probability
+FROM items LEFT JOIN predicted_categories ON item = key
 WHERE id > ? ORDER BY id LIMIT ?
 """
 _PICTURES = """
@@ -45,8 +47,9 @@ ORDER BY picture LIMIT 1
 """
 
 _PICTURE_VECTORS = """
-SELECT items.id, pictures.sha256, spaces.name, vectors.value
-FROM items JOIN pictures ON pictures.item = items.key
+SELECT items.id, iif(probability IS NULL, items.category, ''), pictures.sha256, spaces.name, vectors.value
+FROM items LEFT JOIN predicted_categories ON predicted_categories.item = items.key
+JOIN pictures ON pictures.item = items.key
 JOIN vectors ON vectors.item = items.key AND vectors.picture = pictures.id
 JOIN spaces ON spaces.key = vectors.space
 WHERE items.id IN (SELECT value FROM json_each(?)) AND pictures.sha256 IN (SELECT value FROM json_each(?))
@@ -64,7 +67,7 @@ _INTERACTIONS = """
 SELECT seq, user, item, kind, weight, time FROM interactions WHERE seq > ? ORDER BY seq LIMIT ?
 """
 
-_ItemRow = tuple[int, str, str, str, str, str, str, int, int, int]
+_ItemRow = tuple[int, str, str, str, str, str, str, int, int, int, float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +123,10 @@ def digests(connection: sqlite3.Connection, item_ids: Sequence[str]) -> dict[str
 
 def picture_vectors(
     connection: sqlite3.Connection, wanted: Mapping[str, Collection[str]]
-) -> Iterator[tuple[str, str, str, bytes]]:
-    """Yield the vectors made from pictures of items: item, SHA-256 of the picture, space, little-endian float32.
+) -> Iterator[tuple[str, str, str, str, bytes]]:
+    """Yield the vectors made from pictures of items.
+
+    Item, the category that its caller gave it, SHA-256 of the picture, space, little-endian float32.
 
     Args:
         connection: to the tables.
@@ -129,7 +134,7 @@ def picture_vectors(
     """
     digests = sorted({sha256 for ones in wanted.values() for sha256 in ones})
     found = connection.execute(_PICTURE_VECTORS, (json.dumps(list(wanted)), json.dumps(digests)))
-    return (row for row in found if row[1] in wanted[row[0]])
+    return (row for row in found if row[2] in wanted[row[0]])
 
 
 def user(connection: sqlite3.Connection, user_id: str) -> User:
@@ -226,8 +231,9 @@ def _items(connection: sqlite3.Connection, rows: Sequence[_ItemRow], with_vector
             sequence=seq,
             created=from_microseconds(created),
             updated=from_microseconds(updated),
+            category_probability=probability,
         )
-        for key, item_id, title, uri, category, encoded, etag, seq, created, updated in rows
+        for key, item_id, title, uri, category, encoded, etag, seq, created, updated, probability in rows
     ]
 
 

@@ -140,6 +140,11 @@ _APPLY = (
     :before + plan.number, :now, :now, digest FROM plan CROSS JOIN staged ON staged.id = plan.id
     WHERE what = 'created' ORDER BY plan.number
     """,
+    "DELETE FROM catalog.predicted_categories WHERE item IN (SELECT item FROM plan WHERE what = 'replaced')",
+    """
+    INSERT INTO catalog.predicted_categories SELECT plan.item, staged.probability
+    FROM plan CROSS JOIN staged ON staged.id = plan.id WHERE staged.probability IS NOT NULL
+    """,
     """
     INSERT INTO catalog.pictures
     SELECT plan.item, position, picture, media_type, width, height, sha256, size_bytes, content

@@ -123,6 +123,14 @@ CREATE TABLE interactions (
 );
 """
 
+# Beside the items, so that catalogues made before it get it too, without being another version.
+_PREDICTIONS = """
+CREATE TABLE IF NOT EXISTS predicted_categories (
+    item INTEGER PRIMARY KEY REFERENCES items ON DELETE CASCADE,
+    probability REAL NOT NULL
+);
+"""
+
 # Kept by the tables themselves: to count a million rows takes as long as a hundred searches.
 _COUNTS = "".join(
     f"""
@@ -185,7 +193,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     if not tables:
         connection.executescript(
-            f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; {_TABLES} {_COUNTS} COMMIT;"
+            f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; {_TABLES} {_PREDICTIONS} {_COUNTS} COMMIT;"
         )
         return
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
@@ -199,3 +207,4 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} has schema version {version}, and this twinset-server reads version {VERSION}: start the "
             "twinset-server that wrote it, or set store.path to another folder"
         )
+    connection.execute(_PREDICTIONS)

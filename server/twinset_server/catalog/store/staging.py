@@ -29,7 +29,8 @@ CREATE TABLE staged (
     uri TEXT NOT NULL,
     category TEXT NOT NULL,
     attributes TEXT NOT NULL,
-    digest BLOB NOT NULL
+    digest BLOB NOT NULL,
+    probability REAL
 );
 CREATE TABLE staged_pictures (
     id TEXT NOT NULL COLLATE BINARY,
@@ -93,7 +94,7 @@ class Staging:
         with self._transaction():
             self._note(list(latest))
             self._forget(list(latest))
-            execute("INSERT INTO staged VALUES (?, ?, ?, ?, ?, ?)", [_item(one.entry) for one in latest.values()])
+            execute("INSERT INTO staged VALUES (?, ?, ?, ?, ?, ?, ?)", [_item(one.entry) for one in latest.values()])
             execute(
                 "INSERT INTO staged_pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [row for one in latest.values() for row in _pictures(one)],
@@ -135,7 +136,15 @@ class Staging:
 
 
 def _item(entry: Entry) -> tuple[object, ...]:
-    return entry.id, entry.title, entry.uri, entry.category, entry.attributes, entry.digest
+    return (
+        entry.id,
+        entry.title,
+        entry.uri,
+        entry.category,
+        entry.attributes,
+        entry.digest,
+        entry.category_probability,
+    )
 
 
 def _pictures(staged: Staged) -> Iterator[tuple[object, ...]]:
