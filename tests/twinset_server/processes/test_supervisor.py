@@ -7,10 +7,11 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from fakes import supervised
 from twinset_server.config import Settings, StoreSettings
@@ -79,6 +80,29 @@ async def test_a_child_that_is_gone_before_its_order_is_launched_again(tmp_path:
     await bereft.begin()
     assert [child.ready for child in bereft.status] == [True, True]
     await bereft.stop()
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])  # the server's loop is the second one, whose pipes differ
+def test_a_pause_ends_well_though_a_worker_dies_twice_before_its_order(
+    tmp_path: Path, run: Callable[[Coroutine[None, None, None]], None]
+) -> None:
+    dying = tmp_path / "dying"
+    script = 'if mv "$0/2" "$0/1" || mv "$0/1" "$0/0"; then exit 1; fi 2>/dev/null; exec "$@"'
+    worker = ("/bin/sh", "-c", script, str(dying), *program("builder"))
+
+    async def pause() -> None:
+        programs = Programs(worker=worker, builder=program("builder"))
+        running = Supervisor(0, 1, lambda number: order(number, tmp_path), drain_s=1, programs=programs)
+        await running.launch()
+        await running.begin()
+        async with running.paused():
+            dying.mkdir()
+            (dying / "2").touch()
+        assert [child.ready for child in running.status] == [True, True]
+        await running.stop()
+
+    run(pause())
+    assert [path.name for path in dying.iterdir()] == ["0"]
 
 
 async def test_a_child_that_sends_nonsense_is_kept(tmp_path: Path) -> None:
