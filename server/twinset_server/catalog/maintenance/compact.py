@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 
@@ -14,21 +13,17 @@ from twinset_server.catalog.index.checksums import Unsound
 from twinset_server.catalog.maintenance import pictures
 from twinset_server.catalog.maintenance.generations import keys, places, readable
 from twinset_server.catalog.store import spaces
-from twinset_server.catalog.store.answers import KEPT_US
+from twinset_server.catalog.store.collector import forget_dropped, unused_among
 from twinset_server.catalog.store.pictures import INCOMING, path_of
+from twinset_server.catalog.store.pruner import Pruner
 from twinset_server.catalog.store.schema import open_reader, open_writer
 from twinset_server.errors import StoreUnavailable
 from twinset_server.maintenance import Work
 
-_ROWS = 10_000
 _INSTRUCTIONS = 10_000
 _CHECKPOINT_S = 30.0
 _CHECKPOINT_TRY_MS = 200
 _TRY_EVERY_S = 0.05
-
-_UNUSED = """
-SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM pictures WHERE content = value)
-"""
 
 
 def stale_spaces(folder: Folder, work: Work) -> Sequence[str]:
@@ -71,35 +66,12 @@ def drop_rows(folder: Folder, work: Work, *, served: bool) -> int:
     for _, generation in readable(folder.index):
         name = generation.space.name
         known[name] = min(generation.sequence, known.get(name, generation.sequence))
-    total = 0
-    with contextlib.closing(open_writer(folder.database)) as connection:
+    with contextlib.closing(open_reader(folder.database)) as connection:
         [(last,)] = connection.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchall()
-        deletions: list[tuple[str, tuple[object, ...]]] = []
-        for space, name in connection.execute("SELECT key, name FROM spaces").fetchall():
-            bound = known.get(name, 0 if served else last)
-            deletions.append(
-                (
-                    "DELETE FROM dead WHERE (seq, key) IN"
-                    " (SELECT seq, key FROM dead WHERE space = ? AND seq <= ? LIMIT ?)",
-                    (space, bound, _ROWS),
-                )
-            )
-        deletions.append(
-            (
-                "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE made <= ? LIMIT ?)",
-                (time.time_ns() // 1000 - KEPT_US, _ROWS),
-            )
-        )
-        for statement, parameters in deletions:
-            # In parts, so that no write waits for long.
-            while True:
-                with _writing(folder):
-                    deleted = connection.execute(statement, parameters).rowcount
-                total += deleted
-                work.advance(deleted)
-                if deleted < _ROWS:
-                    break
-    return total
+        names = list(spaces.keyed(connection))
+    with contextlib.closing(Pruner(folder, work.advance)) as pruner:
+        pruned = sum(pruner.prune_log(known.get(name, 0 if served else last), name) for name in names)
+        return pruned + pruner.prune_answers()
 
 
 def drop_pictures(folder: Folder, work: Work) -> int:
@@ -115,13 +87,12 @@ def drop_pictures(folder: Folder, work: Work) -> int:
     with contextlib.closing(open_writer(folder.database)) as connection:
         for directory in directories:
             with pictures.removed(folder, work):
-                names = json.dumps([directory.name + file.name for file in directory.iterdir()])
-                unused = connection.execute(_UNUSED, (names,)).fetchall()
-                for (sha256,) in unused:
+                unused = unused_among(connection, [directory.name + file.name for file in directory.iterdir()])
+                for sha256 in unused:
                     path_of(folder.pictures, sha256).unlink()
                 # Locked in the order of the writers: pictures, then the database.
                 with _writing(folder):
-                    connection.executemany("DELETE FROM dropped WHERE content = ?", unused)
+                    forget_dropped(connection, unused)
             removed += len(unused)
             work.advance()
         if (folder.pictures / INCOMING).is_dir():

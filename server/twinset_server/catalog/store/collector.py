@@ -1,4 +1,4 @@
-"""Removes the files of pictures that nothing shows any more; the one place that does.
+"""Removes the files of pictures that nothing shows any more, while the catalogue is served; `compact` does it at once.
 
 A file may be on disk before the row that names it, and for the whole life of a feed. So the collector works only in
 moments when no writer is between the two and no feed is under way, which its locks tell, and in slices, so that nobody
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,18 @@ _PATIENCE_S = 0.2
 """How long a gap between writers of pictures is waited for, who may follow one another closely; feeds wait as long."""
 
 _USED = "SELECT DISTINCT content FROM pictures WHERE content IN (SELECT value FROM json_each(?))"
+
+
+def unused_among(connection: sqlite3.Connection, contents: Sequence[str]) -> list[str]:
+    """Return those of `contents`, SHA-256 of files, that no picture shows."""
+    used = {content for (content,) in connection.execute(_USED, (json.dumps(list(contents)),))}
+    return [content for content in contents if content not in used]
+
+
+def forget_dropped(connection: sqlite3.Connection, contents: Sequence[str]) -> None:
+    """Note within a transaction that `contents`, which lost a reference, were looked at."""
+    statement = "DELETE FROM dropped WHERE content IN (SELECT value FROM json_each(?))"
+    connection.execute(statement, (json.dumps(list(contents)),))
 
 
 class Collector:
@@ -53,9 +66,7 @@ class Collector:
                 for content in self._unused(contents):
                     _remove(path_of(self._pictures, content))
                 with self._connection.transaction():
-                    execute(
-                        "DELETE FROM dropped WHERE content IN (SELECT value FROM json_each(?))", (json.dumps(contents),)
-                    )
+                    forget_dropped(self._connection.sqlite, contents)
         return len(contents)
 
     def sweep(self) -> int | None:
@@ -108,8 +119,7 @@ class Collector:
         return len(names)
 
     def _unused(self, contents: Sequence[str]) -> list[str]:
-        used = {content for (content,) in self._connection.sqlite.execute(_USED, (json.dumps(list(contents)),))}
-        return [content for content in contents if content not in used]
+        return unused_among(self._connection.sqlite, contents)
 
     @contextmanager
     def _alone(self) -> Iterator[bool]:
