@@ -14,6 +14,9 @@ from twinset_exporter.errors import UsageError
 
 OUTPUT = "features"
 
+_BLOCK = 4096
+"""Rows looked at together."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
@@ -62,7 +65,7 @@ def read(folder: Path, output: str = OUTPUT) -> Features:
     """Return the features in `folder`.
 
     Raises:
-        UsageError: it holds none, is unfinished or damaged, or was embedded with other outputs or in another format.
+        UsageError: it holds none, is unfinished, damaged or not finite, or has another output or format.
     """
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}: make it with {_command(folder, output)}")
@@ -94,7 +97,19 @@ def read(folder: Path, output: str = OUTPUT) -> Features:
             f"{path} is {rows.dtype} {list(rows.shape)}, and {len(ids):,} ids and the manifest say float32 "
             f"{[len(ids), dimension]}: embed again"
         )
+    broken = _first_not_finite(rows)
+    if broken is not None:
+        raise UsageError(f"{path}, row {broken}, {ids[broken]!r}: a number is not finite: embed again")
     return Features(folder, ids, rows, manifest.model, output, manifest.fingerprint_of(output), manifest.pictures)
+
+
+def _first_not_finite(rows: NDArray[np.float32]) -> int | None:
+    # In blocks: what is read is a file that may be larger than memory.
+    for start in range(0, len(rows), _BLOCK):
+        broken = np.flatnonzero(~np.isfinite(rows[start : start + _BLOCK]).all(axis=1))
+        if len(broken):
+            return start + int(broken[0])
+    return None
 
 
 def _ids(path: Path) -> tuple[str, ...]:

@@ -75,3 +75,10 @@ def test_a_damaged_folder_is_refused(folder: Path, damage: str) -> None:
         (folder / "features.npy").write_bytes((folder / "features.npy").read_bytes()[:-4])
     with pytest.raises(UsageError, match=r"features\.npy is .*: embed again"):
         features.read(folder)
+
+
+def test_a_row_that_is_not_finite_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+    rows = ROWS.astype(np.float32)
+    rows[2, 1] = np.nan
+    with pytest.raises(UsageError, match=r"features.npy, row 2, 'with space': a number is not finite"):
+        features.read(write_features(tmp_path / "vectors", IDS, rows))
