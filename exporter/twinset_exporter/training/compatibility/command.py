@@ -45,7 +45,7 @@ def compatibility(
     tied: Annotated[bool, typer.Option("--tied", help="One side for both: no pair differs from its reverse.")] = False,
     landmarks: Annotated[
         int, typer.Option(metavar="N", min=0, help="Items that others are compared with; 0 for a linear head.")
-    ] = 1024,
+    ] = 2048,
     epochs: Annotated[int, typer.Option(metavar="N", min=1, help="Passes over the pairs, at most.")] = 12,
     pictures: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Pictures for the report, named by id.")

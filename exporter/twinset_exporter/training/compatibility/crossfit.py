@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,12 @@ from twinset_exporter.training.compatibility.trainer import Recipe, Trainer
 
 Watch = Callable[[str, loop.Settings], AbstractContextManager[loop.Progress]]
 """Opens what tells of one network's epochs, by its name."""
+
+
+@contextmanager
+def unwatched(name: str, settings: loop.Settings) -> Iterator[loop.Progress]:
+    """Tell nobody."""
+    yield lambda epoch, best: None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

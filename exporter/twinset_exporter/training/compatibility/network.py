@@ -57,9 +57,12 @@ class Network:
             rows: `[N, K]` encoded features.
             categories: `[N]`, 0 where unknown.
         """
-        inputs = self._inputs(rows, categories)
-        picture = np.concatenate(self.picture_weights(weights, side))
-        return inputs @ picture + self.category_rows(weights, side)[categories]
+        known, alone = self.picture_weights(weights, side)
+        unknown = categories == UNKNOWN
+        answer = self.category_rows(weights, side)[categories]
+        answer[~unknown] += rows[~unknown] @ known
+        answer[unknown] += rows[unknown] @ alone
+        return answer
 
     def gradients(self, side: str, rows: Floats, categories: Numbers, slopes: Floats) -> Arrays:
         """Return the gradients of one side's weights.
@@ -70,11 +73,11 @@ class Network:
             categories: `[N]`.
             slopes: `[N, dimension + 1]`, the gradient of what `side` returned for them.
         """
-        picture = self._inputs(rows, categories).T @ slopes
+        unknown = categories == UNKNOWN
         of_category = summed(slopes, categories, len(self.descriptors))
         return {
-            self._name(side, "known"): picture[: self.features],
-            self._name(side, "alone"): picture[self.features :],
+            self._name(side, "known"): rows[~unknown].T @ slopes[~unknown],
+            self._name(side, "alone"): rows[unknown].T @ slopes[unknown],
             self._name(side, "category"): self.descriptors.T @ of_category,
         }
 
@@ -92,11 +95,6 @@ class Network:
 
     def _name(self, side: str, name: str) -> str:
         return f"{SOURCE if self.tied else side}/{name}"
-
-    @staticmethod
-    def _inputs(rows: Floats, categories: Numbers) -> Floats:
-        known = (categories != UNKNOWN)[:, None]
-        return np.concatenate((rows * known, rows * ~known), axis=1)
 
 
 def summed(rows: Floats, places: Numbers, count: int) -> Floats:

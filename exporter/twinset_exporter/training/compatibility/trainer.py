@@ -53,12 +53,12 @@ class Recipe:
 
     metric: Metric = Metric.INNER_PRODUCT
     features: int = 128
-    landmarks: int = 1024
+    landmarks: int = 2048
     widths: tuple[float, ...] = (0.3, 0.1)
-    components: int = 300
+    components: int = 600
     dimension: int = 24
     tied: bool = False
-    epochs: int = 20
+    epochs: int = 12
     patience: int | None = None
     batch: int = 2048
     others: int = 512
