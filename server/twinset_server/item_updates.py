@@ -20,6 +20,9 @@ from twinset_server.errors import ItemNotFound, PictureNotStored
 from twinset_server.item_vectors import ItemVectors, Wanted, inspected
 from twinset_server.ports import Catalog
 
+_EMBEDDED_AGAIN_AT_ONCE = 4
+"""Items whose kept pictures are in memory at a time: each may have 16 of 20 MiB."""
+
 
 class ItemUpdates:
     """Makes updates ready to commit.
@@ -31,6 +34,7 @@ class ItemUpdates:
     def __init__(self, catalog: Catalog, vectors: ItemVectors) -> None:
         self._catalog = catalog
         self._vectors = vectors
+        self._again = asyncio.Semaphore(_EMBEDDED_AGAIN_AT_ONCE)
 
     def make(self, draft: ItemUpdateDraft, timeout_s: float) -> ItemUpdate | Coroutine[Any, Any, ItemUpdate]:
         """Return the update, or what waits for it where it needs a model's work or the stored item.
@@ -78,8 +82,9 @@ class ItemUpdates:
         outputs = self._vectors.by_category(brought | _spaces(own))
         vectors = list(own)
         if outputs and item.pictures and self._vectors.index(category) != self._vectors.index(item.own_category):
-            kept = await self._kept(item, sorted(outputs.values()))
-            vectors += await self._vectors.make_for_category(kept, outputs, category, timeout_s)
+            async with self._again:
+                kept = await self._kept(item, sorted(outputs.values()))
+                vectors += await self._vectors.make_for_category(kept, outputs, category, timeout_s)
         return dataclasses.replace(
             _update(draft, None, vectors or None),
             made_for=MadeFor(item.own_category, tuple((one.id, one.sha256) for one in item.pictures)),
