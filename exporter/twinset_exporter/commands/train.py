@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from twinset_exporter.training.compatibility.command import compatibility
+from twinset_exporter.training.taste.command import taste
 
 train = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -18,3 +19,4 @@ def _about() -> None:
 
 
 train.command()(compatibility)
+train.command()(taste)

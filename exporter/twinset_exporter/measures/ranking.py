@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -108,9 +109,7 @@ def interval(
     return float(low), float(high)
 
 
-def _top(
-    row: NDArray[Any], candidate: NDArray[np.bool_], target: NDArray[np.bool_], k: int
-) -> tuple[float, float]:
+def _top(row: NDArray[Any], candidate: NDArray[np.bool_], target: NDArray[np.bool_], k: int) -> tuple[float, float]:
     places = np.flatnonzero(candidate)
     first = places[np.argsort(-row[places], kind="stable")[:k]]
     hits = target[first]
@@ -124,4 +123,5 @@ def _grouped(acts: Acts) -> dict[int, NDArray[Any]]:
     users, items = acts
     order = np.argsort(users, kind="stable")
     names, starts = np.unique(users[order], return_index=True)
-    return dict(zip(names.tolist(), np.split(items[order], starts[1:]), strict=True))
+    bounds = [*starts.tolist(), len(order)]
+    return {name: items[order[start:end]] for name, (start, end) in zip(names.tolist(), pairwise(bounds), strict=True)}

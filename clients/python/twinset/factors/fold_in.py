@@ -39,7 +39,8 @@ class FoldIn:
         """
         liked = np.repeat([True, False], [len(likes), len(known)])
         rows: NDArray[np.int64] = np.concatenate([likes, known]).astype(np.int64)
-        return self.of_users(np.zeros(len(rows), np.int64), rows, liked, 1)[0]
+        (factors,) = self.of_users(np.zeros(len(rows), np.int64), rows, liked, 1)
+        return np.asarray(factors)
 
     def of_users(
         self, users: NDArray[np.int64], items: NDArray[Any], liked: NDArray[np.bool_], count: int

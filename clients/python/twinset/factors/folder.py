@@ -36,17 +36,18 @@ class FactorRows:
         Raises:
             FactorsError: there are more or fewer than rows, or they are no text.
         """
-        number = 0
+        found = 0
         try:
             with self.ids_file.open(encoding="utf-8", newline="\n") as lines:
-                for number, line in enumerate(lines, start=1):
+                for line in lines:
+                    found += 1
                     yield line.removesuffix("\n")
         except UnicodeDecodeError as error:
             raise FactorsError(f"{self.ids_file} is not UTF-8 text: train again") from error
         except OSError as error:
             raise FactorsError(f"{self.ids_file} can't be read: {error.strerror}") from error
-        if number != len(self.values):
-            raise FactorsError(f"{self.ids_file} has {number:,} lines for {len(self.values):,} rows: train again")
+        if found != len(self.values):
+            raise FactorsError(f"{self.ids_file} has {found:,} lines for {len(self.values):,} rows: train again")
 
     def batches(self, size: int = 4096) -> Iterator[tuple[list[str], NDArray[np.float32]]]:
         """Yield ids and factors, `[n, D]`, of `size` rows at a time.

@@ -21,7 +21,7 @@ LIKED, KNOWN, START = "fold_in_liked.npy", "fold_in_known.npy", "fold_in_start.n
 FILES = (ITEMS, ITEM_IDS, USERS, USER_IDS, LIKED, KNOWN, START)
 
 OF_MODEL = (ITEMS, ITEM_IDS, LIKED, KNOWN, START)
-"""The files that the fingerprint is of: with them a user's factors can be made anew, so users are none of its business."""
+"""The files that the fingerprint is of: they make users' factors, so that those are none of its business."""
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -10,8 +10,8 @@ over the items that the rest doesn't hold as likes, in which a hidden act that i
 follow the two-tower models of Covington et al. 2016 and Yi et al. 2019, hiding parts of the input those of Liang et al.
 2018 (Mult-DAE).
 
-Where items have pictures, each of `liked`, `known` and `item` is a linear map of the picture's features, plus a vector of
-the item's own. In every step half of the items, drawn anew, do without theirs; so the map alone places an item that
+Where items have pictures, each of `liked`, `known` and `item` is a linear map of the picture's features, plus a vector
+of the item's own. In every step half of the items, drawn anew, do without theirs; so the map alone places an item that
 nobody has acted on yet.
 """
 
@@ -246,9 +246,7 @@ def factors_of_items(towers: Towers) -> NDArray[np.float32]:
     return np.concatenate([_unit(towers.items)[0], towers.bias[:, np.newaxis]], axis=1)
 
 
-def train(
-    feedback: Feedback, settings: Settings = DEFAULT, pictures: NDArray[np.float32] | None = None
-) -> Towers:
+def train(feedback: Feedback, settings: Settings = DEFAULT, pictures: NDArray[np.float32] | None = None) -> Towers:
     """Return towers trained on `feedback`, without validation, checkpoint or bar; see `TwoTower`."""
     model = TwoTower(feedback, settings, pictures)
     for number in range(1, settings.epochs + 1):
@@ -281,20 +279,22 @@ def _dense(
     return matrix
 
 
-def _scale(acts: NDArray[np.float64]) -> NDArray[np.float32]:
+def _scale(acts: NDArray[Any]) -> NDArray[np.float32]:
     return (1 / np.sqrt(1 + acts)).astype(np.float32)[:, np.newaxis]
 
 
 def _unit(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     lengths = np.sqrt((rows * rows).sum(axis=1, keepdims=True)) + np.float32(1e-8)
-    return rows / lengths, lengths
+    units: NDArray[np.float32] = rows / lengths
+    return units, lengths
 
 
 def _through_unit(
     slope: NDArray[np.float32], units: NDArray[np.float32], lengths: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return the derivative by rows, given that by the rows at unit length."""
-    return (slope - units * (slope * units).sum(axis=1, keepdims=True)) / lengths
+    slopes: NDArray[np.float32] = (slope - units * (slope * units).sum(axis=1, keepdims=True)) / lengths
+    return slopes
 
 
 def _batches(users: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

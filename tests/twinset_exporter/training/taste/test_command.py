@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes.published import Run
+from fakes.taste import held_out
+from twinset.factors import open_factors
+from twinset.vectors.manifest import Manifest, OutputVectors
+
+OPTIONS = ("--delimiter", "|", "--columns", "who,what,stars", "--liked-from", "4", "--dimension", "9", "--epochs", "3")
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "likes.csv"
+    data = held_out()
+    lines = ["who|what|stars"]
+    for part in (data.train, data.test):
+        pairs = zip(*(places.tolist() for places in part.acts()), strict=True)
+        lines += [f"u{user}|i{item}|{5 if item % 7 else 2}" for user, item in pairs]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> Path:
+    folder = tmp_path / "features"
+    folder.mkdir()
+    np.save(folder / "features.npy", np.random.default_rng(0).normal(size=(60, 12)).astype(np.float32))
+    (folder / "ids.txt").write_text("".join(f"i{item}\n" for item in range(60)))
+    manifest = Manifest("m-00000000", "0" * 64, {"features": OutputVectors(12)}, "path", "npy", "1" * 64, 60, 60, True)
+    (folder / "manifest.json").write_text(manifest.to_json())
+    return folder
+
+
+def test_training_leaves_factors_a_head_models_and_a_report(
+    run: Run, table: Path, features: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "taste"
+    code, out, err = run("train", "taste", table, "--output", output, "--features", features, *OPTIONS)
+    assert code == 0, err
+    assert "taste.auc 0." in out
+    factors = open_factors(output / "factors")
+    factors.check()
+    assert (len(factors.users), len(factors.items), factors.manifest.dimension) == (80, 60, 9)
+    assert sorted(factors.items.ids()) == sorted(f"i{item}" for item in range(60))
+    for name in ("interaction.keras", "taste.keras", "heads.toml", "report.html"):
+        assert (output / name).stat().st_size > 0, name
+    metrics = {row["id"]: row for row in json.loads((output / "metrics.json").read_text())["metrics"]}
+    assert {"taste.auc", "taste.popularity.auc", "taste.interaction.auc"} <= metrics.keys()
+    again = run("train", "taste", table, "--output", output, "--features", features, *OPTIONS)
+    assert again[0] == 0
+    assert open_factors(output / "factors").manifest.fingerprint == factors.manifest.fingerprint
+    code, _, err = run("train", "taste", table, "--output", output, *OPTIONS, "--seed", "1")
+    assert code == 2
+    assert "belongs to another run" in err
+
+
+def test_columns_are_names_or_places(run: Run, table: Path, tmp_path: Path) -> None:
+    for columns in ("who,1", "who", "who,,stars"):
+        code, _, err = run("train", "taste", table, "--output", tmp_path / "taste", "--columns", columns)
+        assert code == 2
+        assert f"--columns {columns}" in err
+
+
+def test_users_with_too_few_acts_leave_nothing_to_validate_on(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "few.csv"
+    table.write_text("user,item\n" + "".join(f"u{user},i{item}\n" for user in range(9) for item in range(5)))
+    code, _, err = run("train", "taste", table, "--output", tmp_path / "taste")
+    assert code == 2
+    assert "few.csv: no user has more than 5 acts" in err
+
+
+def test_an_item_without_a_picture_is_named(run: Run, table: Path, features: Path, tmp_path: Path) -> None:
+    ids = (features / "ids.txt").read_text().replace("i59\n", "other\n")
+    (features / "ids.txt").write_text(ids)
+    code, _, err = run("train", "taste", table, "--output", tmp_path / "taste", "--features", features, *OPTIONS)
+    assert code == 2
+    assert "'i59'" in err
