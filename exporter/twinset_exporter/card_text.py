@@ -20,6 +20,7 @@ def render(content: Mapping[str, Any]) -> str:
         ("Categories", _categories(content.get("categories", []))),
         ("Spaces", _spaces(content.get("spaces", []))),
         ("Pair", _pairs(content.get("pair", {}))),
+        ("Interaction", _pairs(content.get("interaction", {}))),
         ("Pictures", _pairs(content.get("pipeline", {}))),
         ("Parity", _parity(content.get("parity"))),
         ("Triton", _triton(content["model"], content.get("triton"))),

@@ -16,6 +16,7 @@ from twinset_exporter.backbones.backbone import Backbone
 from twinset_exporter.backbones.own_model import OwnModel
 from twinset_exporter.backbones.registry import BACKBONES
 from twinset_exporter.commands import diff, models, prove, prune, show
+from twinset_exporter.commands.publish_interaction import publish_interaction
 from twinset_exporter.commands.train import train
 from twinset_exporter.embedding.command import embed
 from twinset_exporter.errors import ExportError, UsageError
@@ -73,6 +74,7 @@ _Repository = Annotated[Path, typer.Option(metavar="DIR", help="Folder of the mo
 
 
 app.command()(embed)
+app.command()(publish_interaction)
 
 
 @app.command(help=_EXPORT_HELP)

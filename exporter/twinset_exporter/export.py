@@ -34,7 +34,7 @@ from twinset_exporter.recipe import PARAMETER as RECIPE_PARAMETER
 from twinset_exporter.recipe import recipe
 from twinset_exporter.reducing import PARAMETER as REDUCTION_PARAMETER
 from twinset_exporter.reducing import ReductionRequest, reduce
-from twinset_exporter.repository import CONFIG, MODEL, PublishedHead, PublishedModel, Repository
+from twinset_exporter.repository import CONFIG, MODEL, Published, PublishedModel, Repository
 from twinset_exporter.runtime import Runtime
 from twinset_exporter.steps import Steps
 from twinset_exporter.targets import PARAMETER as TARGET_PARAMETER
@@ -168,7 +168,7 @@ def export(request: Request, repository: Repository, steps: Steps) -> Result:
     return Result(there.contract, there.path, new, same_file=there.contract.artifact == contract.artifact)
 
 
-def check_target(published: PublishedModel | PublishedHead, target: Target) -> None:
+def check_target(published: Published, target: Target) -> None:
     """Let a model through that is published for `target`: one folder has one config, and that never changes.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import onnx
 from google.protobuf.message import DecodeError, Message
 
-from twinset import contract, head_contract
+from twinset import contract, head_contract, interaction_contract
 from twinset.images import PicturePipeline
 from twinset_exporter.errors import ExportError
 from twinset_exporter.outputs import EMBEDDING, FEATURES, OUTPUTS, SMALLEST_SQUARED_NORM, Output
@@ -82,6 +82,28 @@ def head_to_onnx(model: keras.Model, outputs: Sequence[Output]) -> bytes:
 
     converted = _convert(serve, signature, model.name)
     return _finish(converted, model.name, {*(spec.name for spec in signature), *(output.name for output in outputs)})
+
+
+def interaction_to_onnx(model: keras.Model) -> bytes:
+    """Return the serialised ONNX model that scores pairs of factors.
+
+    Its inputs are `interaction_contract.USER` and `ITEM`, `[N, D]` float32 each with N free; its output is `SCORE`,
+    `[N, 1]` float32.
+
+    Raises:
+        ExportError: the converter fails, or its result is no valid ONNX.
+    """
+    import tensorflow as tf
+
+    names = (interaction_contract.USER, interaction_contract.ITEM)
+    dimension = model.inputs[0].shape[-1]
+    signature = [tf.TensorSpec((None, dimension), tf.float32, name=name) for name in names]
+
+    def serve(user: tf.Tensor, item: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {interaction_contract.SCORE: model([user, item], training=False)}
+
+    converted = _convert(serve, signature, model.name)
+    return _finish(converted, model.name, {*names, interaction_contract.SCORE})
 
 
 def copy_to_onnx(given: str, copied: str, dimension: int) -> bytes:

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 from twinset_exporter.catalogues import UsedSpace
 from twinset_exporter.errors import ExportError, UsageError
-from twinset_exporter.repository import BrokenModel, PublishedHead, PublishedModel
+from twinset_exporter.repository import BrokenModel, Published, PublishedInteraction, PublishedModel
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A model, and why it stays; `reason` is None where nobody uses it."""
 
-    model: PublishedModel | PublishedHead
+    model: Published
     reason: str | None
 
 
 def judge(
-    models: Sequence[PublishedModel | PublishedHead | BrokenModel],
+    models: Sequence[Published | BrokenModel],
     *,
     named: Collection[str],
     kept: Collection[str],
@@ -41,7 +41,7 @@ def judge(
     for option, names in (("MODEL", named), ("--keep", kept)):
         if unknown := sorted(set(names) - published.keys()):
             raise UsageError(f"{option} {unknown[0]}: no such model; there are {', '.join(published) or 'none'}")
-    reasons = {name: _reason(model, kept, spaces, published) for name, model in published.items()}
+    reasons = {name: _reason(model, named, kept, spaces, published) for name, model in published.items()}
     users = {
         component: name
         for name, model in published.items()
@@ -59,12 +59,13 @@ def judge(
     return sorted(verdicts, key=lambda verdict: not _components(verdict.model))
 
 
-def _components(model: PublishedModel | PublishedHead) -> tuple[str, ...]:
+def _components(model: Published) -> tuple[str, ...]:
     return model.contract.components if isinstance(model, PublishedModel) else ()
 
 
 def _reason(
-    model: PublishedModel | PublishedHead,
+    model: Published,
+    named: Collection[str],
     kept: Collection[str],
     spaces: Sequence[UsedSpace],
     published: Collection[str],
@@ -72,7 +73,11 @@ def _reason(
     for space in spaces:
         if isinstance(model, PublishedModel) and _serves(model, space, published):
             return f"in use: {space}"
-    return "kept: --keep" if model.path.name in kept else None
+    if model.path.name in kept:
+        return "kept: --keep"
+    if isinstance(model, PublishedInteraction) and model.path.name not in named:
+        return "kept: no catalogue tells who ranks by it; name it to remove it"
+    return None
 
 
 def _serves(model: PublishedModel, space: UsedSpace, published: Collection[str]) -> bool:

@@ -4,8 +4,8 @@
     NAME-FINGERPRINT8/1/model.onnx
     NAME-FINGERPRINT8/card.json, card.md
 
-A head is a model like any other. An ensemble has no graph: its config names the models that it is made of, each in its
-own folder beside it.
+A head is a model like any other, and so is an interaction model, which ranks candidates. An ensemble has no graph: its
+config names the models that it is made of, each in its own folder beside it.
 
 Nothing in a model's folder changes any more, but for one thing: `prove --record` adds to its cards what Triton
 answered, where they say that none was asked.
@@ -25,10 +25,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from twinset import card, head_contract
+from twinset import card, head_contract, interaction_contract
 from twinset.card import Identity
 from twinset.contract import MODEL_NAME, ContractError, ModelContract
 from twinset.head_contract import HeadContract
+from twinset.interaction_contract import InteractionContract
 from twinset_exporter import triton_config
 from twinset_exporter.errors import ExportError
 
@@ -66,11 +67,28 @@ class PublishedHead:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedInteraction:
+    """An interaction model in the repository, which ranks candidates; otherwise like a model."""
+
+    path: Path
+    contract: InteractionContract
+    parameters: Mapping[str, str]
+
+    def problems(self) -> list[str]:
+        """Return why this is not what was published; see `PublishedModel`."""
+        return card.problems(self.path, self.contract)
+
+
+@dataclass(frozen=True, slots=True)
 class BrokenModel:
     """A folder that holds no model of twinset, and why."""
 
     path: Path
     reason: str
+
+
+Published = PublishedModel | PublishedHead | PublishedInteraction
+"""Whatever twinset published."""
 
 
 class Repository:
@@ -79,7 +97,7 @@ class Repository:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def models(self) -> list[PublishedModel | PublishedHead | BrokenModel]:
+    def models(self) -> list[Published | BrokenModel]:
         """Return what is there, by name. A repository that doesn't exist yet is empty.
 
         Raises:
@@ -91,7 +109,7 @@ class Repository:
             folders = sorted(entry for entry in self.root.iterdir() if entry.is_dir() and entry.name[0] != ".")
         return [_read(folder) for folder in folders]
 
-    def model(self, name: str) -> PublishedModel | PublishedHead | BrokenModel:
+    def model(self, name: str) -> Published | BrokenModel:
         """Return the model of that name, broken where there is none."""
         return _read(self.root / name)
 
@@ -158,7 +176,7 @@ class Repository:
                 hidden.replace(model.path / name)
             _sync(model.path)
 
-    def remove(self, model: PublishedModel | PublishedHead) -> None:
+    def remove(self, model: Published) -> None:
         """Remove a model: out of sight by one rename, then its files. What a killed run leaves, the next one removes.
 
         Raises:
@@ -191,12 +209,17 @@ class Repository:
             ) from error
 
 
-def _read(folder: Path) -> PublishedModel | PublishedHead | BrokenModel:
+def _read(folder: Path) -> Published | BrokenModel:
     try:
         parameters = triton_config.parameters((folder / CONFIG).read_text(encoding="utf-8"))
         if head_contract.MARK in parameters:
             head = HeadContract.from_parameters(parameters)
             return PublishedHead(folder, head, parameters) if head.model == folder.name else _renamed(folder, head)
+        if interaction_contract.MARK in parameters:
+            ranks = InteractionContract.from_parameters(parameters)
+            if ranks.model != folder.name:
+                return _renamed(folder, ranks)
+            return PublishedInteraction(folder, ranks, parameters)
         contract = ModelContract.from_parameters(parameters)
     except OSError as error:
         return BrokenModel(folder, f"{CONFIG}: {error.strerror}")

@@ -90,6 +90,22 @@ def tune_head(config: pb.ModelConfig, target: Target) -> None:
         _warm_up(config, size)
 
 
+def tune_interaction(config: pb.ModelConfig, target: Target) -> None:
+    """Fill in the same for an interaction model, whose largest batch is its contract's: a request is one user's."""
+    config.dynamic_batching.CopyFrom(pb.ModelDynamicBatching())
+    config.parameters[PARAMETER].string_value = target.value
+    kind = pb.ModelInstanceGroup.KIND_CPU if target is Target.CPU else pb.ModelInstanceGroup.KIND_GPU
+    config.instance_group.add(kind=kind, count=1)
+    if target is Target.CPU:
+        config.parameters["intra_op_thread_count"].string_value = "1"
+    noise = {
+        given.name: pb.ModelWarmup.Input(data_type=given.data_type, dims=given.dims, random_data=True)
+        for given in config.input
+    }
+    for size in (1, config.max_batch_size):
+        config.model_warmup.add(name=f"noise_{size}", batch_size=size, inputs=noise)
+
+
 def tune_ensemble(config: pb.ModelConfig, target: Target) -> None:
     """Fill in the same for an ensemble: it only passes tensors on, and its components batch and warm up themselves."""
     config.max_batch_size = _BATCHING[target].largest

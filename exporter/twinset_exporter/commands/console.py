@@ -12,7 +12,7 @@ from rich.console import Console
 from twinset_exporter.errors import UsageError
 
 if TYPE_CHECKING:
-    from twinset_exporter.repository import PublishedHead, PublishedModel
+    from twinset_exporter.repository import Published
 
 _PIPE_COLUMNS = 200
 
@@ -25,8 +25,8 @@ def open_console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
 
 
-def find(repository: Path, name: str) -> PublishedModel | PublishedHead:
-    """Return the model or head called `name`.
+def find(repository: Path, name: str) -> Published:
+    """Return the model, of whatever kind, called `name`.
 
     Raises:
         UsageError: there is none, or it can't be read.

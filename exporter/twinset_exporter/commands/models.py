@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from twinset_exporter.commands.console import DEFAULT_REPOSITORY, RepositoryOption, open_console
 
 if TYPE_CHECKING:
-    from twinset_exporter.repository import BrokenModel, PublishedHead, PublishedModel
+    from twinset_exporter.repository import BrokenModel, Published
 
 
 def models(repository: RepositoryOption = DEFAULT_REPOSITORY) -> None:
@@ -31,14 +31,16 @@ def models(repository: RepositoryOption = DEFAULT_REPOSITORY) -> None:
     console.print(table)
 
 
-def _cells(model: PublishedModel | PublishedHead | BrokenModel) -> tuple[str, ...]:
-    from twinset_exporter.repository import BrokenModel, PublishedHead
+def _cells(model: Published | BrokenModel) -> tuple[str, ...]:
+    from twinset_exporter.repository import BrokenModel, PublishedHead, PublishedInteraction
 
     if isinstance(model, BrokenModel):
         return escape(model.path.name), "[red]broken[/red]", escape(model.reason), "", ""
     contract = model.contract
     if isinstance(model, PublishedHead):
         return contract.model, "", "a head, for ensembles", contract.artifact[:8], "trained"
+    if isinstance(model, PublishedInteraction):
+        return contract.model, "", f"ranks by factors {model.contract.factors[:8]}", contract.artifact[:8], "trained"
     spaces = ", ".join(f"{s.name} ({s.dimension}, {s.metric.value})" for s in model.contract.spaces)
     weights = "[yellow]random[/yellow]" if model.contract.random_weights else "trained"
     return contract.model, model.contract.backbone, spaces, contract.artifact[:8], weights

@@ -17,7 +17,7 @@ from twinset_exporter.errors import ExportError, UsageError
 
 if TYPE_CHECKING:
     from twinset_exporter.proving import Check
-    from twinset_exporter.repository import PublishedModel
+    from twinset_exporter.repository import Published, PublishedModel
 
 
 def prove(
@@ -43,14 +43,20 @@ def prove(
 
     Example: `twinset-exporter prove efficientnet_lite0-0459a696 --triton-url localhost:8001`
     """
+    from twinset_exporter.interaction.proving import prove as prove_interaction
     from twinset_exporter.proving import prove as run
-    from twinset_exporter.repository import PublishedHead
+    from twinset_exporter.repository import PublishedHead, PublishedInteraction
 
     found = find(repository, model)
     if isinstance(found, PublishedHead):
         raise UsageError(f"{model} is a head, which answers no pictures by itself: prove an ensemble that has it")
     triton, missing = _triton(found, triton_url)
-    checks = list(run(found, triton, pictures))
+    if isinstance(found, PublishedInteraction):
+        if pictures is not None or record:
+            raise UsageError(f"{model} ranks by factors and takes no pictures: leave out --pictures and --record")
+        checks = list(prove_interaction(found, triton))
+    else:
+        checks = list(run(found, triton, pictures))
     table = Table("check", "", Column("told", overflow="fold"), box=None, pad_edge=False)
     for check in checks:
         table.add_row(escape(check.title), "ok" if check.passed else "[red]FAILED[/red]", escape(check.told))
@@ -60,11 +66,11 @@ def prove(
         raise ExportError(f"{failed} of {len(checks)} checks failed: don't serve {found.path}; export it again")
     if missing:
         console.print(f"Triton was not asked: {missing}.", soft_wrap=True, markup=False)
-    if record:
+    if record and not isinstance(found, PublishedInteraction):
         _record(repository, found, checks, console)
 
 
-def _triton(model: PublishedModel, url: str | None) -> tuple[Callable[[], AbstractContextManager[str]] | None, str]:
+def _triton(model: Published, url: str | None) -> tuple[Callable[[], AbstractContextManager[str]] | None, str]:
     """Return what opens the address of a Triton, or None and why there is none."""
     from twinset_exporter.targets import PARAMETER, Target
     from twinset_exporter.triton_proof import why_not
@@ -77,7 +83,7 @@ def _triton(model: PublishedModel, url: str | None) -> tuple[Callable[[], Abstra
 
 
 @contextmanager
-def _own(model: PublishedModel) -> Iterator[str]:
+def _own(model: Published) -> Iterator[str]:
     from twinset_exporter.own_triton import own_triton
 
     with own_triton(model.path.parent, model.path.name) as (address, _):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from twinset import head_contract
 from twinset_exporter.errors import ExportError
-from twinset_exporter.repository import MODEL, BrokenModel, PublishedHead, PublishedModel, Repository
+from twinset_exporter.repository import MODEL, BrokenModel, Published, PublishedHead, PublishedModel, Repository
 from twinset_exporter.runtime import BATCH, Runtime
 
 
@@ -51,7 +51,7 @@ def open_runtime(model: PublishedModel) -> Runtime | Chain:
     return Chain(Runtime(_read(backbone.path)), [Runtime(_read(path), head_contract.INPUT) for path in heads])
 
 
-def _copies(head: PublishedModel | PublishedHead | BrokenModel) -> bool:
+def _copies(head: Published | BrokenModel) -> bool:
     """Return whether a component only gives the features out, which are in the chain anyway."""
     return isinstance(head, PublishedHead) and head_contract.INPUT in head.contract.outputs
 

@@ -8,6 +8,7 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 
 from twinset.contract import CATEGORY, INPUT
+from twinset.interaction_contract import ITEM, SCORE, USER
 from twinset_server.domain import Float32Array, Int32Array, UInt8Array
 from twinset_server.triton.served_model import ServedModel
 
@@ -52,6 +53,31 @@ def encode_request(
     # In the order of the inputs.
     raw = [part for values in tensors for part in (_RAW_INPUT_TAG, _varint(values.nbytes), values.data)]
     return b"".join((request.SerializeToString(), *raw))
+
+
+def encode_pairs(model: str, users: Float32Array, items: Float32Array, *, request_id: str) -> bytes:
+    """Return a serialised `ModelInferRequest` for the factors of users and items, `[N, D]` float32 each."""
+    request = service_pb2.ModelInferRequest(model_name=model, id=request_id)
+    for name, rows in ((USER, users), (ITEM, items)):
+        request.inputs.add(name=name, datatype="FP32", shape=rows.shape)
+        request.raw_input_contents.append(np.ascontiguousarray(rows, dtype="<f4").tobytes())
+    request.outputs.add(name=SCORE)
+    return request.SerializeToString()
+
+
+def decode_scores(reply: service_pb2.ModelInferResponse, count: int) -> Float32Array:
+    """Return the scores, `[count]` float32, read-only.
+
+    Raises:
+        BadReply: they are missing, of another shape or type, or not finite.
+    """
+    shapes = [(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in reply.outputs]
+    if shapes != [(SCORE, "FP32", [count, 1])] or [len(raw) for raw in reply.raw_output_contents] != [4 * count]:
+        raise BadReply(f"the scores came as {shapes}, expected FP32 {[count, 1]}")
+    scores = np.frombuffer(reply.raw_output_contents[0], dtype="<f4")
+    if not np.isfinite(scores).all():
+        raise BadReply("a score is not finite")
+    return scores
 
 
 def decode_reply(

@@ -11,7 +11,8 @@ import grpc.aio
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from twinset_server.domain import Float32Array, Int32Array, UInt8Array
-from twinset_server.triton.codec import decode_reply, encode_request
+from twinset_server.triton.codec import decode_reply, decode_scores, encode_pairs, encode_request
+from twinset_server.triton.interaction_model import ServedInteraction
 from twinset_server.triton.served_model import ServedModel
 from twinset_server.triton.transport import StreamTransport, Transport, UnaryTransport, translated_errors
 
@@ -67,6 +68,25 @@ class Connection:
         request = encode_request(model, pictures, categories, outputs, request_id=request_id, timeout_s=timeout_s)
         reply = await self._transport.infer(request, request_id, timeout_s=timeout_s)
         return decode_reply(model, reply, outputs, len(pictures))
+
+    async def score(
+        self, model: ServedInteraction, users: Float32Array, items: Float32Array, *, timeout_s: float
+    ) -> Float32Array:
+        """Return the scores of pairs of factors, `[N]` float32, read-only, higher being better.
+
+        Args:
+            model: the model to ask.
+            users: `[N, D]` float32, N at most the model's `max_batch_size`.
+            items: `[N, D]` float32.
+            timeout_s: how long to wait.
+        Raises:
+            TransportError: there is no reply.
+            BadReply: the reply isn't what the contract promises.
+        """
+        request_id = str(next(self._request_ids))
+        request = encode_pairs(model.name, users, items, request_id=request_id)
+        reply = await self._transport.infer(request, request_id, timeout_s=timeout_s)
+        return decode_scores(reply, len(users))
 
     async def model_config(self, name: str, *, timeout_s: float) -> Any:
         """Return Triton's `ModelConfig` of the model.

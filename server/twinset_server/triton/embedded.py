@@ -19,7 +19,7 @@ from twinset_server.triton.connection import Connection
 from twinset_server.triton.installation import Installation, find_installation
 from twinset_server.triton.private_folder import PrivateFolder, remove_abandoned
 from twinset_server.triton.processes import Process, find_process, session_processes
-from twinset_server.triton.served_model import ServedModel, refuse_changed
+from twinset_server.triton.served_model import Servable, ServedModel, refuse_changed
 
 _HOST = "127.0.0.1"
 _POLL_S = 0.02
@@ -42,7 +42,7 @@ class EmbeddedTriton:
 
     def __init__(
         self,
-        model: ServedModel,
+        model: Servable,
         repository: Path,
         *,
         startup_timeout_s: float,
@@ -118,7 +118,13 @@ class EmbeddedTriton:
         return self.address
 
     async def describe(self, connection: Connection, *, timeout_s: float) -> ServedModel:
-        """Return the model, as its files describe it."""
+        """Return the model, as its files describe it.
+
+        Raises:
+            StartupError: it embeds no pictures.
+        """
+        if not isinstance(self._model, ServedModel):
+            raise StartupError(f"model {self._model.name} embeds no pictures: serve another with --model NAME")
         return self._model
 
     def fault(self) -> str | None:

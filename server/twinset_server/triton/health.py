@@ -9,9 +9,11 @@ import dataclasses
 
 import numpy as np
 
+from twinset.interaction_contract import SCORE, known_factors
 from twinset.known_answer import KnownAnswer, known_categories, known_input
 from twinset_server.domain import Float32Array
 from twinset_server.triton.connection import Connection
+from twinset_server.triton.interaction_model import ServedInteraction
 from twinset_server.triton.served_model import ServedModel
 
 
@@ -51,8 +53,28 @@ class HealthCheck:
             pictures, categories = self._pictures[part], self._categories[part]
             parts.append(await connection.infer(self._model, pictures, categories, names, timeout_s=timeout_s))
         answer = {name: np.concatenate([part[name] for part in parts]) for name in names}
-        if mismatch := known.mismatch(answer):
-            raise WrongAnswer(
-                f"model {self._model.name} doesn't give its known answer: {mismatch}; its files and its config don't "
-                "belong together, or its runtime is broken: export it anew with twinset-exporter"
-            )
+        _compare(self._model.name, known, answer)
+
+
+async def verify_interaction(model: ServedInteraction, connection: Connection, *, timeout_s: float) -> None:
+    """Return where an interaction model's whole known answer is right; raises like `HealthCheck.verify`."""
+    known = model.contract.known_answer
+    users, items = known_factors(known.seed, known.count, model.contract.dimension)
+    parts = [
+        await connection.score(
+            model,
+            users[start : start + model.max_batch_size],
+            items[start : start + model.max_batch_size],
+            timeout_s=timeout_s,
+        )
+        for start in range(0, known.count, model.max_batch_size)
+    ]
+    _compare(model.name, known, {SCORE: np.concatenate(parts)[:, np.newaxis]})
+
+
+def _compare(name: str, known: KnownAnswer, answer: dict[str, Float32Array]) -> None:
+    if mismatch := known.mismatch(answer):
+        raise WrongAnswer(
+            f"model {name} doesn't give its known answer: {mismatch}; its files and its config don't "
+            "belong together, or its runtime is broken: export it anew with twinset-exporter"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twinset.contract import ContractError
 from twinset_server.errors import StartupError
 from twinset_server.triton.connection import Connection
-from twinset_server.triton.served_model import OnlyAHead, ServedModel, whole
+from twinset_server.triton.served_model import NoEmbedder, ServedModel, whole
 from twinset_server.triton.transport import Refused
 
 
@@ -92,7 +92,7 @@ async def list_remote_models(
     for name in await connection.model_names(timeout_s=timeout_s):
         try:
             models[name] = ServedModel.from_config(await connection.model_config(name, timeout_s=timeout_s))
-        except OnlyAHead:
+        except NoEmbedder:
             continue
         except ContractError as error:
             broken.append(ContractError(f"{name}: {error}"))

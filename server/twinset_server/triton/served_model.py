@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from twinset import card, head_contract
+from twinset import card, head_contract, interaction_contract
+from twinset.card import Identity
 from twinset.contract import CATEGORY, INPUT, ContractError, Metric, ModelContract
 from twinset_server.domain import VISUAL
 from twinset_server.errors import StartupError
@@ -17,8 +19,28 @@ from twinset_server.errors import StartupError
 CONFIG = "config.pbtxt"
 
 
-class OnlyAHead(ContractError):
-    """The model is a part of ensembles, and serves through those alone."""
+class NoEmbedder(ContractError):
+    """The model embeds no pictures: it is a part of ensembles, or ranks by factors."""
+
+
+class Servable(Protocol):
+    """A model of any kind, as far as it takes to start it."""
+
+    @property
+    def name(self) -> str:
+        """What Triton calls it."""
+
+    @property
+    def contract(self) -> ServableContract:
+        """What it promises."""
+
+
+class ServableContract(Identity, Protocol):
+    """What of a contract it takes to start its model."""
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The models that it is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +91,14 @@ class ServedModel:
         """Return the model that Triton's `config` describes.
 
         Raises:
-            OnlyAHead: it is a part of ensembles.
+            NoEmbedder: it embeds no pictures.
             ContractError: the contract is missing or malformed, or the tensors of the config don't fit it.
         """
         parameters = {key: parameter.string_value for key, parameter in config.parameters.items()}
         if head_contract.MARK in parameters:
-            raise OnlyAHead("it is a head: serve an ensemble that has it")
+            raise NoEmbedder("it is a head: serve an ensemble that has it")
+        if interaction_contract.MARK in parameters:
+            raise NoEmbedder("it is an interaction model, which ranks by factors: serve one that embeds pictures")
         contract = ModelContract.from_parameters(parameters)
         if config.max_batch_size < 1:
             raise ContractError(f"max_batch_size is {config.max_batch_size}: it must be at least 1")
@@ -118,35 +142,48 @@ def read_model(folder: Path) -> ServedModel:
     """Return the model in `folder` of a repository.
 
     Raises:
-        OnlyAHead: it is a part of ensembles.
+        NoEmbedder: it embeds no pictures.
         ContractError: `config.pbtxt` can't be read or is no contract of ours; the message names the file.
+    """
+    config = read_config(folder)
+    try:
+        return ServedModel.from_config(config)
+    except NoEmbedder:
+        raise
+    except ContractError as error:
+        raise ContractError(f"{folder / CONFIG}: {error}") from error
+
+
+def read_config(folder: Path) -> model_config_pb2.ModelConfig:
+    """Return Triton's config in `folder`, by the folder's name.
+
+    Raises:
+        ContractError: it can't be read, or is of another name; the message names the file.
     """
     path = folder / CONFIG
     try:
         config = text_format.Parse(path.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
-        # Triton takes an empty name for the folder's, and refuses any other.
-        if config.name not in ("", folder.name):
-            raise ContractError(f"the model is named {config.name!r}, its folder {folder.name!r}: they must agree")
-        config.name = folder.name
-        return ServedModel.from_config(config)
-    except OnlyAHead:
-        raise
-    except (ContractError, OSError, UnicodeDecodeError, text_format.ParseError) as error:
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
         raise ContractError(f"{path}: {error}") from error
+    # Triton takes an empty name for the folder's, and refuses any other.
+    if config.name not in ("", folder.name):
+        raise ContractError(f"{path}: the model is named {config.name!r}, its folder {folder.name!r}: they must agree")
+    config.name = folder.name
+    return config
 
 
 def list_models(repository: Path) -> tuple[dict[str, ServedModel], list[ContractError]]:
     """Return the models of a local repository by name, and what is wrong with each folder that holds a broken one.
 
-    A folder without a `config.pbtxt` is no model, and a name that begins with a dot is one being written. Heads are
-    left out.
+    A folder without a `config.pbtxt` is no model, and a name that begins with a dot is one being written. What
+    embeds no pictures is left out.
     """
     models: dict[str, ServedModel] = {}
     broken: list[ContractError] = []
     for path in sorted(repository.glob(f"[!.]*/{CONFIG}")):
         try:
             models[path.parent.name] = read_model(path.parent)
-        except OnlyAHead:
+        except NoEmbedder:
             continue
         except ContractError as error:
             broken.append(error)
@@ -159,7 +196,7 @@ def whole(models: Mapping[str, ServedModel]) -> dict[str, ServedModel]:
     return {name: model for name, model in models.items() if name not in components}
 
 
-def refuse_changed(folder: Path, model: ServedModel) -> None:
+def refuse_changed(folder: Path, model: Servable) -> None:
     """Let the model in `folder` through where its files are those that its card was written for.
 
     The known answer would tell most others too, but only after Triton has loaded them, and not what differs.

@@ -10,13 +10,15 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 
+from twinset.contract import ContractError
 from twinset_server.config import TritonSettings
 from twinset_server.errors import StartupError
 from twinset_server.triton.codec import BadReply
 from twinset_server.triton.connection import Connection
 from twinset_server.triton.embedded import EmbeddedTriton
 from twinset_server.triton.embedder import choose_local
-from twinset_server.triton.health import HealthCheck, WrongAnswer
+from twinset_server.triton.health import HealthCheck, WrongAnswer, verify_interaction
+from twinset_server.triton.interaction_model import ServedInteraction, read_interaction
 from twinset_server.triton.served_model import ServedModel
 from twinset_server.triton.transport import TransportError
 
@@ -38,7 +40,7 @@ async def stand_alone(settings: TritonSettings, ready: Callable[[str, str], None
         StartupError: the model can't be chosen or loaded or gives another answer than its known one, or Triton failed
             later on.
     """
-    model = choose_local(settings, settings.model)
+    model = _choose(settings)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -54,7 +56,7 @@ async def stand_alone(settings: TritonSettings, ready: Callable[[str, str], None
 
 async def _serve(
     triton: EmbeddedTriton,
-    model: ServedModel,
+    model: ServedModel | ServedInteraction,
     settings: TritonSettings,
     ready: Callable[[str, str], None],
     stopped: asyncio.Event,
@@ -78,12 +80,26 @@ async def _serve(
         await asyncio.wait({start, stop})
 
 
-async def _start(triton: EmbeddedTriton, model: ServedModel, settings: TritonSettings) -> str:
+def _choose(settings: TritonSettings) -> ServedModel | ServedInteraction:
+    """Return the model to run; one that ranks by factors only where it is named."""
+    if settings.model is not None:
+        try:
+            if (found := read_interaction(settings.model_repository / settings.model)) is not None:
+                return found
+        except ContractError as error:
+            raise StartupError(f"{error}: move the model's folder away and publish it anew") from error
+    return choose_local(settings, settings.model)
+
+
+async def _start(triton: EmbeddedTriton, model: ServedModel | ServedInteraction, settings: TritonSettings) -> str:
     """Return the address of the Triton, after it gave the known answer."""
     address = await triton.start()
     connection = Connection(address, settings.transport)
     try:
-        await HealthCheck(model).verify(connection, timeout_s=settings.startup_timeout_s)
+        if isinstance(model, ServedInteraction):
+            await verify_interaction(model, connection, timeout_s=settings.startup_timeout_s)
+        else:
+            await HealthCheck(model).verify(connection, timeout_s=settings.startup_timeout_s)
     except WrongAnswer as error:
         raise StartupError(str(error)) from error
     except (BadReply, TransportError) as error:
