@@ -62,7 +62,8 @@ def encode_pairs(model: str, users: Float32Array, items: Float32Array, *, reques
         request.inputs.add(name=name, datatype="FP32", shape=rows.shape)
         request.raw_input_contents.append(np.ascontiguousarray(rows, dtype="<f4").tobytes())
     request.outputs.add(name=SCORE)
-    return request.SerializeToString()
+    message: bytes = request.SerializeToString()
+    return message
 
 
 def decode_scores(reply: service_pb2.ModelInferResponse, count: int) -> Float32Array:

@@ -280,7 +280,8 @@ def _dense(
 
 
 def _scale(acts: NDArray[Any]) -> NDArray[np.float32]:
-    return (1 / np.sqrt(1 + acts)).astype(np.float32)[:, np.newaxis]
+    scale: NDArray[np.float32] = (1 / np.sqrt(1 + acts)).astype(np.float32)[:, np.newaxis]
+    return scale
 
 
 def _unit(rows: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
