@@ -11,7 +11,10 @@ from twinset_exporter.training.taste import interaction, triplet, two_tower, val
 SMALL = two_tower.Settings(dimension=9, epochs=30)
 
 
-@pytest.mark.parametrize("score", ["cosine", "mlp", "mlp_repaired"])
+@pytest.mark.parametrize(
+    "score",
+    ["cosine", pytest.param("mlp", marks=pytest.mark.slow), pytest.param("mlp_repaired", marks=pytest.mark.slow)],
+)
 def test_triplets_find_a_planted_taste(score: triplet.Score) -> None:
     data = held_out()
     model = triplet.train(data.train, triplet.Settings(score), epochs=30)
