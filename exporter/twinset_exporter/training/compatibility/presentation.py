@@ -87,7 +87,7 @@ def report(
             note="Of the first fold. The log loss of validation is that of calibrated probabilities.",
         ),
         *(_calibration(name, validation) for name, validation in judged.items()),
-        _partners(shown, true, trained, used, sources, targets, seed),
+        _partners(shown, true, trained, used, sources, targets, seed, across=recipe.across),
         _map(shown, used, targets, seed),
         Table(
             ("network", "epochs", "kept", "seconds"),
@@ -154,17 +154,23 @@ def _partners(
     sources: Floats,
     targets: Floats,
     seed: int,
+    *,
+    across: bool,
 ) -> Neighbours:
-    """Return items drawn at random with their best partners; which of these are true is marked."""
+    """Return items drawn at random with their best partners; which of these are true is marked.
+
+    With `across` partners are of other categories, as the pairs are that it was trained on.
+    """
     drawn = np.random.default_rng(seed).permutation(len(used))[:_QUERIES]
     categories, looks = shown.items.categories[used], shown.items.looks[used]
     rows = []
     for query in drawn.tolist():
         scores = trained.sides.log_odds(np.broadcast_to(sources[query], targets.shape), targets)
         scores[looks == looks[query]] = -np.inf
-        if categories[query] != UNKNOWN:
+        if across and categories[query] != UNKNOWN:
             scores[categories == categories[query]] = -np.inf
         best = np.argsort(-scores, kind="stable")[:_PARTNERS]
+        best = best[np.isfinite(scores[best])]
         chances = objective.probabilities(scores[best])
         listed = true.holds(np.full(len(best), used[query]), used[best])
         cards = [
@@ -175,8 +181,9 @@ def _partners(
     return Neighbours(
         rows,
         title="Best partners",
-        note="Of items drawn at random, among those of other categories, with the probability where half of all pairs "
-        "are true. Pairs that were trained on are marked; of the others nobody knows.",
+        note=f"Of items drawn at random, among {'those of other categories' if across else 'all others'}, with the "
+        "probability where half of all pairs are true. Pairs that were trained on are marked; of the others nobody "
+        "knows.",
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from twinset_exporter import tensorflow_noise
 from twinset_exporter.datasets import splits
 from twinset_exporter.datasets.errors import DataError
 from twinset_exporter.datasets.groups import read_groups
@@ -76,6 +77,7 @@ def run(request: Request, output: Path) -> str:
         DataError: a file is broken.
         ExportError: the training failed.
     """
+    tensorflow_noise.silence()
     items, fingerprint = _items(request)
     recipe = replace(request.recipe, across=bool(request.groups and items.names))
     parts, whole, checksums = _parts(request, items)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -148,3 +149,15 @@ def test_an_item_of_two_categories_is_told_with_its_line(folder, train):
 
     with pytest.raises(ExportError, match=r"items.csv, line 3.*one category"):
         train(*_rooms(folder))
+
+
+def test_partners_of_directed_pairs_may_be_of_the_same_category(folder, train):
+    ids = [f"item{number:02}" for number in range(COUNT)]
+    (folder / "items.csv").write_text("id,type\n" + "".join(f"{name},lamp\n" for name in ids))
+    train(
+        "--pairs", str(folder / "pairs.csv"), "--categories", str(folder / "items.csv"), "--category-columns", "id,type"
+    )
+
+    scores = re.findall(r'<span class="score">([\d.]+)</span>', (folder / "run/report.html").read_text())
+    assert len(scores) == 12 * 6
+    assert max(map(float, scores)) > 0.5
