@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -83,12 +84,13 @@ def _run(request: Request, folder: RunFolder) -> str:
     split = splits.held_out_ratings(found, HELD_OUT, seed=settings.seed)
     everything = Feedback.of(found, liked_from)
     held_out = HeldOut(*(Feedback.of(found.rows(split[part]), liked_from) for part in ("train", "test")))
-    if not held_out.test.liked.any():
+    if not len(held_out.judged()):
         raise UsageError(
-            f"{request.source}: no user has more than {HELD_OUT} acts and a like among those held out: lower "
-            "--liked-from, or bring more interactions"
+            f"{request.source}: no user has more than {HELD_OUT} acts, a like among those held out, and an item never "
+            "met: lower --liked-from, or bring more interactions"
         )
     looks = None if request.features is None else features.read(request.features)
+    rows = None if looks is None else looks.rows[looks.places(found.item_ids)]
     folder.begin(
         "taste",
         {
@@ -96,10 +98,11 @@ def _run(request: Request, folder: RunFolder) -> str:
             "liked_from": request.liked_from,
             "settings": asdict(settings),
             "split": split.checksum,
+            "values": hashlib.sha256(found.values.tobytes()).hexdigest(),
             "features": None if looks is None else looks.fingerprint,
+            "pictures": None if looks is None else looks.pictures,
         },
     )
-    rows = None if looks is None else np.asarray(looks.rows)[looks.places(found.item_ids)]
     preparation = None if rows is None else Preparation.of(rows)
     pictures = None if rows is None or preparation is None else preparation.apply(rows)
     with progress.training("taste, with acts held out", validation.loop_settings(settings, request.patience)) as told:

@@ -28,6 +28,12 @@ class HeldOut:
     train: Feedback
     test: Feedback
 
+    def judged(self) -> NDArray[np.int64]:
+        """Return the users who judge: they have a like held out, and an item that is in no act of theirs."""
+        likes = np.bincount(self.test.acts(liked=True)[0], minlength=self.test.user_count)
+        acts = np.diff(self.train.starts) + np.diff(self.test.starts)
+        return np.flatnonzero((likes > 0) & (acts < self.train.item_count))
+
     def rank(
         self, items: NDArray[np.float32], users: NDArray[np.float32], *, most: int | None = None, known: bool = True
     ) -> Ranking:

@@ -58,6 +58,10 @@ def test_training_leaves_factors_a_head_models_and_a_report(
     code, _, err = run("train", "taste", table, "--output", output, *OPTIONS, "--seed", "1")
     assert code == 2
     assert "belongs to another run" in err
+    table.write_text(table.read_text().replace("|2\n", "|4\n"))
+    code, _, err = run("train", "taste", table, "--output", output, "--features", features, *OPTIONS)
+    assert code == 2
+    assert "belongs to another run: values differ" in err
 
 
 def test_columns_are_names_or_places(run: Run, table: Path, tmp_path: Path) -> None:
@@ -81,3 +85,21 @@ def test_an_item_without_a_picture_is_named(run: Run, table: Path, features: Pat
     code, _, err = run("train", "taste", table, "--output", tmp_path / "taste", "--features", features, *OPTIONS)
     assert code == 2
     assert "'i59'" in err
+
+
+def test_users_who_know_every_item_judge_nothing(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "all.csv"
+    path.write_text("user,item\n" + "".join(f"u{user},i{item}\n" for user in range(12) for item in range(6)))
+    code, _, err = run("train", "taste", path, "--output", tmp_path / "taste")
+    assert code == 2
+    assert "an item never met: lower --liked-from" in err
+
+
+def test_a_call_that_was_wrong_leaves_the_folder_to_the_right_one(
+    run: Run, table: Path, features: Path, tmp_path: Path
+) -> None:
+    (features / "ids.txt").write_text("".join(f"other{item}\n" for item in range(60)))
+    code, _, err = run("train", "taste", table, "--output", tmp_path / "taste", "--features", features, *OPTIONS)
+    assert code == 2
+    assert "has no features of 60 of 60 items" in err
+    assert not list((tmp_path / "taste").iterdir())
