@@ -3,7 +3,7 @@
 What goes with an item is not a linear function of its features: a shop has more kinds of things than directions that
 tell them apart. Likeness to landmarks, which are training items, makes a linear network a kernel machine: what was seen
 with an item is remembered for those that look like it. (On validation rooms of IKEA's the AUC from pictures alone rose
-from .640 to .675.)
+from .640 to .690.)
 """
 
 from __future__ import annotations

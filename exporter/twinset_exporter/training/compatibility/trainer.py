@@ -52,9 +52,9 @@ class Recipe:
     """
 
     metric: Metric = Metric.INNER_PRODUCT
-    features: int = 128
+    features: int = 64
     landmarks: int = 2048
-    widths: tuple[float, ...] = (0.3, 0.1)
+    widths: tuple[float, ...] = (0.2,)
     components: int = 600
     dimension: int = 24
     tied: bool = False
