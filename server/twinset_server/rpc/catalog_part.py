@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, TypeAlias
 
 import grpc.aio
@@ -10,6 +11,7 @@ import grpc.aio
 from twinset.v1 import catalog_pb2_grpc
 from twinset_server.ingest import Ingest
 from twinset_server.ports import Catalog, Embedder
+from twinset_server.rpc.write_streams import Answer, Element, Elements, write_stream
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 
@@ -26,3 +28,9 @@ class CatalogPart(catalog_pb2_grpc.CatalogServiceServicer):
         self._embedder = embedder
         self._ingest = ingest
         self._stopping = stopping
+
+    def _written(
+        self, requests: AsyncIterator[Any], elements: Elements[Element], context: Context
+    ) -> AsyncIterator[Answer]:
+        """Return what becomes of each message; see `write_stream`."""
+        return write_stream(requests, elements, context, ingest=self._ingest, stopping=self._stopping)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from twinset.v1 import catalog_pb2
 from twinset_server import limits
 from twinset_server.domain import Interaction, WritableUser, interaction_id
-from twinset_server.errors import InvalidRequest
+from twinset_server.errors import InvalidRequest, TwinsetError
 from twinset_server.rpc import changes, convert
 from twinset_server.rpc.catalog_part import CatalogPart, Context
 from twinset_server.rpc.streams import check_running, closing, weight
-from twinset_server.rpc.write_streams import Batch, check_message, sent_digest, write_stream
+from twinset_server.rpc.write_streams import Elements
 
 _EXPORTED_AT_ONCE = 1000
 
@@ -24,17 +24,15 @@ class Interactions(CatalogPart):
         self, requests: AsyncIterator[catalog_pb2.PutUsersRequest], context: Context
     ) -> AsyncIterator[catalog_pb2.PutUsersResponse]:
         """See the proto."""
-
-        async def prepare(request: catalog_pb2.PutUsersRequest) -> Batch:
-            check_message("users", request.users, limits.MAX_USERS_PER_MESSAGE, request.request_id)
-            prepared = await self._ingest.users([changes.user(user) for user in request.users])
-            ids = [user.id for user in request.users]
-            digest = await sent_digest(request.users, request.request_id)
-            return Batch(WritableUser, ids, prepared, request.request_id, digest, _weigh_users(request))
-
-        async for answer in closing(
-            write_stream(requests, prepare, weigh=_weigh_users, ingest=self._ingest, stopping=self._stopping)
-        ):
+        users: Elements[catalog_pb2.User] = Elements(
+            WritableUser,
+            "users",
+            limits.MAX_USERS_PER_MESSAGE,
+            lambda sent, _: self._ingest.users([changes.user(user) for user in sent]),
+            lambda user: user.id,
+            lambda sent, size_bytes: weight(len(sent), size_bytes),
+        )
+        async for answer in closing(self._written(requests, users, context)):
             yield catalog_pb2.PutUsersResponse(results=[changes.result(*outcome) for outcome in answer.outcomes()])
 
     async def PutInteractions(  # noqa: N802
@@ -42,17 +40,20 @@ class Interactions(CatalogPart):
     ) -> AsyncIterator[catalog_pb2.PutInteractionsResponse]:
         """See the proto."""
 
-        async def prepare(request: catalog_pb2.PutInteractionsRequest) -> Batch:
-            check_message("interactions", request.interactions, limits.MAX_INTERACTIONS_PER_MESSAGE, request.request_id)
+        async def prepare(sent: Sequence[catalog_pb2.Interaction], _: float) -> Sequence[Interaction | TwinsetError]:
             now = datetime.datetime.now(datetime.UTC)
-            prepared = await self._ingest.interactions([changes.interaction(i, now) for i in request.interactions])
-            ids = [interaction_id(i.user_id, i.item_id, i.kind) for i in request.interactions]
-            digest = await sent_digest(request.interactions, request.request_id)
-            return Batch(Interaction, ids, prepared, request.request_id, digest, _weigh_interactions(request))
+            return await self._ingest.interactions([changes.interaction(one, now) for one in sent])
 
-        async for answer in closing(
-            write_stream(requests, prepare, weigh=_weigh_interactions, ingest=self._ingest, stopping=self._stopping)
-        ):
+        interactions: Elements[catalog_pb2.Interaction] = Elements(
+            Interaction,
+            "interactions",
+            limits.MAX_INTERACTIONS_PER_MESSAGE,
+            prepare,
+            lambda one: interaction_id(one.user_id, one.item_id, one.kind),
+            # An interaction is a row without a vector: a tenth of an item's work, and less.
+            lambda sent, size_bytes: weight(-(-len(sent) // 8), size_bytes),
+        )
+        async for answer in closing(self._written(requests, interactions, context)):
             yield catalog_pb2.PutInteractionsResponse(
                 results=[changes.result("", outcome) for _, outcome, _ in answer.outcomes()]
             )
@@ -68,12 +69,3 @@ class Interactions(CatalogPart):
             check_running(self._stopping)
             after = stored[-1].sequence
             yield catalog_pb2.ExportInteractionsResponse(interactions=map(convert.interaction, stored))
-
-
-def _weigh_users(request: catalog_pb2.PutUsersRequest) -> int:
-    return weight(len(request.users), request.ByteSize())
-
-
-def _weigh_interactions(request: catalog_pb2.PutInteractionsRequest) -> int:
-    # An interaction is a row without a vector: a tenth of an item's work, and less.
-    return weight(-(-len(request.interactions) // 8), request.ByteSize())

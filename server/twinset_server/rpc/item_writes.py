@@ -10,9 +10,8 @@ from twinset_server.domain import ItemDeletion, ItemUpdate, WritableItem
 from twinset_server.errors import TwinsetError
 from twinset_server.rpc import changes
 from twinset_server.rpc.catalog_part import CatalogPart, Context
-from twinset_server.rpc.deadline import time_left_s
 from twinset_server.rpc.streams import closing, weight
-from twinset_server.rpc.write_streams import Batch, check_message, sent_digest, weigh_items, write_stream
+from twinset_server.rpc.write_streams import Elements, sent_digest, weigh_items
 
 
 class ItemWrites(CatalogPart):
@@ -22,18 +21,15 @@ class ItemWrites(CatalogPart):
         self, requests: AsyncIterator[catalog_pb2.PutItemsRequest], context: Context
     ) -> AsyncIterator[catalog_pb2.PutItemsResponse]:
         """See the proto."""
-
-        async def prepare(request: catalog_pb2.PutItemsRequest) -> Batch:
-            check_message("items", request.items, limits.MAX_ITEMS_PER_MESSAGE, request.request_id)
-            drafts = [changes.item(item) for item in request.items]
-            prepared = await self._ingest.items(drafts, timeout_s=time_left_s(context))
-            ids = [item.id for item in request.items]
-            digest = await sent_digest(request.items, request.request_id)
-            return Batch(WritableItem, ids, prepared, request.request_id, digest, _weigh_puts(request))
-
-        async for answer in closing(
-            write_stream(requests, prepare, weigh=_weigh_puts, ingest=self._ingest, stopping=self._stopping)
-        ):
+        items: Elements[catalog_pb2.Item] = Elements(
+            WritableItem,
+            "items",
+            limits.MAX_ITEMS_PER_MESSAGE,
+            lambda sent, left_s: self._ingest.items([changes.item(item) for item in sent], timeout_s=left_s),
+            lambda item: item.id,
+            weigh_items,
+        )
+        async for answer in closing(self._written(requests, items, context)):
             yield catalog_pb2.PutItemsResponse(
                 results=[changes.put_result(*outcome) for outcome in answer.outcomes()],
                 slowed_by=changes.duration(answer.written.slowed_s),
@@ -43,18 +39,15 @@ class ItemWrites(CatalogPart):
         self, requests: AsyncIterator[catalog_pb2.UpdateItemsRequest], context: Context
     ) -> AsyncIterator[catalog_pb2.UpdateItemsResponse]:
         """See the proto."""
-
-        async def prepare(request: catalog_pb2.UpdateItemsRequest) -> Batch:
-            check_message("updates", request.updates, limits.MAX_ITEMS_PER_MESSAGE, request.request_id)
-            drafts = [changes.update(update) for update in request.updates]
-            prepared = await self._ingest.updates(drafts, timeout_s=time_left_s(context))
-            ids = [update.item.id for update in request.updates]
-            digest = await sent_digest(request.updates, request.request_id)
-            return Batch(ItemUpdate, ids, prepared, request.request_id, digest, _weigh_updates(request))
-
-        async for answer in closing(
-            write_stream(requests, prepare, weigh=_weigh_updates, ingest=self._ingest, stopping=self._stopping)
-        ):
+        updates: Elements[catalog_pb2.ItemUpdate] = Elements(
+            ItemUpdate,
+            "updates",
+            limits.MAX_ITEMS_PER_MESSAGE,
+            lambda sent, left_s: self._ingest.updates([changes.update(update) for update in sent], timeout_s=left_s),
+            lambda update: update.item.id,
+            lambda sent, size_bytes: weigh_items([update.item for update in sent], size_bytes),
+        )
+        async for answer in closing(self._written(requests, updates, context)):
             yield catalog_pb2.UpdateItemsResponse(
                 results=[changes.result(*outcome) for outcome in answer.outcomes()],
                 slowed_by=changes.duration(answer.written.slowed_s),
@@ -64,18 +57,15 @@ class ItemWrites(CatalogPart):
         self, requests: AsyncIterator[catalog_pb2.DeleteItemsRequest], context: Context
     ) -> AsyncIterator[catalog_pb2.DeleteItemsResponse]:
         """See the proto."""
-
-        async def prepare(request: catalog_pb2.DeleteItemsRequest) -> Batch:
-            check_message("deletions", request.deletions, limits.MAX_DELETIONS_PER_MESSAGE, request.request_id)
-            given = [changes.deletion(deletion) for deletion in request.deletions]
-            prepared = await self._ingest.deletions(given)
-            digest = await sent_digest(request.deletions, request.request_id)
-            ids = [one.id for one in given]
-            return Batch(ItemDeletion, ids, prepared, request.request_id, digest, _weigh_deletions(request))
-
-        async for answer in closing(
-            write_stream(requests, prepare, weigh=_weigh_deletions, ingest=self._ingest, stopping=self._stopping)
-        ):
+        deletions: Elements[catalog_pb2.ItemDeletion] = Elements(
+            ItemDeletion,
+            "deletions",
+            limits.MAX_DELETIONS_PER_MESSAGE,
+            lambda sent, _: self._ingest.deletions([changes.deletion(deletion) for deletion in sent]),
+            lambda deletion: deletion.id,
+            lambda sent, size_bytes: weight(len(sent), size_bytes),
+        )
+        async for answer in closing(self._written(requests, deletions, context)):
             yield catalog_pb2.DeleteItemsResponse(results=[changes.result(*outcome) for outcome in answer.outcomes()])
 
     async def DeleteItem(  # noqa: N802
@@ -92,15 +82,3 @@ class ItemWrites(CatalogPart):
         if isinstance(outcome, TwinsetError):
             raise outcome
         return catalog_pb2.DeleteItemResponse(sequence=outcome.sequence)
-
-
-def _weigh_puts(request: catalog_pb2.PutItemsRequest) -> int:
-    return weigh_items(request.items, request.ByteSize())
-
-
-def _weigh_updates(request: catalog_pb2.UpdateItemsRequest) -> int:
-    return weigh_items([update.item for update in request.updates], request.ByteSize())
-
-
-def _weigh_deletions(request: catalog_pb2.DeleteItemsRequest) -> int:
-    return weight(len(request.deletions), request.ByteSize())

@@ -7,8 +7,9 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
+import grpc.aio
 from google.protobuf.message import Message
 
 from twinset.v1 import catalog_pb2
@@ -16,9 +17,10 @@ from twinset_server import limits
 from twinset_server.domain import Prepared, Receipt, Written
 from twinset_server.errors import TwinsetError
 from twinset_server.ingest import Ingest
+from twinset_server.rpc.deadline import time_left_s
 from twinset_server.rpc.streams import closing, in_order, weight
 
-Request = TypeVar("Request")
+Element = TypeVar("Element")
 
 MAX_UNDONE_CHANGES = 128
 """Changes that a stream holds unanswered before it reads no more; a larger message is taken alone."""
@@ -51,23 +53,55 @@ class Answer:
         return list(zip(self.batch.ids, self.written.outcomes, self.batch.changes, strict=True))
 
 
+@dataclass(frozen=True, slots=True)
+class Elements(Generic[Element]):
+    """What the messages of a stream carry.
+
+    Attributes:
+        kind: of the changes that they ask for.
+        field: the repeated field that holds them.
+        most: how many a message may have.
+        prepare: makes the elements of a message ready to commit, given the seconds left of the caller's deadline.
+        name: gives what an element is known by.
+        weigh: tells what the elements of a message of so many bytes weigh against `MAX_UNDONE_CHANGES`.
+    """
+
+    kind: type[Prepared]
+    field: str
+    most: int
+    prepare: Callable[[Sequence[Element], float], Awaitable[Sequence[Prepared | TwinsetError]]]
+    name: Callable[[Element], str]
+    weigh: Callable[[Sequence[Element], int], int]
+
+
 async def write_stream(
-    requests: AsyncIterator[Request],
-    prepare: Callable[[Request], Awaitable[Batch]],
+    requests: AsyncIterator[Any],
+    elements: Elements[Element],
+    context: grpc.aio.ServicerContext[Any, Any],
     *,
-    weigh: Callable[[Request], int],
     ingest: Ingest,
     stopping: asyncio.Event,
 ) -> AsyncIterator[Answer]:
     """Yield what became of each message, in order, each after its durable commit.
 
     Args:
-        requests: the messages.
-        prepare: makes a message ready to commit; what it raises ends the stream after what came before.
-        weigh: tells what a message weighs against `MAX_UNDONE_CHANGES`.
+        requests: the messages; one that can't be read at all ends the stream after what came before.
+        elements: what they carry.
+        context: the caller's.
         ingest: where changes are committed.
         stopping: set once no more messages are to be read.
     """
+
+    def weigh(request: Any) -> int:
+        return elements.weigh(getattr(request, elements.field), request.ByteSize())
+
+    async def prepare(request: Any) -> Batch:
+        sent = getattr(request, elements.field)
+        check_message(elements.field, sent, elements.most, request.request_id)
+        prepared = await elements.prepare(sent, time_left_s(context))
+        digest = await sent_digest(sent, request.request_id)
+        names = [elements.name(one) for one in sent]
+        return Batch(elements.kind, names, prepared, request.request_id, digest, weigh(request))
 
     async def commit(batch: Batch) -> Answer:
         written = await ingest.commit(
