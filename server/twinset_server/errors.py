@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -82,6 +83,10 @@ class SpaceNotFound(NotFound):
 
     reason = "SPACE_NOT_FOUND"
     kind = "space"
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        """Name the spaces that there are."""
+        super().__init__(name, f"no space {name!r}: the catalogue has {', '.join(sorted(known)) or 'none'}")
 
 
 class FailedPrecondition(TwinsetError):

@@ -85,7 +85,7 @@ class Recommender:
         limits.check_count("exclude", exclude, limits.MAX_EXCLUDE)
         target = self._catalog.spaces().get(space)
         if target is None:
-            raise SpaceNotFound(space)
+            raise SpaceNotFound(space, self._catalog.spaces())
         query = await self._query(example, target, timeout_s)
         dropped = frozenset(exclude)
         if isinstance(example, ItemExample):

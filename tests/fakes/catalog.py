@@ -303,7 +303,7 @@ class FakeCatalog:
 
     def _space(self, name: str) -> Space:
         if name not in self._spaces:
-            raise SpaceNotFound(name)
+            raise SpaceNotFound(name, self._spaces)
         return self._spaces[name]
 
 

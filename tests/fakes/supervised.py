@@ -72,7 +72,7 @@ class Counting:
         if space == "large":
             raise DiskFull("full")
         if space != VISUAL:
-            raise SpaceNotFound(space)
+            raise SpaceNotFound(space, [VISUAL])
         for step in range(4):
             progress(step / 4)
 

@@ -285,7 +285,7 @@ def _checked(change: Change, spaces: Mapping[str, Space], refusal: TwinsetError 
 def _view(views: Views, space: str) -> View:
     view = views.spaces.get(space)
     if view is None:
-        raise SpaceNotFound(space)
+        raise SpaceNotFound(space, views.spaces)
     return view
 
 

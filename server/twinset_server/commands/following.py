@@ -63,8 +63,7 @@ def run(
     except StartupError as error:
         raise _failure(str(error)) from None
     except grpc.aio.AioRpcError as error:
-        where = f" (asked {address})" if address else ""
-        raise _failure(f"{error.details()}{where}") from None
+        raise _failure(_in_words(error, address)) from None
     if operation.HasField("error"):
         cancelled = operation.error.code == grpc.StatusCode.CANCELLED.value[0]
         raise _failure(operation.error.message, INTERRUPTED if cancelled else FAILED)
@@ -124,6 +123,17 @@ class _Shown:
     def end(self) -> None:
         if self._terminal:
             typer.echo("\r\x1b[K", err=True, nl=False)
+
+
+def _in_words(error: grpc.aio.AioRpcError, address: str | None) -> str:
+    if address is None:
+        return error.details() or error.code().name
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return (
+            f"no twinset-server answers operators at {address}: name host:port of its AdminService (its serve option "
+            "--admin-port, 50052 by default), or leave --address out and name its folder with --data"
+        )
+    return f"{error.details()} (asked {address})"
 
 
 def _failure(message: str, code: int = FAILED) -> typer.Exit:

@@ -109,8 +109,8 @@ def test_a_backup_that_lacks_pictures_ends_with_1(written: WrittenFolder, tmp_pa
     [
         (["check", "--data", "nothing"], "nothing holds no catalogue: name the folder of one with --data"),
         (["restore", ".", "--data", "new"], "is no backup: it has no backup.json"),
-        (["rebuild", "--space", "gone", "--data", "data"], "no space 'gone'"),
-        (["check", "--address", "127.0.0.1:1"], "(asked 127.0.0.1:1)"),
+        (["rebuild", "--space", "gone", "--data", "data"], "no space 'gone': the catalogue has visual"),
+        (["check", "--address", "127.0.0.1:1"], "no twinset-server answers operators at 127.0.0.1:1: name host:port"),
         (["backup", "data/inside", "--data", "data"], "own folder"),
         (["check", "--config", "no.toml"], "no settings file no.toml"),
     ],

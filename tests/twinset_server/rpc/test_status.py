@@ -23,6 +23,8 @@ ALL = sorted(set(_subclasses(TwinsetError)), key=lambda kind: kind.__name__)
 def _make(kind: type[TwinsetError]) -> TwinsetError:
     if issubclass(kind, errors.FingerprintMismatch):
         return kind("vector", given="a" * 64, expected="b" * 64, space="visual")
+    if issubclass(kind, errors.SpaceNotFound):
+        return kind("nowhere", ["visual"])
     if issubclass(kind, errors.StaleEtag):
         return kind("item", "a", given="1", stored="2")
     if issubclass(kind, errors.InvalidRequest | errors.FailedPrecondition):

@@ -127,7 +127,7 @@ class Builder:
             self._open_shelves(log)
             shelf = self._shelves.get(space)
             if shelf is None:
-                raise SpaceNotFound(space)
+                raise SpaceNotFound(space, self._shelves)
             shelf.rebuild(log, self._threads, progress, alone=alone, cancelled=cancelled)
 
     def log_floors(self) -> dict[str, int]:

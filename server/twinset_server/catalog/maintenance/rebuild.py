@@ -23,7 +23,7 @@ def named_spaces(database: Path, space: str) -> Sequence[str]:
     if not space:
         return names
     if space not in names:
-        raise SpaceNotFound(space)
+        raise SpaceNotFound(space, names)
     return [space]
 
 

@@ -229,7 +229,7 @@ def _vectors(vectors: Sequence[ItemVector], spaces: Mapping[str, Space]) -> tupl
 def _vector(field: str, vector: ItemVector, spaces: Mapping[str, Space]) -> EntryVector:
     space = spaces.get(vector.space)
     if space is None:
-        raise SpaceNotFound(vector.space)
+        raise SpaceNotFound(vector.space, spaces)
     _check_text(f"{field}.picture_id", vector.picture_id)
     return EntryVector(vector.space, vector.picture_id, fitted(field, vector.values, space))
 
