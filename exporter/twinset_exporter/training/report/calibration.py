@@ -70,10 +70,9 @@ class Calibration:
         rows = [(found.predicted, found.observed, found.count) for found in self.bins]
         values = table(("predicted", "came true", "predictions"), rows)
         return (
-            '<figure class="panel chart square">'
+            '<div class="panel beside">\n<figure class="chart square">'
             f"{drawn.drawing(''.join(parts), 'Calibration plot; its bins follow as a table')}\n"
-            f'<ul class="key">{"".join(key)}</ul>\n'
-            f"<details><summary>Values</summary>{values}</details></figure>"
+            f'<ul class="key">{"".join(key)}</ul></figure>\n<div><h3>Bins</h3>\n{values}</div></div>'
         )
 
 

@@ -51,7 +51,7 @@ class Confusion:
         matrix = self._cells() if len(self.classes) <= _LARGEST_TABLE else self._picture()
         mistakes = self._mistakes()
         beside = f"<h3>Commonest mistakes</h3>\n{mistakes}" if mistakes else "<p>No mistakes.</p>"
-        return f'<div class="panel mistakes">{matrix}\n<div>{beside}</div></div>'
+        return f'<div class="panel beside">{matrix}\n<div>{beside}</div></div>'
 
     def _shares(self) -> NDArray[np.float64]:
         shares: NDArray[np.float64] = self.counts / np.maximum(self.counts.sum(axis=1, keepdims=True), 1)

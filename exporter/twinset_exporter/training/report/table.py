@@ -16,7 +16,7 @@ class Table:
 
     Attributes:
         columns: the headings.
-        rows: each as long as `columns`; numbers are set right, texts left.
+        rows: each as long as `columns`; numbers are set right, texts left; an empty text is no value.
 
     Raises:
         ValueError: a row has another number of cells.
@@ -39,7 +39,7 @@ class Table:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | int | float]]) -> str:
     """Return a table that scrolls sideways where the page is narrow; the first cell heads its row."""
-    numbers = [bool(rows) and all(not isinstance(row[at], str) for row in rows) for at in range(len(columns))]
+    numbers = [_numeric([row[at] for row in rows]) for at in range(len(columns))]
     head = "".join(
         f'<th scope="col"{_class(number)}>{escape(column)}</th>'
         for column, number in zip(columns, numbers, strict=True)
@@ -49,6 +49,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | int | float]]) -
         f'<div class="scroll" tabindex="0"><table>\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody>\n</table></div>"
     )
+
+
+def _numeric(cells: Sequence[str | int | float]) -> bool:
+    """Return whether a column holds numbers; an empty text is a number that isn't there."""
+    given = [cell for cell in cells if cell != ""]
+    return bool(given) and not any(isinstance(cell, str) for cell in given)
 
 
 def _row(row: Sequence[str | int | float], numbers: Sequence[bool]) -> str:

@@ -106,3 +106,8 @@ def test_items_of_which_none_has_a_picture_have_no_frames(jpegs: list[bytes]) ->
     bare, framed = ([Answered(Card(jpeg, "shoe"), [Card(None, "boot", good=True)])] for jpeg in (None, jpegs[0]))
     assert "no picture" not in page.render(Report("r", sections=[Neighbours(bare)]))
     assert "no picture" in page.render(Report("r", sections=[Neighbours(framed)]))
+
+
+def test_numbers_are_set_right_in_a_column_with_gaps_too() -> None:
+    text = page.render(Report("r", sections=[Table(["head", "auc", "note"], [["a", 0.5, ""], ["b", "", "kept"]])]))
+    assert '<th scope="col" class="number">auc</th><th scope="col">note</th>' in text
