@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from twinset_exporter.training.category.command import backbone, category
 from twinset_exporter.training.compatibility.command import compatibility
 from twinset_exporter.training.taste.command import taste
 
@@ -18,5 +19,5 @@ def _about() -> None:
     """
 
 
-train.command()(compatibility)
-train.command()(taste)
+for _command in (category, backbone, compatibility, taste):
+    train.command()(_command)

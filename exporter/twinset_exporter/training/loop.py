@@ -45,14 +45,14 @@ class Settings:
 
     Attributes:
         epochs: at most.
-        watch: the validation figure that decides which epoch is the best.
+        watch: the validation figure that decides which epoch is the best; None keeps the last.
         better: which way it is better.
         patience: epochs without a better one after which training stops early; None never to.
         seed: of all chance; epoch `e` draws from `(seed, e)`.
     """
 
     epochs: int
-    watch: str
+    watch: str | None
     better: Literal["higher", "lower"] = "higher"
     patience: int | None = None
     seed: int = 0
@@ -143,6 +143,8 @@ def _patience_ended(history: History, settings: Settings) -> bool:
 
 def _is_best(history: History, settings: Settings) -> bool:
     """Return whether the last epoch is better than all before; of equal ones the first stays."""
+    if settings.watch is None:
+        return True
     values = []
     for epoch in history.epochs:
         if settings.watch not in epoch.validation:

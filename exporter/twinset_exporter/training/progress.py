@@ -44,6 +44,8 @@ def training(title: str, settings: Settings) -> Iterator[Progress]:
             raise typer.Exit(INTERRUPTED) from None
 
 
-def _figures(epoch: Epoch, best: int, watch: str) -> str:
+def _figures(epoch: Epoch, best: int, watch: str | None) -> str:
+    if watch is None:
+        return ""
     watched = f"{watch} {epoch.validation[watch]:.4f}"
     return f"{watched} (best: epoch {best})" if best != epoch.number else f"{watched} (best)"
