@@ -43,6 +43,8 @@ bench: $(READY) ## Measure speed; figures go to build/figures
 
 quality: $(READY) ## Measure the quality of the answers; figures go to build/figures (TWINSET_DATA names the data folder)
 	@$(BIN)/python -m benchmarks.products
+	$(BIN)/python -m benchmarks.quality_products
+	$(BIN)/python -m benchmarks.quality_fashion
 	$(BIN)/python -m benchmarks.reduce --random-weights 1
 	$(BIN)/python -m benchmarks.quality_ikea
 	$(BIN)/python -m benchmarks.quality_direction
