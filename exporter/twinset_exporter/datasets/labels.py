@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from twinset.folder import FolderError, read_folder
+from twinset.folder import FolderError, IdRule, read_folder
 from twinset_exporter.datasets.errors import DataError, shown
 from twinset_exporter.datasets.ids import is_id
 from twinset_exporter.datasets.lines import read_columns, read_names
@@ -33,9 +33,15 @@ class LabelledPictures:
 
 
 def read(
-    folder: Path, table: Path, *, id_column: str = "id", columns: Sequence[str] | None = None, delimiter: str = ","
+    folder: Path,
+    table: Path,
+    *,
+    id_column: str = "id",
+    columns: Sequence[str] | None = None,
+    delimiter: str = ",",
+    id_rule: IdRule = "stem",
 ) -> LabelledPictures:
-    """Return the pictures of `folder` that `table` names by their file names without extension.
+    """Return the pictures of `folder` that `table` names.
 
     Args:
         folder: of the pictures; folders in it are read too.
@@ -43,6 +49,7 @@ def read(
         id_column: the column of the ids.
         columns: of the labels; None takes all others.
         delimiter: between the fields.
+        id_rule: how an id follows from a picture's path; by default its name without extension.
 
     Raises:
         DataError: the folder or a row can't be read, an id comes twice, or has no picture.
@@ -50,7 +57,7 @@ def read(
     if columns is None:
         columns = [name for name in read_names(table, delimiter=delimiter) if name != id_column]
     try:
-        pictures = read_folder(folder, "stem").pictures
+        pictures = read_folder(folder, id_rule).pictures
     except FolderError as error:
         raise DataError(folder, "a folder of pictures with different names", found=str(error)) from error
     lines: dict[str, int] = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from twinset.folder import IdRule
 from twinset_exporter.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ _Label = Annotated[str, typer.Option(metavar="COLUMN", help="The column of the c
 _Output = Annotated[Path, typer.Option(metavar="DIR", help="Where the head and its report go; made if need be.")]
 _IdColumn = Annotated[str, typer.Option(metavar="COLUMN", help="The column of the items' ids.")]
 _Delimiter = Annotated[str, typer.Option(metavar="TEXT", help="Between the fields of FILE.csv.")]
+_IdRule = Annotated[
+    IdRule,
+    typer.Option(
+        "--id", help="As embed's: the picture's path below PICTURES without extension, its name, or its stem."
+    ),
+]
 _Neighbours = Annotated[int, typer.Option(metavar="K", min=1, help="Precision is judged among so many.")]
 _Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of the split and of all chance.")]
 
@@ -41,11 +48,12 @@ def category(
     labels: _Labels,
     label: _Label,
     features: Annotated[
-        Path, typer.Option(metavar="DIR", help="What `embed --outputs features --id stem` wrote of these pictures.")
+        Path, typer.Option(metavar="DIR", help="What `embed --outputs features` wrote of these pictures.")
     ],
     output: _Output,
     id_column: _IdColumn = "id",
     delimiter: _Delimiter = ",",
+    id_rule: _IdRule = "path",
     method: Annotated[
         Method, typer.Option(help="How to train; best tries them all, and takes the best by validation.")
     ] = Method.BEST,
@@ -65,7 +73,7 @@ def category(
     from twinset_exporter.training.category import run, selection
 
     recipes = [one for one in selection.RECIPES if method in (Method.BEST, one.name)]
-    request = _request(pictures, labels, label, id_column, delimiter, neighbours, seed)
+    request = _request(pictures, labels, label, id_column, delimiter, id_rule, neighbours, seed)
     outcome = run.train_head(request, features, recipes, output)
     _tell(request, outcome, output)
     typer.echo(f"twinset-exporter export BACKBONE --heads {output / 'heads.toml'} publishes it")
@@ -92,6 +100,7 @@ def backbone(
     epochs: Annotated[int, typer.Option(metavar="N", min=1, help="At most.")] = 10,
     id_column: _IdColumn = "id",
     delimiter: _Delimiter = ",",
+    id_rule: _IdRule = "path",
     neighbours: _Neighbours = 10,
     seed: _Seed = 0,
 ) -> None:
@@ -115,7 +124,7 @@ def backbone(
     side = size or chosen.size
     if side < chosen.smallest_size:
         raise UsageError(f"--size {side}: {name} takes {chosen.smallest_size} pixels or more")
-    request = _request(pictures, labels, label, id_column, delimiter, neighbours, seed)
+    request = _request(pictures, labels, label, id_column, delimiter, id_rule, neighbours, seed)
     settings = tuning.Tuning(after, tuning.learning(epochs))
     outcome = run.tune_backbone(request, settings, chosen, FileWeights(file), side, output)
     _tell(request, outcome, output)
@@ -126,14 +135,21 @@ def backbone(
 
 
 def _request(
-    pictures: Path, labels: Path, label: str, id_column: str, delimiter: str, neighbours: int, seed: int
+    pictures: Path,
+    labels: Path,
+    label: str,
+    id_column: str,
+    delimiter: str,
+    id_rule: IdRule,
+    neighbours: int,
+    seed: int,
 ) -> Request:
     from twinset_exporter import tensorflow_noise
     from twinset_exporter.training.category.items import Source
     from twinset_exporter.training.category.run import Request
 
     tensorflow_noise.silence()
-    return Request(Source(pictures, labels, label, id_column, delimiter), neighbours, seed)
+    return Request(Source(pictures, labels, label, id_column, delimiter, id_rule), neighbours, seed)
 
 
 def _tell(request: Request, outcome: Outcome, output: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.cli.progress import counting
+from twinset.folder import IdRule
 from twinset.images import PictureError, PicturePipeline, decode
 from twinset_exporter.datasets import labels
 from twinset_exporter.datasets.errors import DataError
@@ -32,6 +33,7 @@ class Source:
         label: the column of the class.
         id_column: the column of the ids.
         delimiter: between the table's fields.
+        id_rule: how an item's id follows from its picture's path.
     """
 
     pictures: Path
@@ -39,6 +41,7 @@ class Source:
     label: str
     id_column: str = "id"
     delimiter: str = ","
+    id_rule: IdRule = "path"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +95,13 @@ def read(source: Source, seed: int) -> Items:
         DataError: the table or a picture can't be read, or an item has no picture.
         UsageError: there is nothing to learn: too few items, or one class only.
     """
-    found = labels.read(source.pictures, source.table, id_column=source.id_column, delimiter=source.delimiter)
+    found = labels.read(
+        source.pictures,
+        source.table,
+        id_column=source.id_column,
+        delimiter=source.delimiter,
+        id_rule=source.id_rule,
+    )
     if source.label not in found.labels:
         raise UsageError(f"{source.table} has no column {source.label!r}: it has {', '.join(found.labels)}")
     kept = [place for place, label in enumerate(found.labels[source.label]) if label]
