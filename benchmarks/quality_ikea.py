@@ -73,7 +73,7 @@ def main() -> None:
     data = DataOption(parser, "ikea/items.csv, ikea/rooms.csv and ikea/images")
     parser.add_argument("--features", type=Path, help="what embed wrote of ikea/images (default: embed them now)")
     parser.add_argument("--seeds", type=int, default=3, help="how many splits and trainings by the inner product")
-    parser.add_argument("--published-steps", type=int, default=20_000, help="of the published loop; 0 to leave it out")
+    parser.add_argument("--published-steps", type=int, default=10_000, help="of the published loop; 0 to leave it out")
     parser.add_argument("--model", metavar="NAME", help="judge this exported model, and train nothing")
     parser.add_argument("--repository", type=Path, default=Path("model_repository"), help="where the model is")
     parser.add_argument("--trained-on", type=Path, metavar="CSV", help="the rooms that the model was trained on")

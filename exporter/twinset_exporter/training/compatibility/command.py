@@ -46,6 +46,12 @@ def compatibility(
     landmarks: Annotated[
         int, typer.Option(metavar="N", min=0, help="Items that others are compared with; 0 for a linear head.")
     ] = 2048,
+    same_category: Annotated[
+        float, typer.Option(metavar="WEIGHT", min=0, help="Of pairs whose target is another of its category; try 8.")
+    ] = 0.0,
+    softmax: Annotated[
+        float, typer.Option(metavar="WEIGHT", min=0, help="Of telling a target from the others of a batch; try 0.5.")
+    ] = 0.0,
     epochs: Annotated[int, typer.Option(metavar="N", min=1, help="Passes over the pairs, at most.")] = 12,
     pictures: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Pictures for the report, named by id.")
@@ -79,7 +85,14 @@ def compatibility(
         categories=None
         if categories is None
         else run.Table(categories, _two("--category-columns", category_columns), delimiter),
-        recipe=Recipe(metric=Metric(metric.value), tied=tied, landmarks=landmarks, epochs=epochs),
+        recipe=Recipe(
+            metric=Metric(metric.value),
+            tied=tied,
+            landmarks=landmarks,
+            same_category=same_category,
+            softmax=softmax,
+            epochs=epochs,
+        ),
         prior=prior,
         pictures=pictures,
         seed=seed,

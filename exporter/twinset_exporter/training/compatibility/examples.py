@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,9 +56,9 @@ class Examples:
 
 def same_looks(features: Floats) -> NDArray[np.int64]:
     """Return a number for each row, `[N]` int64: equal rows, which equal pictures have, have one number."""
-    rows = np.ascontiguousarray(features)
-    _, numbers = np.unique(rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))), return_inverse=True)
-    return numbers.reshape(-1)
+    # Digests, as sorting rows of 16 KB each would take as much memory again as the features.
+    seen: dict[bytes, int] = {}
+    return np.array([seen.setdefault(hashlib.sha256(row.tobytes()).digest(), len(seen)) for row in features], np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,7 +28,7 @@ from twinset_exporter.training.report.table import Table
 from twinset_exporter.training.report.thumbnails import of_file
 
 _QUERIES = 12
-_PARTNERS = 6
+_PARTNERS = 5
 _MOST_CANDIDATES = 20_000
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
