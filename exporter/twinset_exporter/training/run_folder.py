@@ -32,7 +32,7 @@ class RunFolder(HeldFolder):
     """The folder that a training writes to, held while it is open."""
 
     def begin(self, kind: str, run: Mapping[str, Any]) -> None:
-        """Say what is trained; go on where a run before said the same.
+        """Say what is trained; go on where a run before said the same, or said another but left nothing.
 
         Args:
             kind: of the training.
@@ -53,11 +53,19 @@ class RunFolder(HeldFolder):
             return
         except (OSError, ValueError) as error:
             raise UsageError(f"{path} can't be read ({error}): choose another --output") from error
-        if differing := _differing(before, wanted):
+        differing = _differing(before, wanted)
+        if differing and self._begun():
             raise UsageError(
                 f"{self.path} belongs to another run: {' and '.join(differing)} differ; choose another --output, or "
                 "repeat the command of that run"
             )
+        if differing:
+            self.write_json(RUN, wanted)
+
+    def _begun(self) -> bool:
+        """Return whether a run left anything; one that failed on a mistake in its call only said what it was."""
+        files = (path for path in self.path.rglob("*") if not path.is_dir())
+        return any(path.name != RUN and not path.name.startswith(TEMPORARY) for path in files)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a file of JSON."""

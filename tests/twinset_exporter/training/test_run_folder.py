@@ -24,10 +24,18 @@ def folder(tmp_path: Path) -> Iterator[RunFolder]:
 def test_the_same_run_goes_on_and_another_is_refused_by_name(folder: RunFolder) -> None:
     folder.begin("category", RUN)
     folder.begin("category", RUN)
+    (folder.path / "checkpoint.npz").write_bytes(b"an epoch")
     with pytest.raises(UsageError, match=r"settings\.dimension and features differ; choose another --output"):
         folder.begin("category", {**RUN, "settings": {"epochs": 3, "dimension": 32}, "features": "4567"})
     with pytest.raises(UsageError, match="kind differ"):
         folder.begin("taste", RUN)
+
+
+def test_a_run_that_left_nothing_makes_way_for_another(folder: RunFolder) -> None:
+    folder.begin("category", RUN)
+    (folder.path / "published").mkdir()
+    folder.begin("category", {**RUN, "features": "4567"})
+    assert json.loads((folder.path / "run.json").read_text())["features"] == "4567"
 
 
 def test_a_folder_of_other_things_is_left_alone(folder: RunFolder) -> None:

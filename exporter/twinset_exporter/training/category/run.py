@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from twinset.contract import Metric
 from twinset_exporter.backbones.backbone import Backbone
+from twinset_exporter.errors import UsageError
 from twinset_exporter.measures.neighbours import nearest, precision
 from twinset_exporter.training import features as feature_folder
 from twinset_exporter.training import loop
@@ -69,7 +70,7 @@ def train_head(request: Request, features: Path, recipes: Sequence[Recipe], outp
         KeyboardInterrupt: Ctrl-C; run it again to go on.
     """
     with contextlib.closing(RunFolder(output)) as folder:
-        found, cache = items.read(request.source, request.seed), feature_folder.read(features)
+        found, cache = _items(request), feature_folder.read(features)
         rows = np.ascontiguousarray(cache.rows[cache.places(found.ids)])
         run = {**found.describe(), "features": cache.fingerprint, "pictures": cache.pictures}
         folder.begin("category", {**run, **_settings(request), "recipes": [recipe.described(one) for one in recipes]})
@@ -91,7 +92,7 @@ def tune_backbone(
 ) -> Outcome:
     """Train the last blocks of a backbone with its head, on pictures of `side` pixels; see `train_head`."""
     with contextlib.closing(RunFolder(output)) as folder:
-        found = items.read(request.source, request.seed)
+        found = _items(request)
         run = {**found.describe(), "backbone": backbone.name, "weights": weights.identity(), "side": side}
         folder.begin("backbone", {**run, **_settings(request), "recipes": [recipe.described(tuning)]})
         training, validation = found.examples(items.decoded(found.paths, side))
@@ -106,6 +107,17 @@ def tune_backbone(
         outcome = Outcome([best], best, plain)
         _write(folder, request, found, outcome, tuned.features(validation.inputs), facts)
     return outcome
+
+
+def _items(request: Request) -> Items:
+    found = items.read(request.source, request.seed)
+    held = len(found.split["test"])
+    if request.k >= held:
+        raise UsageError(
+            f"--neighbours {request.k}: an item of the validation part has {held - 1} others: choose no more, or bring "
+            "more items"
+        )
+    return found
 
 
 def _settings(request: Request) -> dict[str, int]:

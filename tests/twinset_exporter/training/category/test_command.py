@@ -168,3 +168,10 @@ def test_a_layer_that_is_no_cut_is_refused(
     code, _, err = run("train", "backbone", *arguments(shop, tmp_path / "run"), *backbone_options(tiny_weights, layer))
     assert code == 2
     assert told in err
+
+
+def test_more_neighbours_than_items_to_validate_on_are_refused(run: Run, shop: Shop, tmp_path: Path) -> None:
+    options = [*arguments(shop, tmp_path / "run"), "--features", shop.features, "--neighbours", "1000"]
+    code, _, err = run("train", "category", *options)
+    assert code == 2
+    assert "--neighbours 1000: an item of the validation part has" in err
