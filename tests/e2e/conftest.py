@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,12 +44,12 @@ Start = Callable[..., Server]
 """Starts a server on a catalogue folder, with further options."""
 
 
-@pytest.fixture(scope="session")
-def start(repository: Path) -> Iterator[Start]:
-    """Return a function that starts a server on a catalogue folder; all are stopped in the end."""
+@contextmanager
+def starting(models: Path) -> Iterator[Start]:
+    """Return a function that starts a server of `models`, unless another repository is named; all are stopped then."""
     with ExitStack() as stack:
 
-        def _start(data: Path, *options: str | Path, repository: Path = repository) -> Server:
+        def _start(data: Path, *options: str | Path, repository: Path = models) -> Server:
             log = data.with_suffix(".log")
             command = [BIN / "twinset-server", "serve", "--port", "0", "--data", data, *options]
             command += ["--model-repository", repository]
@@ -64,6 +64,14 @@ def start(repository: Path) -> Iterator[Start]:
         yield _start
 
 
+# Not for the session: servers that nobody asks any more would take processor time from all tests that follow.
+@pytest.fixture(scope="module")
+def start(repository: Path) -> Iterator[Start]:
+    """Return a function that starts a server on a catalogue folder; all of a module are stopped at its end."""
+    with starting(repository) as start:
+        yield start
+
+
 def _stop(process: subprocess.Popen[str]) -> None:
     process.terminate()
     process.wait(timeout=30)
@@ -72,12 +80,13 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Server:
+def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Return a server that holds the first pictures of the samples, by ten labels."""
-    running = start(tmp_path_factory.mktemp("shared") / "data")
-    put = run("--server", running.address, "put", SAMPLES, "--attributes", SAMPLES / "labels.csv")
-    assert put.returncode == 0, put.stderr
-    return running
+    with starting(repository) as start:
+        running = start(tmp_path_factory.mktemp("shared") / "data")
+        put = run("--server", running.address, "put", SAMPLES, "--attributes", SAMPLES / "labels.csv")
+        assert put.returncode == 0, put.stderr
+        yield running
 
 
 @pytest.fixture
