@@ -8,6 +8,9 @@ from html import escape
 
 from twinset_exporter.training.report.album import Album
 
+_FEW = 6
+"""So many answers have room to be larger."""
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -53,7 +56,7 @@ class Neighbours:
 def _row(row: Answered, album: Album | None) -> str:
     answers = "\n".join(f"<li>{_figure(card, album)}</li>" for card in row.answers)
     right = f'<ol class="found">\n{answers}\n</ol>' if answers else '<p class="none">Nothing was found.</p>'
-    kind = "row" if album else "row bare"
+    kind = f"row{'' if album else ' bare'}{' few' if len(row.answers) <= _FEW else ''}"
     return f'<div class="{kind}">\n<div class="query">{_figure(row.query, album)}</div>\n{right}\n</div>'
 
 
