@@ -49,6 +49,8 @@ quality: $(READY) ## Measure the quality of the answers; figures go to build/fig
 	$(BIN)/python -m benchmarks.quality_ikea
 	$(BIN)/python -m benchmarks.quality_direction
 	$(BIN)/python -m benchmarks.quality_amazon
+	$(BIN)/python -m benchmarks.quality_movielens
+	$(BIN)/python -m benchmarks.quality_cold
 	$(BIN)/python -m benchmarks.summary
 
 lint: $(READY) $(GOOGLEAPIS) ## Check format, style, types, import rules and protos

@@ -12,7 +12,7 @@ follow the two-tower models of Covington et al. 2016 and Yi et al. 2019, hiding 
 
 Where items have pictures, each of `liked`, `known` and `item` is a linear map of the picture's features, plus a vector
 of the item's own. In every step half of the items, drawn anew, do without theirs; so the map alone places an item that
-nobody has acted on yet.
+nobody has acted on yet. Such items are left out of the softmax: that nobody was shown them is no judgement.
 """
 
 from __future__ import annotations
@@ -121,6 +121,7 @@ class TwoTower:
             liked, items = (rng.normal(0, latent**-0.5, (count, latent)).astype(np.float32) for _ in range(2))
             self._weights |= {"liked": liked, "known": liked / 2, "items": items}
         else:
+            self._unseen = np.bincount(feedback.items, minlength=count) == 0
             # One map for both towers: training starts from looks, where alike is what goes together.
             side = max(pictures.shape[1], latent)
             looks = np.linalg.qr(rng.normal(size=(side, side)))[0][: pictures.shape[1], :latent].astype(np.float32)
@@ -131,11 +132,12 @@ class TwoTower:
     def towers(self) -> Towers:
         """Return what is learned so far."""
         weights = self._weights
-        liked, known, items = (
-            weights[name] if self._pictures is None else weights[name] + self._pictures @ weights[f"{name}_map"]
-            for name in _SIDES
-        )
-        return Towers(liked, known, weights["start"], items, weights["bias"], weights.get("items_map"))
+        if self._pictures is None:
+            return Towers(**weights)
+        liked, known, items = (weights[name] + self._pictures @ weights[f"{name}_map"] for name in _SIDES)
+        # Nobody acted on them, so that they never took part: they stand as new items do.
+        bias = np.where(self._unseen, np.median(weights["bias"][~self._unseen]), weights["bias"]).astype(np.float32)
+        return Towers(liked, known, weights["start"], items, bias, weights["items_map"])
 
     def epoch(self, number: int, rng: np.random.Generator) -> Mapping[str, float]:
         """Train one pass over all users in a new order; return the mean loss of a hidden like, in nats."""
@@ -175,6 +177,8 @@ class TwoTower:
         targets, item_lengths = _unit(items)
         logits = users @ targets.T / temperature + weights["bias"][rows] + step.correction
         logits[step.impossible] = _IMPOSSIBLE
+        if self._pictures is not None:
+            logits[:, self._unseen[rows]] = _IMPOSSIBLE
         logits -= logits.max(axis=1, keepdims=True)
         chances = np.exp(logits)
         sums = chances.sum(axis=1, keepdims=True)

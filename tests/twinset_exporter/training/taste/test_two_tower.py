@@ -130,3 +130,13 @@ def test_the_best_number_of_epochs_is_trained_on_everything() -> None:
 
 def test_validation_watches_the_ranking() -> None:
     assert validation.loop_settings(SMALL, 3) == loop.Settings(30, "auc", "higher", 3, 0)
+
+
+def test_an_item_nobody_acted_on_is_the_same_in_training_and_left_out_of_it() -> None:
+    data = held_out()
+    looks = np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32)
+    seen = data.train.only(data.train.items < 50)
+    towers = two_tower.train(seen, replace(SMALL, epochs=3), looks)
+    assert towers.item_map is not None
+    np.testing.assert_allclose(towers.items[50:], looks[50:] @ towers.item_map, rtol=1e-5)
+    np.testing.assert_array_equal(towers.bias[50:], np.median(towers.bias[:50]).astype(np.float32))
