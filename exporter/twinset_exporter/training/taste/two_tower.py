@@ -46,7 +46,8 @@ class Settings:
         temperature: that cosines are divided by.
         known_weight: of an act that is no like, as a target, a like being 1.
         hidden: the share of a user's acts that is hidden in a step is drawn between these two.
-        popularity_prior: likes added to each item's before their logarithm is where its bias starts.
+        popularity_prior: the share of the mean item's likes that is added to each item's; the logarithm of the sum is
+            where the item's bias starts.
         learning_rate: of Adam, falling in a line to a twentieth over the second half of the epochs.
         epochs: passes over all users.
         batch_users: users in a step.
@@ -59,8 +60,8 @@ class Settings:
     dimension: int = 64
     temperature: float = 0.25
     known_weight: float = 0.3
-    hidden: tuple[float, float] = (0.3, 1.0)
-    popularity_prior: float = 3.0
+    hidden: tuple[float, float] = (0.3, 0.8)
+    popularity_prior: float = 1.0
     learning_rate: float = 0.03
     epochs: int = 60
     batch_users: int = 1024
@@ -111,7 +112,8 @@ class TwoTower:
         rng = np.random.default_rng(settings.seed)
         latent, count = settings.dimension - 1, feedback.item_count
         weight = np.where(feedback.liked, 1.0, settings.known_weight)
-        share = np.bincount(feedback.items, weight, minlength=count) + settings.popularity_prior
+        likes = np.bincount(feedback.items, weight, minlength=count)
+        share = likes + settings.popularity_prior * max(likes.mean(), 1 / count)
         self._weights = {
             "start": np.zeros(latent, np.float32),
             "bias": np.log(share / share.sum()).astype(np.float32),
