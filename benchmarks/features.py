@@ -23,7 +23,7 @@ def embedded(pictures: Path, name: str, given: Path | None = None) -> Features:
         return read(given)
     output = FOLDER / name
     model = export(BACKBONE, REPOSITORY)
-    command = ["embed", str(pictures), "--model-repository", str(REPOSITORY), "--model", model]
+    command = ["embed", str(pictures), "--repository", str(REPOSITORY), "--model", model]
     command += ["--outputs", "features", "--output", str(output)]
     subprocess.run([sys.executable, "-m", "twinset_exporter", *command], check=True)
     return read(output)
