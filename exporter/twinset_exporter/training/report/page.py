@@ -17,6 +17,7 @@ from twinset_exporter.training.report.numerals import numeral
 from twinset_exporter.training.report.report import Report, Section
 
 _DIRECTIONS = {"higher": "\u2191 higher is better", "lower": "\u2193 lower is better"}
+_SCRIPTS = ("attribute.js", "view.js", "map.js")
 _CONTENTS_FROM = 3
 """A page of fewer sections needs no contents."""
 
@@ -37,7 +38,7 @@ def render(report: Report) -> str:
     album = Album()
     sections = "\n".join(_section(number, section, album) for number, section in enumerate(report.sections, 1))
     facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in report.facts)
-    styles, script = shared.styles() + _resource("report.css"), _resource("map.js")
+    styles, script = shared.styles() + _resource("report.css"), _script()
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -75,6 +76,12 @@ def _policy(script: str) -> str:
 
 def _resource(name: str) -> str:
     return importlib.resources.files("twinset_exporter.training.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    # In a scope of its own, and strict.
+    parts = "\n".join(_resource(name) for name in _SCRIPTS)
+    return f'"use strict";\n{{\n{parts}}}\n'
 
 
 def _contents(titles: Sequence[str]) -> str:
