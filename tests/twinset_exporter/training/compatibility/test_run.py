@@ -159,5 +159,5 @@ def test_partners_of_directed_pairs_may_be_of_the_same_category(folder, train):
     )
 
     scores = re.findall(r'<span class="score">([\d.]+)</span>', (folder / "run/report.html").read_text())
-    assert len(scores) == 12 * 6
+    assert len(scores) == 12 * 5
     assert max(map(float, scores)) > 0.5
