@@ -18,6 +18,8 @@ from twinset_exporter.repository import Repository
 from twinset_exporter.training.taste import factor_files, interaction
 
 
+# Keras reads TensorFlow's variables with an `__array__` that NumPy 2 finds old.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
 @pytest.mark.slow
 def test_triton_ranks_4096_candidates_in_one_request(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
