@@ -105,7 +105,10 @@ class View {
   }
 
   colour(item, theme) {
-    return this.attribute ? this.attribute.colour(item, theme) : theme.series[0];
+    if (!this.attribute) return theme.series[0];
+    const colour = this.attribute.colour(item, theme);
+    // A class without a colour of its own, once chosen, would hardly stand out from the faded ones.
+    return this.chosen !== null && colour === theme.other ? theme.series[0] : colour;
   }
 
   standsOut() {
