@@ -40,6 +40,7 @@ class Builder:
         self._index = index
         self._limits = Limits.of(settings.fold_at, settings.slow_at)
         self._stop = threading.Event()
+        self._at_fold = threading.Event()
         self._shelves: dict[str, Shelf] = {}
         self._lock = threading.Lock()
         self._failure: Exception | None = None
@@ -152,7 +153,7 @@ class Builder:
         with self._lock:
             for name, (key, space) in log.spaces().items():
                 if name not in self._shelves:
-                    shelf = Shelf(self._index / str(key), space, self._limits, self._stop.is_set)
+                    shelf = Shelf(self._index / str(key), space, self._limits, self._stop.is_set, self._at_fold)
                     shelf.open()
                     self._shelves[name] = shelf
             return list(self._shelves.values())

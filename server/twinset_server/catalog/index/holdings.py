@@ -98,6 +98,11 @@ class Holdings:
         with self._lock:
             return self._dead
 
+    @property
+    def segment_count(self) -> int:
+        """How many segments the newest generation has."""
+        return len(self._segments)
+
     def plan_fold(self, waiting: int, limits: Limits) -> Fold | None:
         """Return what to do with `waiting` rows, and claim the segment that it replaces."""
         with self._lock:

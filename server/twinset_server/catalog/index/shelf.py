@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,11 @@ _CHUNK = 1024
 _REFRESH_AT = 50_000
 """Changes after which a generation is published for their deaths alone, so that the log of them can be cut."""
 
+_CROWD = 8
+"""With more segments than this, merges don't wait for folds: where these never end, searches would only get slower."""
+
+_PAUSE_S = 0.02
+
 _READING = 0.1
 """The share of a rebuild that goes into reading the database."""
 
@@ -33,12 +39,16 @@ Progress = Callable[[float], None]
 class Shelf:
     """The generations of one space. `open` comes first; then `fold` by one thread, `merge` and `rebuild` by another."""
 
-    def __init__(self, folder: Path, space: Space, limits: Limits, stopped: Stopping) -> None:
-        """Make a shelf in `folder`, the space's own, that gives up what it does when `stopped` returns True."""
+    def __init__(self, folder: Path, space: Space, limits: Limits, stopped: Stopping, at_fold: threading.Event) -> None:
+        """Make a shelf in `folder`, the space's own, that gives up what it does when `stopped` returns True.
+
+        `at_fold` is set while a fold is at work, on this shelf or on another that shares it: merges wait then.
+        """
         self._folder = folder
         self._space = space
         self._limits = limits
         self._stopped = stopped
+        self._at_fold = at_fold
         self._holdings = Holdings(folder, space, stopped)
         self._folding = threading.Lock()
         self._looked_at = 0
@@ -85,6 +95,8 @@ class Shelf:
                     # With as many keys as it lacks it is worth another look.
                     self._looked_at = key - waiting
                     return self._refresh(sequence)
+                self._at_fold.set()
+                work.callback(self._at_fold.clear)
                 replaced = () if planned.extended is None else (planned.extended,)
                 work.enter_context(self._holdings.claimed(replaced))
                 writer = work.enter_context(self._holdings.new_segment())
@@ -173,7 +185,13 @@ class Shelf:
         base = self._copied(writer, first) if planned.extend else None
         for number in others if planned.extend else planned.numbers:
             self._copy_living(writer, self._holdings.segment(number))
-        return self._finished(writer, base, threads, progress, self._stopped)
+        return self._finished(writer, base, threads, progress, self._merging_stopped)
+
+    def _merging_stopped(self) -> bool:
+        """Return whether the builder ends, after the fold that is under way: two at once slow down searches."""
+        while self._at_fold.is_set() and self._holdings.segment_count <= _CROWD and not self._stopped():
+            time.sleep(_PAUSE_S)
+        return self._stopped()
 
     def _finished(
         self,

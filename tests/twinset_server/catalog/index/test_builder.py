@@ -381,6 +381,41 @@ def test_a_fold_goes_on_while_a_merge_is_at_work(
     assert_holds(after, database)
 
 
+def test_a_merge_waits_while_a_fold_is_at_work(
+    database: Database, index: Path, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = builder_of(database, index, fold_at=50)
+    for numbers in (range(1200), range(1200, 1300), range(1300, 1360)):
+        database.put("own", some(numbers))
+        builder.fold_once()
+    folding, may_fold, merged = threading.Event(), threading.Event(), threading.Event()
+    build = segment_files.build
+
+    def slow(*args: object, **kwargs: object) -> None:
+        if threading.current_thread().name == "fold":
+            folding.set()
+            assert may_fold.wait(30)
+        build(*args, **kwargs)  # type: ignore[arg-type]
+        if threading.current_thread().name == "merge":
+            merged.set()
+
+    monkeypatch.setattr(segment_files, "build", slow)
+    database.put("own", some(range(1360, 2700)))
+    fold = threading.Thread(target=builder.fold_once, name="fold")
+    merge = threading.Thread(target=builder.merge_once, name="merge")
+    fold.start()
+    try:
+        assert folding.wait(30)
+        merge.start()
+        assert not merged.wait(0.3)
+    finally:
+        may_fold.set()
+        fold.join()
+        merge.join()
+    assert merged.is_set()
+    assert_holds(newest(index, space), database)
+
+
 def test_both_lanes_run_until_they_are_stopped(database: Database, index: Path, space: Space) -> None:
     builder = builder_of(database, index)
     stop = threading.Event()
