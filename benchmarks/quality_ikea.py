@@ -40,11 +40,12 @@ from twinset_exporter.training.compatibility.categories import UNKNOWN, numbered
 from twinset_exporter.training.compatibility.examples import Items, Rooms, named, same_looks
 from twinset_exporter.training.compatibility.judging import Sample
 from twinset_exporter.training.compatibility.relation import Relation
+from twinset_exporter.training.compatibility.run import FOLDS as FOLDS_WITHIN
 from twinset_exporter.training.compatibility.sampling import CategoryIndex
 from twinset_exporter.training.compatibility.trainer import Recipe
 
 FOLDS = 5
-INNER_FOLDS = 3
+
 JUDGING_SEED = 0
 NAME = "quality_ikea"
 
@@ -108,7 +109,7 @@ def _ours(rooms: Rooms, recipe: Recipe, seeds: Sequence[int]) -> list[Figure]:
     seconds = (time.perf_counter() - started) / len(seeds) / FOLDS
     protocol = (
         f"{len(rooms.groups.group_ids)} rooms in {FOLDS} folds, mean over the folds; {recipe.metric.value}; a training "
-        f"with its {INNER_FOLDS} inner folds takes {seconds:.0f} s; splits {', '.join(checksums)}; "
+        f"with its {FOLDS_WITHIN} inner folds takes {seconds:.0f} s; splits {', '.join(checksums)}; "
         f"{machine('twinset', 'numpy')}"
     )
     return _figures(values, "" if recipe.metric is Metric.INNER_PRODUCT else ".euclidean", protocol)
@@ -139,7 +140,7 @@ def _trained(rooms: Rooms, train: NDArray[np.int64], recipe: Recipe, seed: int) 
     ids = [rooms.groups.group_ids[place] for place in train]
     parts = [
         rooms.part(train[inner["train"]], train[inner["test"]], seed=seed)
-        for inner in splits.folds(ids, INNER_FOLDS, seed=seed)
+        for inner in splits.folds(ids, FOLDS_WITHIN, seed=seed)
     ]
     whole = rooms.part(train, train[:0], seed=seed)
     sides = crossfit.train(rooms.items, parts, whole, recipe, seed=seed, watch=crossfit.unwatched).sides
@@ -240,7 +241,7 @@ def judge_model(folder: Path, arguments: argparse.Namespace) -> list[Figure]:
 
     model = Repository(arguments.repository).model(arguments.model)
     if not isinstance(model, PublishedModel):
-        raise SystemExit(f"{model.path} is broken: {model.reason}")
+        raise SystemExit(f"{model.path} is no published model, or broken: twinset-exporter models tells")
     contract, pair = model.contract, model.contract.pair
     if pair is None:
         raise SystemExit(f"{arguments.model} tells no probability of pairs: export the heads of a training of pairs")

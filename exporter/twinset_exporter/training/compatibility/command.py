@@ -60,7 +60,7 @@ def compatibility(
 ) -> None:
     """Train a head that knows what goes together, from groups such as rooms or from directed pairs.
 
-    Pairs of the five folds held back tell how many epochs are best, and calibrate; then a network is trained on all.
+    Pairs of the ten folds held back tell how many epochs are best, and calibrate; then a network is trained on all.
     Of 20,000 pairs or more a tenth validates, and that network serves. A head trained with categories takes an item's
     category as a second input, and does without where none is given.
 
