@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twinset.contract import CATEGORY, Metric
+from twinset.contract import Metric
+from twinset.head_contract import CATEGORY
 from twinset.pair_contract import PAIR_SOURCE, PAIR_TARGET
 from twinset_exporter.training.compatibility.encoding import Encoding
 from twinset_exporter.training.compatibility.network import SOURCE, TARGET, Floats

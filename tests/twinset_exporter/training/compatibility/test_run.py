@@ -11,11 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from fakes.features import write_features
-from twinset.contract import CATEGORY, Metric
+from twinset.contract import Metric
 from twinset_exporter import keras_file
 from twinset_exporter.cli import app
 from twinset_exporter.errors import ExportError
-from twinset_exporter.heads import specification
+from twinset_exporter.heads import network, specification
 
 STYLES, KINDS, COUNT = 3, ("lamp", "rug", "sofa"), 90
 Train = Callable[..., str]
@@ -85,11 +85,13 @@ def test_rooms_leave_a_head_that_takes_categories_and_tells_probabilities(folder
     assert head.outputs["pair_source"].metric is Metric.INNER_PRODUCT
     assert head.pair is not None
     assert head.pair.prior == 0.2
-    model = keras_file.load(head.file)
-    assert {tensor.name: tuple(tensor.shape) for tensor in model.inputs} == {
-        "features": (None, 8),
-        CATEGORY: (None, 1),
-    }
+    # What the exporter does with it.
+    loaded = network.load(head, features=8)
+    assert loaded.categories == KINDS
+    assert [(one.name, one.dimension, one.takes_category) for one in loaded.outputs] == [
+        ("pair_source", 26, True),
+        ("pair_target", 26, True),
+    ]
     assert "Best partners" in (folder / "run/report.html").read_text()
 
 
