@@ -279,7 +279,8 @@ def judge_model(folder: Path, arguments: argparse.Namespace) -> list[Figure]:
         known = Relation(left[here], right[here], len(ids)).both_ways()
     held_out = np.arange(len(rooms.groups.group_ids))
     values = _values([_all(rooms, log_odds, known, held_out)])
-    protocol = f"{arguments.model} on {len(held_out)} rooms that it never saw; {machine('twinset', 'onnxruntime')}"
+    told = "less the pairs of the rooms that it was trained on" if arguments.trained_on else "taken for unseen"
+    protocol = f"{arguments.model} on {len(held_out)} rooms, {told}; {machine('twinset', 'onnxruntime')}"
     return _figures({name: [value] for name, value in values.items()}, "", protocol)
 
 
