@@ -16,8 +16,11 @@ _MERGE_SHARE = 8
 _FLAT_SHARE = 2
 """The same where a graph over the older one was tried in vain: each trial costs a whole build."""
 
-_EXTEND_SHARE = 8
-"""A segment is copied to add rows to it if it isn't more than this times as large as they are."""
+_EXTEND_SHARE = 4
+"""A fold copies a segment, to add rows to it, if it isn't more than this times as large as a fold is usually.
+
+Were it measured by the rows that wait, a fold that is late would copy a larger segment, and be later the next time.
+"""
 
 _DEAD_SHARE = 5
 """A segment with more than this part of its rows dead is built anew: they take the places of answers."""
@@ -95,7 +98,7 @@ def fold(shapes: Sequence[Shape], waiting: int, busy: Collection[int], limits: L
     if (
         youngest is not None
         and youngest.number not in claimed
-        and youngest.rows <= _EXTEND_SHARE * waiting
+        and youngest.rows <= _EXTEND_SHARE * min(waiting, limits.fold_at)
         and not youngest.flat
     ):
         return Fold(youngest.number, graph=youngest.rows + waiting >= limits.graph_at)

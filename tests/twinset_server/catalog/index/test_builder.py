@@ -84,11 +84,11 @@ def test_deaths_are_carried_over_to_every_generation(database: Database, index: 
 
 def test_the_youngest_segment_is_added_to(database: Database, index: Path, space: Space) -> None:
     builder = builder_of(database, index)
-    for start in range(0, 600, 100):
+    for start in range(0, 500, 100):
         database.put("own", some(range(start, start + 100)))
         assert builder.fold_once()
     found = newest(index, space)
-    assert [segment.rows.length for segment in found.segments] == [600]
+    assert [segment.rows.length for segment in found.segments] == [500]
     assert_holds(found, database)
 
 

@@ -154,7 +154,7 @@ def test_a_generation_that_is_pruned_while_it_is_opened_gives_way_to_the_next(
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(catalogue, folder)
-    builder = Builder(folder / "catalog.sqlite", folder / "index", StoreSettings(path=folder, fold_at=10))
+    builder = Builder(folder / "catalog.sqlite", folder / "index", StoreSettings(path=folder, fold_at=20))
     open_segment = manifest.open_segment
     opened: list[Segment] = []
 

@@ -20,7 +20,12 @@ def test_nothing_is_never_folded() -> None:
 
 
 def test_rows_are_added_to_the_youngest_segment_while_it_is_small() -> None:
-    assert fold([shape(1, 500_000), shape(2, 20_000)], 4000, (), LIMITS) == Fold(2, graph=True)
+    assert fold([shape(1, 500_000), shape(2, 16_000)], 4000, (), LIMITS) == Fold(2, graph=True)
+    assert fold([shape(1, 500_000), shape(2, 16_001)], 4000, (), LIMITS) == Fold(None, graph=True)
+
+
+def test_a_fold_that_is_late_copies_no_larger_segment() -> None:
+    assert fold([shape(1, 500_000), shape(2, 20_000)], 20_000, (), LIMITS) == Fold(None, graph=True)
 
 
 def test_folding_a_few_thousand_rows_never_copies_a_million() -> None:
@@ -28,7 +33,7 @@ def test_folding_a_few_thousand_rows_never_copies_a_million() -> None:
 
 
 def test_a_segment_that_is_at_work_is_not_added_to() -> None:
-    assert fold([shape(1, 500_000), shape(2, 20_000)], 4000, {2}, LIMITS) == Fold(None, graph=True)
+    assert fold([shape(1, 500_000), shape(2, 10_000)], 4000, {2}, LIMITS) == Fold(None, graph=True)
 
 
 def test_a_segment_that_is_due_to_be_merged_is_left_alone() -> None:
@@ -48,7 +53,7 @@ def test_a_few_rows_need_no_graph() -> None:
 
 
 def test_a_segment_gets_its_graph_as_soon_as_it_is_large_enough() -> None:
-    assert fold([shape(1, 900, graph=False)], 200, (), Limits(100, 40_000, 1000)) == Fold(1, graph=True)
+    assert fold([shape(1, 390, graph=False)], 110, (), Limits(100, 40_000, 500)) == Fold(1, graph=True)
 
 
 def test_segments_are_merged_when_the_younger_is_an_eighth_of_the_older() -> None:
