@@ -26,12 +26,21 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
+async def settled(folder: Path) -> dict[str, str]:
+    """Return the contents once the server's own builder has written what a start writes: two looks are equal."""
+    before: dict[str, str] = {}
+    while before != (now := contents(folder)):
+        before = now
+        await asyncio.sleep(1)
+    return now
+
+
 async def test_a_second_server_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     async with FakeTriton() as triton:
         first = KillableService(tmp_path / "first", triton.address, tmp_path / "first.log")
         await asyncio.to_thread(first.start)
         try:
-            before = contents(first.data)
+            before = await settled(first.data)
             # In a thread: Triton lives in this process.
             second = await asyncio.to_thread(
                 subprocess.run,
