@@ -32,6 +32,7 @@ from twinset.head_contract import HeadContract
 from twinset.interaction_contract import InteractionContract
 from twinset_exporter import triton_config
 from twinset_exporter.errors import ExportError
+from twinset_exporter.held_folder import sync
 
 CONFIG = "config.pbtxt"
 MODEL = f"1/{triton_config.MODEL_FILE}"
@@ -156,7 +157,7 @@ class Repository:
             except BaseException:  # a full disk as much as Ctrl-C
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
-            _sync(self.root)
+            sync(self.root)
         return True
 
     def record(self, model: PublishedModel, cards: Mapping[str, bytes]) -> None:
@@ -174,7 +175,7 @@ class Repository:
                 hidden.unlink(missing_ok=True)  # a killed run's
                 _write(model.path, {hidden.name: cards[name]})
                 hidden.replace(model.path / name)
-            _sync(model.path)
+            sync(model.path)
 
     def remove(self, model: Published) -> None:
         """Remove a model: out of sight by one rename, then its files. What a killed run leaves, the next one removes.
@@ -187,7 +188,7 @@ class Repository:
             if hidden.exists():
                 shutil.rmtree(hidden)
             os.rename(model.path, hidden)  # noqa: PTH104 - the one call that unpublishes
-            _sync(self.root)
+            sync(self.root)
             shutil.rmtree(hidden)
 
     @contextlib.contextmanager
@@ -254,12 +255,4 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
             file.flush()
             os.fsync(file.fileno())
     for written in sorted(folders, reverse=True):
-        _sync(written)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(written)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset_exporter.training.compatibility.adam import Arrays
+from twinset_exporter.training.adam import Arrays
 from twinset_exporter.training.compatibility.categories import UNKNOWN
 
 SOURCE, TARGET = "source", "target"

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from twinset.contract import Metric
 from twinset_exporter.measures import pairs as measure
+from twinset_exporter.training.adam import Adam, Arrays
 from twinset_exporter.training.compatibility import calibration, objective
-from twinset_exporter.training.compatibility.adam import Adam, Arrays
 from twinset_exporter.training.compatibility.categories import UNKNOWN
 from twinset_exporter.training.compatibility.judging import Sample
 from twinset_exporter.training.compatibility.losses import Losses

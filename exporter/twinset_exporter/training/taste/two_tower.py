@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.factors import FoldIn
-from twinset_exporter.training.taste.adam import Adam
+from twinset_exporter.training.adam import Adam
 from twinset_exporter.training.taste.feedback import Feedback
 
 _IMPOSSIBLE = -1e4
@@ -156,12 +156,10 @@ class TwoTower:
 
     def state(self) -> Mapping[str, NDArray[Any]]:
         """Return the weights and Adam's memory."""
-        return {**self._weights, **self._adam.state()}
+        return self._adam.state()
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take weights and memory from `state`."""
-        for name, values in self._weights.items():
-            values[...] = state[name]
         self._adam.restore(state)
 
     def _train(self, step: _Step, rate: float, rng: np.random.Generator) -> float:

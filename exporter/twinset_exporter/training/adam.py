@@ -26,15 +26,29 @@ class Adam:
         self._means = {name: np.zeros_like(weight) for name, weight in weights.items()}
         self._squares = {name: np.zeros_like(weight) for name, weight in weights.items()}
 
-    def step(self, gradients: Mapping[str, NDArray[np.float32]], rate: float) -> None:
-        """Take a step against `gradients`, which name some or all of the weights."""
+    def step(
+        self,
+        gradients: Mapping[str, NDArray[np.float32]],
+        rate: float,
+        rows: Mapping[str, NDArray[np.int64] | slice] | None = None,
+    ) -> None:
+        """Take a step.
+
+        Args:
+            gradients: by name, of some or all of the weights; of the `rows` alone where these name some.
+            rate: the learning rate.
+            rows: by name, each row once. The moments of the others stay as they are.
+        """
         self.steps += 1
         scale = rate * np.sqrt(1 - _SECOND**self.steps) / (1 - _FIRST**self.steps)
         for name, gradient in gradients.items():
-            mean, square = self._means[name], self._squares[name]
+            chosen = (rows or {}).get(name, slice(None))
+            # Views, or copies of rows chosen by number.
+            mean, square = self._means[name][chosen], self._squares[name][chosen]
             mean += (1 - _FIRST) * (gradient - mean)
             square += (1 - _SECOND) * (gradient * gradient - square)
-            self.weights[name] -= np.float32(scale) * mean / (np.sqrt(square) + np.float32(_EPSILON))
+            self._means[name][chosen], self._squares[name][chosen] = mean, square
+            self.weights[name][chosen] -= np.float32(scale) * mean / (np.sqrt(square) + np.float32(_EPSILON))
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """Return weights, moments and the number of steps."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from twinset_exporter.training.compatibility.adam import Adam
+from twinset_exporter.training.adam import Adam
 
 
 def test_steps_are_those_of_keras():
@@ -33,3 +33,14 @@ def test_a_restored_optimizer_goes_on_alike():
         resumed.step({"weight": gradient}, 0.1)
 
     np.testing.assert_array_equal(resumed.weights["weight"], whole.weights["weight"])
+
+
+def test_rows_that_a_step_does_not_name_keep_weights_and_moments():
+    optimizer = Adam({"weight": np.ones((3, 2), np.float32)})
+    optimizer.step({"weight": np.ones((3, 2), np.float32)}, 0.1)
+    before = {name: array.copy() for name, array in optimizer.state().items()}
+    optimizer.step({"weight": np.ones((2, 2), np.float32)}, 0.1, rows={"weight": np.array([2, 0])})
+    after = optimizer.state()
+    for name in ("weight/weight", "mean/weight", "square/weight"):
+        np.testing.assert_array_equal(after[name][1], before[name][1])
+        assert (after[name][[0, 2]] != before[name][[0, 2]]).all()
