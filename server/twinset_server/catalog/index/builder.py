@@ -82,7 +82,7 @@ class Builder:
             return self._fold_all(log)
 
     def merge_once(self) -> bool:
-        """Do the most urgent work on the segments of every space; return whether a generation was published.
+        """Do the most urgent work on the segments of every space; return whether there was any.
 
         Raises:
             OSError: the disk is full, or failed.

@@ -7,7 +7,7 @@ races `remove` returned keys that don't exist, and adding to a view crashed. Row
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +29,11 @@ _METRICS = {Metric.COSINE: "ip", Metric.EUCLIDEAN: "l2sq", Metric.INNER_PRODUCT:
 
 _DTYPE = "bf16"
 _CONNECTIVITY = 16
-_EXPANSIONS = (64, 128, 256, 512)
-"""Widths of the walk: 64 gives recall .995 on embeddings of pictures; flatter data needs more."""
+_NARROWEST = 64
+"""Width of the walk that gives recall .995 on embeddings of pictures; flatter data, and more of it, needs more."""
+
+_WIDE_SHARE = 64
+"""A walk may be as wide as this part of the rows: wider ones cost as much as comparing them all."""
 
 _BATCH = 512
 _PROBES = 128
@@ -105,7 +108,7 @@ def build(
     Raises:
         Stopped: `stopped` returned True.
     """
-    index = _empty(space, _EXPANSIONS[0])
+    index = _empty(space, _NARROWEST)
     if base is not None:
         index.load(base)
     for start in range(len(index), len(vectors), _BATCH):
@@ -132,7 +135,7 @@ def prove(pages: Pages, vectors: Float32Array, squares: Float32Array, space: Spa
     sample = np.random.default_rng(0).choice(rows, min(_PROBES, rows), replace=False)
     queries = vectors[sample]
     farthest = nearest_ranks(vectors, squares, queries, space.metric, k, stopped)
-    for expansion in _EXPANSIONS:
+    for expansion in _widths(rows):
         graph = Graph(pages, space, rows, expansion)
         found = hits = 0
         for place, query, limit in zip(sample, queries, farthest, strict=True):
@@ -151,6 +154,14 @@ def prove(pages: Pages, vectors: Float32Array, squares: Float32Array, space: Spa
         f"of {rows} rows of space {space.name!r} a sample of {len(sample)} was asked for: {found} were found, and "
         f"{recall:.2f} of their neighbours, where {_MIN_RECALL} is needed"
     )
+
+
+def _widths(rows: int) -> Iterator[int]:
+    width = _NARROWEST
+    # Few rows are walked as wide as that pays beside what a call costs anyhow.
+    while width <= max(8 * _NARROWEST, rows // _WIDE_SHARE):
+        yield width
+        width *= 2
 
 
 def _empty(space: Space, expansion: int) -> Index:

@@ -44,6 +44,7 @@ class Holdings:
         self._segments: tuple[Segment, ...] = ()
         self._kept: list[Generation] = []
         self._busy: set[int] = set()
+        self._in_vain: dict[int, int] = {}
         self._writing: set[int] = set()
         self._last_number = 0
         # Deaths up to change `_sequence`, and vectors up to `_key`, are known.
@@ -120,6 +121,13 @@ class Holdings:
             if planned is not None:
                 self._busy.update(planned.numbers)
             return planned
+
+    def give_up(self, numbers: Sequence[int]) -> None:
+        """Leave segments as they are, until there is twice as much to do: work on them failed, oldest first."""
+        oldest, *younger = (self.segment(number).rows for number in numbers)
+        with self._lock:
+            changes = sum(rows.length for rows in younger) or len(oldest.places(self._dead))
+            self._in_vain[numbers[0]] = changes
 
     def publish(
         self, replaced: Collection[int], by: Segment | None, key: int | None = None, *, alone: bool = False
@@ -227,6 +235,7 @@ class Holdings:
                 len(segment.rows.places(self._dead)),
                 segment.graph is not None,
                 segment.record.flat,
+                self._in_vain.get(segment.record.number, 0),
             )
             for segment in self._segments
         ]

@@ -28,13 +28,23 @@ _DEAD_SHARE = 5
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A segment as far as plans go. `flat`: a graph was tried, and found too little."""
+    """A segment as far as plans go.
+
+    Attributes:
+        number: its number.
+        rows: how many it has.
+        dead: how many of them died.
+        graph: whether there is one over it.
+        flat: a graph was tried, and found too little.
+        in_vain: changes, rows to add or dead ones, at which the last work on it failed; it waits for twice as many.
+    """
 
     number: int
     rows: int
     dead: int
     graph: bool
     flat: bool = False
+    in_vain: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +122,8 @@ def merge(shapes: Sequence[Shape], busy: Collection[int], limits: Limits) -> Mer
 
 def _decayed(shapes: Sequence[Shape], busy: Collection[int]) -> Merge | None:
     for shape in reversed(shapes):
-        if shape.number not in busy and shape.dead * _DEAD_SHARE > shape.rows:
+        due = shape.dead * _DEAD_SHARE > shape.rows and shape.dead >= 2 * shape.in_vain
+        if shape.number not in busy and due:
             return Merge((shape.number,), extend=False)
     return None
 
@@ -121,7 +132,7 @@ def _youngest_run(shapes: Sequence[Shape], busy: Collection[int]) -> Merge | Non
     """Return the merge of the youngest segments that is due, over as many as follow from it."""
     for end in range(len(shapes), 1, -1):
         start, rows = end - 1, shapes[end - 1].rows - shapes[end - 1].dead
-        while start and rows * _share(shapes[start - 1]) >= shapes[start - 1].rows:
+        while start and _takes(shapes[start - 1], rows):
             start -= 1
             rows += shapes[start].rows - shapes[start].dead
         run = shapes[start:end]
@@ -138,5 +149,7 @@ def _graphless(shapes: Sequence[Shape], busy: Collection[int], limits: Limits) -
     return None
 
 
-def _share(older: Shape) -> int:
-    return _FLAT_SHARE if older.flat else _MERGE_SHARE
+def _takes(older: Shape, rows: int) -> bool:
+    """Return whether `rows` younger ones are enough to be merged with the older segment."""
+    share = _FLAT_SHARE if older.flat else _MERGE_SHARE
+    return rows * share >= older.rows and rows >= 2 * older.in_vain

@@ -50,7 +50,9 @@ class _Chosen:
 def is_brief(view: View, query: Query) -> bool:
     """Return whether `walk` takes about a millisecond: no walk is wide, and what it scans is small."""
     scanned = view.delta.length + sum(segment.rows.length for segment in view.segments if segment.graph is None)
-    return scanned * view.space.dimension <= _BRIEF_PRODUCTS and query.k + len(query.exclude) <= _BRIEF_WIDTH
+    widest = max((segment.record.expansion or 0 for segment in view.segments), default=0)
+    width = max(widest, query.k + len(query.exclude))
+    return scanned * view.space.dimension <= _BRIEF_PRODUCTS and width <= _BRIEF_WIDTH
 
 
 def walk(view: View, query: Query) -> SearchResult | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from twinset_server.catalog.index.rows import Int64Array
 from twinset_server.catalog.index.segment_files import Segment, SegmentWriter, open_segment
 from twinset_server.catalog.store.log import ChangeLog, LogChunk
 from twinset_server.domain import Float32Array, Space
+
+_log = logging.getLogger(__name__)
 
 _CHUNK = 1024
 _REFRESH_AT = 50_000
@@ -117,7 +120,7 @@ class Shelf:
         return True
 
     def merge(self, threads: int, progress: Progress | None = None) -> bool:
-        """Do the most urgent work on segments; return whether a generation was published.
+        """Do the most urgent work on segments; return whether there was any.
 
         Raises:
             OSError: the disk is full, or failed.
@@ -127,7 +130,17 @@ class Shelf:
         if planned is None:
             return False
         with self._holdings.claimed(planned.numbers), self._holdings.new_segment() as writer:
-            self._holdings.publish(planned.numbers, self._merged(writer, planned, threads, progress or _unseen))
+            merged = self._merged(writer, planned, threads, progress or _unseen)
+            walked = any(self._holdings.segment(number).graph is not None for number in planned.numbers)
+            if merged is not None and merged.record.flat and walked:
+                # Searches would compare each of its rows, where they walk now.
+                _log.warning(
+                    "space %s: segments %s stay apart, no graph over all is good", self._space.name, planned.numbers
+                )
+                self._holdings.give_up(planned.numbers)
+                writer.discard()
+                return True
+            self._holdings.publish(planned.numbers, merged)
         return True
 
     def rebuild(

@@ -1,6 +1,7 @@
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,11 +9,11 @@ import pytest
 from fakes.change_log import DIMENSION, Database, some, unit_vectors
 from twinset_server.catalog.index import manifest, segment_files
 from twinset_server.catalog.index.builder import Builder
-from twinset_server.catalog.index.checksums import Stopped
+from twinset_server.catalog.index.checksums import Pages, Stopped
 from twinset_server.catalog.index.graph import GraphUnsound
 from twinset_server.catalog.index.manifest import OpenGeneration
 from twinset_server.config import StoreSettings
-from twinset_server.domain import Space
+from twinset_server.domain import Float32Array, Space
 from twinset_server.errors import SpaceNotFound
 
 
@@ -495,6 +496,39 @@ def test_a_space_whose_graph_finds_too_little_stays_exact(
     assert (segment.graph, segment.record.flat) == (None, True)
     assert len(tries) == 1
     assert not builder.merge_once()
+
+
+def test_segments_stay_apart_where_no_graph_over_all_is_good(
+    database: Database, index: Path, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = builder_of(database, index)
+    database.put("own", some(range(500)))
+    builder.build_now()
+    before = newest(index, space)
+    prove = segment_files.prove
+    tries = []
+
+    def unsound(pages: Pages, vectors: Float32Array, *rest: Any) -> int:
+        if len(vectors) <= 500:
+            return prove(pages, vectors, *rest)
+        tries.append(len(vectors))
+        raise GraphUnsound("recall .10")
+
+    monkeypatch.setattr(segment_files, "prove", unsound)
+    database.put("own", some(range(500, 600)))
+    assert builder.fold_once()
+    assert builder.merge_once()
+    found = newest(index, space)
+    assert [segment.graph is not None for segment in found.segments] == [True, True]
+    assert found.segments[0].record == before.segments[0].record
+    assert set(tries) == {600}
+    assert not builder.merge_once(), "what failed isn't tried again at once"
+    assert_holds(found, database)
+    database.put("own", some(range(600, 700)))
+    assert builder.fold_once()
+    monkeypatch.setattr(segment_files, "prove", prove)
+    assert builder.merge_once()
+    assert_holds(newest(index, space), database)
 
 
 def test_vectors_whose_squares_leave_float32_get_no_graph(database: Database, index: Path, space: Space) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from fakes.change_log import unit_vectors
 from twinset.contract import Metric
+from twinset_server.catalog.index import graph as graphs
 from twinset_server.catalog.index.checksums import Pages, Stopped, Unsound, opened, summed
 from twinset_server.catalog.index.graph import Graph, GraphUnsound, build, prove
 from twinset_server.catalog.index.rows import squares
@@ -104,3 +105,8 @@ def test_a_build_ends_when_the_builder_does(tmp_path: Path) -> None:
             progress=lambda share: None,
         )
     assert not (tmp_path / "graph").exists()
+
+
+def test_a_walk_is_widened_as_far_as_it_costs_less_than_a_scan() -> None:
+    assert list(graphs._widths(300)) == [64, 128, 256, 512]
+    assert list(graphs._widths(200_000))[-1] == 2048
