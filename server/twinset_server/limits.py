@@ -77,6 +77,18 @@ def _check_name(field: str, value: str, most_bytes: int) -> None:
         raise InvalidRequest(field, "holds a control character")
 
 
+def check_k(value: int) -> None:
+    """Raise `InvalidRequest` unless so many items may be asked for."""
+    if not 1 <= value <= MAX_K:
+        raise InvalidRequest("k", f"is {value}, 1 to {MAX_K} allowed")
+
+
+def check_target_recall(value: float) -> None:
+    """Raise `InvalidRequest` unless `value` is above 0 and at most 1."""
+    if not 0 < value <= 1:
+        raise InvalidRequest("target_recall", f"is {value}: it is above 0 and at most 1, which is exact")
+
+
 def check_ids(field: str, values: Sequence[str]) -> None:
     """Raise `InvalidRequest` for the first of `values` that is no id."""
     for position, value in enumerate(values):

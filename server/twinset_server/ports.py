@@ -8,6 +8,7 @@ from typing import Protocol
 
 from twinset.contract import ModelContract
 from twinset_server.domain import (
+    DEFAULT_TARGET_RECALL,
     CatalogStatus,
     Change,
     FeedSummary,
@@ -175,7 +176,13 @@ class Catalog(Protocol):
         """
 
     async def search(
-        self, space: str, query: Float32Array, k: int, *, exclude: frozenset[str] = frozenset()
+        self,
+        space: str,
+        query: Float32Array,
+        k: int,
+        *,
+        exclude: frozenset[str] = frozenset(),
+        target_recall: float = DEFAULT_TARGET_RECALL,
     ) -> SearchResult:
         """Return the `k` items nearest to `query`, each once, by its best vector.
 
@@ -184,6 +191,8 @@ class Catalog(Protocol):
             query: `[D]` float32, of unit length where the space's metric is cosine.
             k: 1 or more; fewer come back only where fewer may be returned.
             exclude: ids never to return.
+            target_recall: the share of the true nearest wanted, above 0 and at most 1, which means that all is
+                compared. More than asked for is never wrong.
         """
 
     async def status(self) -> CatalogStatus:

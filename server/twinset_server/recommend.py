@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from twinset_server import limits
-from twinset_server.domain import Float32Array, Item, SearchResult, Space, Vector
+from twinset_server.domain import DEFAULT_TARGET_RECALL, VISUAL, Float32Array, Item, SearchResult, Space, Vector
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import InvalidRequest, NoModel, SpaceMismatch, SpaceNotFound, TwinsetError
 from twinset_server.ports import Catalog
@@ -49,15 +49,37 @@ Example = ItemExample | PictureExample | VectorExample
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What is wanted of a recommendation.
+
+    Attributes:
+        example: to find the nearest of.
+        space: the space to search.
+        k: how many items.
+        exclude: items never to return.
+        detail: how much of each item comes along.
+        target_recall: the share of the true nearest that is wanted; 1 means that all is compared.
+    """
+
+    example: Example
+    space: str = VISUAL
+    k: int = limits.DEFAULT_K
+    exclude: Sequence[str] = ()
+    detail: Detail = Detail.ID
+    target_recall: float = DEFAULT_TARGET_RECALL
+
+
+@dataclass(frozen=True, slots=True)
 class Recommendations:
-    """What was found, and the space it was found in.
+    """What was found, the space it was found in, and how much of each item was asked for.
 
     `items` holds the stored item of every neighbour; it is None where only ids were asked for.
     """
 
     space: Space
     result: SearchResult
-    items: Mapping[str, Item] | None
+    detail: Detail
+    items: Mapping[str, Item] | None = None
 
 
 class Recommender:
@@ -67,12 +89,8 @@ class Recommender:
         self._catalog = catalog
         self._pictures = pictures
 
-    async def recommend(
-        self, example: Example, *, k: int, exclude: Sequence[str], space: str, detail: Detail, timeout_s: float
-    ) -> Recommendations:
-        """Return up to `k` neighbours of `example` in `space`, without the excluded and the example itself.
-
-        `detail` says how much of each item comes along.
+    async def recommend(self, request: Request, *, timeout_s: float) -> Recommendations:
+        """Return the neighbours of an example, without the excluded and the example itself.
 
         Raises:
             InvalidRequest: a field is over its limit, or the picture or vector is bad.
@@ -80,25 +98,27 @@ class Recommender:
             FingerprintMismatch, SpaceMismatch, NoVector, NoModel: the example can't be compared in this space.
             EmbedderUnavailable: the example is a picture and Triton is unreachable.
         """
-        if not 1 <= k <= limits.MAX_K:
-            raise InvalidRequest("k", f"is {k}, 1 to {limits.MAX_K} allowed")
-        limits.check_count("exclude", exclude, limits.MAX_EXCLUDE)
-        target = self._catalog.spaces().get(space)
+        limits.check_k(request.k)
+        limits.check_count("exclude", request.exclude, limits.MAX_EXCLUDE)
+        limits.check_target_recall(request.target_recall)
+        target = self._catalog.spaces().get(request.space)
         if target is None:
-            raise SpaceNotFound(space, self._catalog.spaces())
-        query = await self._query(example, target, timeout_s)
-        dropped = frozenset(exclude)
-        if isinstance(example, ItemExample):
-            dropped |= {example.item_id}
+            raise SpaceNotFound(request.space, self._catalog.spaces())
+        query = await self._query(request.example, target, timeout_s)
+        dropped = frozenset(request.exclude)
+        if isinstance(request.example, ItemExample):
+            dropped |= {request.example.item_id}
         while True:
-            result = await self._catalog.search(target.name, query, k, exclude=dropped)
-            if detail is Detail.ID:
-                return Recommendations(target, result, None)
+            result = await self._catalog.search(
+                target.name, query, request.k, exclude=dropped, target_recall=request.target_recall
+            )
+            if request.detail is Detail.ID:
+                return Recommendations(target, result, request.detail)
             ids = [neighbour.item_id for neighbour in result.neighbours]
-            stored = await self._catalog.get(ids, vectors=detail is Detail.FULL)
+            stored = await self._catalog.get(ids, vectors=request.detail is Detail.FULL)
             items = {item.id: item for item in stored if item is not None}
             if len(items) == len(ids):
-                return Recommendations(target, result, items)
+                return Recommendations(target, result, request.detail, items)
             # Deleted since the search: a new one fills their places, so that never fewer than k come back.
             dropped |= {item_id for item_id in ids if item_id not in items}
 

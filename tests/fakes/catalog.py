@@ -11,6 +11,7 @@ import numpy as np
 
 from twinset.contract import Metric
 from twinset_server.domain import (
+    DEFAULT_TARGET_RECALL,
     CatalogStatus,
     Change,
     FeedSummary,
@@ -149,7 +150,13 @@ class FakeCatalog:
         }
 
     async def search(
-        self, space: str, query: Float32Array, k: int, *, exclude: frozenset[str] = frozenset()
+        self,
+        space: str,
+        query: Float32Array,
+        k: int,
+        *,
+        exclude: frozenset[str] = frozenset(),
+        target_recall: float = DEFAULT_TARGET_RECALL,
     ) -> SearchResult:
         found = self._space(space)
         _check(query, found, "query")

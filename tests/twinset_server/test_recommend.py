@@ -1,6 +1,7 @@
 """Recommendations by an item, a picture or a vector."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ from twinset_server.recommend import (
     PictureExample,
     Recommendations,
     Recommender,
+    Request,
     VectorExample,
 )
 
@@ -64,7 +66,8 @@ async def _ask(
     space: str = "visual",
     detail: Detail = Detail.ID,
 ) -> Recommendations:
-    return await recommender.recommend(example, k=k, exclude=exclude, space=space, detail=detail, timeout_s=5)
+    request = Request(example, space=space, k=k, exclude=exclude, detail=detail)
+    return await recommender.recommend(request, timeout_s=5)
 
 
 def _ids(found: Recommendations) -> list[str]:
@@ -156,10 +159,8 @@ async def test_an_item_deleted_between_search_and_reading_is_replaced(visual: Sp
     class Fleeting(FakeCatalog):
         """Loses the item "near" right after it was found first."""
 
-        async def search(
-            self, space: str, query: Float32Array, k: int, *, exclude: frozenset[str] = frozenset()
-        ) -> SearchResult:
-            result = await super().search(space, query, k, exclude=exclude)
+        async def search(self, space: str, query: Float32Array, k: int, **wish: Any) -> SearchResult:
+            result = await super().search(space, query, k, **wish)
             if any(neighbour.item_id == "near" for neighbour in result.neighbours):
                 await self.write([ItemDeletion("near")])
             return result

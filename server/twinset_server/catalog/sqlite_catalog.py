@@ -31,6 +31,7 @@ from twinset_server.catalog.store.requests import Reply, Write, pictures_in
 from twinset_server.catalog.store.writer import Outcome, Writer
 from twinset_server.config import StoreSettings
 from twinset_server.domain import (
+    DEFAULT_TARGET_RECALL,
     CatalogStatus,
     Change,
     Float32Array,
@@ -174,7 +175,13 @@ class SqliteCatalog:
         return await self._readers.read(_picture_vectors, wanted, self.spaces())
 
     async def search(
-        self, space: str, query: Float32Array, k: int, *, exclude: frozenset[str] = frozenset()
+        self,
+        space: str,
+        query: Float32Array,
+        k: int,
+        *,
+        exclude: frozenset[str] = frozenset(),
+        target_recall: float = DEFAULT_TARGET_RECALL,
     ) -> SearchResult:
         """Return the nearest items; see the port.
 
@@ -183,7 +190,7 @@ class SqliteCatalog:
             BadVector: the query doesn't fit the space.
         """
         view = _view(await self._current(), space)
-        asked = Query(fitted("query", query, view.space), k, exclude)
+        asked = Query(fitted("query", query, view.space), k, exclude, target_recall)
         if is_brief(view, asked):
             # About a millisecond: a thread would cost half as much again.
             result = walk(view, asked)

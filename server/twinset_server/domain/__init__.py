@@ -24,7 +24,19 @@ from twinset_server.domain.pictures import (
     StoredPicture,
     StoredVectors,
 )
-from twinset_server.domain.spaces import VISUAL, CatalogStatus, Neighbour, SearchResult, Space, SpaceStatus, Vector
+from twinset_server.domain.spaces import (
+    DEFAULT_TARGET_RECALL,
+    SCAN,
+    VISUAL,
+    CatalogStatus,
+    Neighbour,
+    SearchMethod,
+    SearchPlan,
+    SearchResult,
+    Space,
+    SpaceStatus,
+    Vector,
+)
 from twinset_server.domain.users import Interaction, StoredInteraction, User, UserDraft, WritableUser, interaction_id
 from twinset_server.domain.values import (
     MAX_ATTRIBUTES,
@@ -37,8 +49,10 @@ from twinset_server.domain.values import (
 )
 
 __all__ = [
+    "DEFAULT_TARGET_RECALL",
     "MAX_ATTRIBUTES",
     "MAX_ATTRIBUTES_BYTES",
+    "SCAN",
     "VISUAL",
     "Attribute",
     "CatalogStatus",
@@ -64,6 +78,8 @@ __all__ = [
     "Prepared",
     "Receipt",
     "Refused",
+    "SearchMethod",
+    "SearchPlan",
     "SearchResult",
     "Space",
     "SpaceStatus",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,38 @@ class Neighbour:
     distance: float
 
 
+class SearchMethod(enum.Enum):
+    """How candidates are chosen: all of them, by a graph, those that match a filter, or by parts of the space."""
+
+    SCAN = enum.auto()
+    WALK = enum.auto()
+    GATHER = enum.auto()
+    PARTITIONS = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """The way to an answer.
+
+    Attributes:
+        method: how candidates were chosen; what is newer than the index is compared in any case.
+        width: rows that a walk kept in sight, or parts compared; 0 where all was compared.
+        expected_recall: what searches of this width found of the true nearest when the index was calibrated; 1 where
+            all was compared, None where it isn't known.
+    """
+
+    method: SearchMethod
+    width: int = 0
+    expected_recall: float | None = None
+
+
+DEFAULT_TARGET_RECALL = 0.98
+"""The share of the true nearest that a search is to find where its caller names none."""
+
+SCAN = SearchPlan(SearchMethod.SCAN, expected_recall=1.0)
+"""The plan of a search that compares every vector."""
+
+
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """Neighbours, nearest first; equal distances in the byte order of their ids.
@@ -56,6 +89,7 @@ class SearchResult:
     exact: bool
     examined: int
     sequence: int
+    plan: SearchPlan = SCAN
 
 
 @dataclass(frozen=True, slots=True)

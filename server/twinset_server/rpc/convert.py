@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from google.protobuf import timestamp_pb2
 
 from twinset.contract import ModelContract
 from twinset.pair_contract import PAIR_SOURCE
-from twinset.v1 import catalog_pb2, embedding_pb2, recommender_pb2
+from twinset.v1 import catalog_pb2, embedding_pb2
 from twinset_server import limits
 from twinset_server.domain import (
     Attribute,
@@ -29,7 +29,6 @@ from twinset_server.embedding import Outputs
 from twinset_server.errors import BadVector, InvalidRequest, TwinsetError
 from twinset_server.ports import Embedder
 from twinset_server.predictions import likeliest
-from twinset_server.recommend import EXAMPLE_FIELD, Example, ItemExample, PictureExample, VectorExample
 from twinset_server.rpc.status import to_status
 
 View = catalog_pb2.ItemView
@@ -53,7 +52,7 @@ def vector(message: embedding_pb2.Vector, field: str) -> Vector:
     return Vector(message.space, values, message.fingerprint or None)
 
 
-def item(stored: Item, view: View, spaces: dict[str, Space]) -> catalog_pb2.Item:
+def item(stored: Item, view: View, spaces: Mapping[str, Space]) -> catalog_pb2.Item:
     """Return a stored item as far as `view` goes."""
     if view == catalog_pb2.ITEM_VIEW_ID:
         return catalog_pb2.Item(id=stored.id)
@@ -140,30 +139,6 @@ def embed_result(
             outputs=outputs, classifications=classifications, category_unknown=category_unknown
         )
     )
-
-
-def example(request: recommender_pb2.RecommendRequest) -> Example:
-    """Return the request's one example.
-
-    Raises:
-        InvalidRequest: there isn't exactly one, or it asks for what this version doesn't know.
-    """
-    if len(request.examples) != 1:
-        raise InvalidRequest("examples", f"holds {len(request.examples)}; exactly one example is accepted so far")
-    (message,) = request.examples
-    if message.relation not in (recommender_pb2.RELATION_UNSPECIFIED, recommender_pb2.RELATION_SIMILAR_TO):
-        raise InvalidRequest(f"{EXAMPLE_FIELD}.relation", f"{message.relation} is unknown; use SIMILAR_TO")
-    if message.HasField("weight") and not 0 < message.weight < float("inf"):
-        raise InvalidRequest(f"{EXAMPLE_FIELD}.weight", f"is {message.weight}; a single example needs more than 0")
-    match message.WhichOneof("example"):
-        case "item_id":
-            return ItemExample(message.item_id)
-        case "picture":
-            return PictureExample(message.picture)
-        case "vector":
-            return VectorExample(vector(message.vector, f"{EXAMPLE_FIELD}.vector"))
-        case _:
-            raise InvalidRequest(EXAMPLE_FIELD, "is empty: set item_id, picture or vector")
 
 
 def interaction(stored: StoredInteraction) -> catalog_pb2.Interaction:
@@ -307,7 +282,7 @@ def _attribute_message(value: Attribute) -> catalog_pb2.AttributeValue:
             return catalog_pb2.AttributeValue(time_value=_timestamp(value))
 
 
-def _vector_message(stored: ItemVector, spaces: dict[str, Space]) -> embedding_pb2.Vector:
+def _vector_message(stored: ItemVector, spaces: Mapping[str, Space]) -> embedding_pb2.Vector:
     return embedding_pb2.Vector(
         space=stored.space, values=_floats(stored.values), fingerprint=spaces[stored.space].fingerprint
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -202,6 +203,34 @@ async def test_embed_answers_each_picture_and_what_it_returns_can_be_sent_back(c
     assert found.recommendations[0].item.id == "blue"
     assert found.exact
     assert found.candidates_examined == 2
+    assert found.plan.method == recommender_pb2.SEARCH_METHOD_SCAN
+    assert found.plan.expected_recall == 1
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "target"),
+    [({}, 0.98), ({"exact": True}, 1.0), ({"exact": False}, 0.98), ({"target_recall": 0.9}, 0.9)],
+    ids=str,
+)
+async def test_the_accuracy_asked_for_is_the_searchs_target_recall(
+    channel: grpc.aio.Channel,
+    catalog: FakeCatalog,
+    monkeypatch: pytest.MonkeyPatch,
+    accuracy: dict[str, Any],
+    target: float,
+) -> None:
+    targets: list[float] = []
+    search = catalog.search
+
+    async def watched(*asked: Any, target_recall: float, **more: Any) -> SearchResult:
+        targets.append(target_recall)
+        return await search(*asked, **more)
+
+    monkeypatch.setattr(catalog, "search", watched)
+    await _put(channel, [_item("a", png(RED))])
+    stub = recommender_pb2_grpc.RecommenderServiceStub(channel)
+    await stub.Recommend(_recommend(recommender_pb2.Example(item_id="a"), **accuracy))
+    assert targets == [target]
 
 
 async def test_a_stream_embeds_message_by_message_with_the_outputs_of_the_first(channel: grpc.aio.Channel) -> None:
@@ -247,6 +276,9 @@ def _recommend(*examples: recommender_pb2.Example, **fields: object) -> recommen
         (_recommend(recommender_pb2.Example(item_id="a"), k=0), "k"),
         (_recommend(recommender_pb2.Example(item_id="a"), k=200, view=catalog_pb2.ITEM_VIEW_FULL), "k"),
         (_recommend(recommender_pb2.Example(item_id="a"), view=9), "view"),
+        (_recommend(recommender_pb2.Example(item_id="a"), target_recall=0), "target_recall"),
+        (_recommend(recommender_pb2.Example(item_id="a"), target_recall=1.01), "target_recall"),
+        (_recommend(recommender_pb2.Example(item_id="a"), target_recall=float("nan")), "target_recall"),
         (_recommend(recommender_pb2.Example(item_id="a"), exclude=["x"] * 1001), "exclude"),
         (
             _recommend(recommender_pb2.Example(vector=embedding_pb2.Vector(space="visual", values=b"123"))),

@@ -20,7 +20,15 @@ from twinset_server.catalog.index.labels import Places
 from twinset_server.catalog.index.rows import Rows
 from twinset_server.catalog.index.segment_files import Segment
 from twinset_server.catalog.index.views import View
-from twinset_server.domain import Float32Array, Neighbour, SearchResult
+from twinset_server.domain import (
+    DEFAULT_TARGET_RECALL,
+    SCAN,
+    Float32Array,
+    Neighbour,
+    SearchMethod,
+    SearchPlan,
+    SearchResult,
+)
 
 _SLACK = 16
 """Rows asked for beyond those needed."""
@@ -32,11 +40,12 @@ _BRIEF_WIDTH = 256
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for: `values` is `[D]` float32."""
+    """What to look for: `values` is `[D]` float32; a `target_recall` of 1 asks to compare all."""
 
     values: Float32Array
     k: int
-    exclude: frozenset[str]
+    exclude: frozenset[str] = frozenset()
+    target_recall: float = DEFAULT_TARGET_RECALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,9 @@ def is_brief(view: View, query: Query) -> bool:
 
 
 def walk(view: View, query: Query) -> SearchResult | None:
-    """Return neighbours by the segments' graphs; None where one of them can't give `k` items."""
+    """Return neighbours by the segments' graphs; None where they can't give `k` items, or all must be compared."""
+    if query.target_recall == 1 and any(segment.graph is not None for segment in view.segments):
+        return None
     walked: list[_Chosen] = []
     scanned = [view.delta]
     compared = 0
@@ -71,7 +82,9 @@ def walk(view: View, query: Query) -> SearchResult | None:
             return None
     neighbours = _best([*walked, *_choose(scanned, view, query)], view, query)
     compared += sum(int(np.count_nonzero(rows.alive(view.sequence))) for rows in scanned)
-    return SearchResult(neighbours, exact=not walked, examined=compared, sequence=view.sequence)
+    width = max((segment.record.expansion or 0 for segment in view.segments), default=0)
+    plan = SearchPlan(SearchMethod.WALK, width) if walked else SCAN
+    return SearchResult(neighbours, exact=not walked, examined=compared, sequence=view.sequence, plan=plan)
 
 
 def scan(view: View, query: Query) -> SearchResult:

@@ -14,7 +14,7 @@ from twinset_server.catalog.index.follower import Follower
 from twinset_server.catalog.index.search import Query, is_brief, scan, walk
 from twinset_server.catalog.index.views import View
 from twinset_server.config import StoreSettings
-from twinset_server.domain import SearchResult, Space
+from twinset_server.domain import SCAN, SearchMethod, SearchPlan, SearchResult, Space
 
 
 def view_of(database: Database, index: Path) -> View:
@@ -84,6 +84,15 @@ def test_a_scan_is_exact_over_every_segment_and_the_delta(database: Database, in
         result = scan(view, Query(query_of(seed), 30, frozenset()))
         assert (result.exact, result.examined) == (True, 2170)
         assert ids(result) == nearest(database, query_of(seed), 30)
+
+
+def test_a_walk_says_how_wide_it_was_and_leaves_exact_answers_to_a_scan(database: Database, index: Path) -> None:
+    view = three_segments(database, index)
+    result = walk(view, Query(query_of(1), 10))
+    assert result is not None
+    assert result.plan == SearchPlan(SearchMethod.WALK, 64)
+    assert scan(view, Query(query_of(1), 10)).plan == SCAN
+    assert walk(view, Query(query_of(1), 10, target_recall=1)) is None
 
 
 def test_a_walk_that_compared_everything_says_that_it_is_exact(database: Database, index: Path) -> None:
