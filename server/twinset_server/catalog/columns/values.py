@@ -1,0 +1,319 @@
+"""The distinct values of one field, by code: what a filter is evaluated on before it meets any item.
+
+A field of a million items may hold three categories, or a million prices. So values are columns themselves: a byte for
+the kind, eight for a number, and texts as UTF-8. A million different numbers take some 40 MB, most of it to find them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset_server.catalog.columns.growing import Growing
+from twinset_server.catalog.columns.hashes import HashIndex
+from twinset_server.catalog.columns.lists import Lists
+from twinset_server.catalog.columns.orders import INT64, compare_real, compare_whole
+from twinset_server.catalog.columns.texts import ABOVE, BELOW, EQUAL, LONGER, Texts
+from twinset_server.domain import Attribute
+from twinset_server.filters.expression import Operator
+
+BoolArray = NDArray[np.bool_]
+
+# The kinds, with what the eight bytes of each hold.
+_WHOLE = 1  # the number itself
+_REAL = 2  # a float64's bits: one that no int64 equals
+_TRUTH = 3  # 0 or 1
+_TIME = 4  # microseconds since 1970
+_TEXT = 5  # the text's number
+_TEXTS = 6  # the list's number
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
+
+_FIRST, _LAST = (
+    (time.replace(tzinfo=datetime.UTC) - _EPOCH) // _MICROSECOND
+    for time in (datetime.datetime.min, datetime.datetime.max)
+)
+
+_HEADER = struct.Struct("<8s5q")
+_MAGIC = b"twsval01"
+
+_ORDERS = {Operator.LESS, Operator.AT_MOST, Operator.GREATER, Operator.AT_LEAST}
+_STANDINGS = {
+    Operator.LESS: (BELOW,),
+    Operator.AT_MOST: (BELOW, EQUAL),
+    Operator.GREATER: (ABOVE, LONGER),
+    Operator.AT_LEAST: (EQUAL, ABOVE, LONGER),
+    Operator.PREFIX: (EQUAL, LONGER),
+}
+
+
+class Values:
+    """Distinct values by code 1, 2, ..., append-only; 0 is the code of no value.
+
+    Text, number, truth, time and several texts are different kinds: `True` is not `1`, and `"1"` is not `1`. But `1.0`
+    and `1` are one number. One thread appends; others read, each no further than the length that it took before.
+    """
+
+    def __init__(self) -> None:
+        self._kinds = Growing(np.empty(0, np.uint8))
+        self._payloads = Growing(np.empty(0, np.int64))
+        self._texts = Texts()
+        self._lists = Lists(np.zeros(1, np.int64), np.empty(0, np.int32))
+        self._index = HashIndex()
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def code_of(self, value: Attribute) -> int:
+        """Return the code of `value`, which is appended where it is new.
+
+        Raises:
+            ValueError: a number is not finite or takes more than 64 bits, or a time has no zone.
+        """
+        kind, payload = self._stored(value)
+        known = self._code(kind, payload)
+        if known:
+            return known
+        self._kinds.append(kind)
+        self._payloads.append(payload)
+        # The index comes last: by then the value can be read.
+        return self._index.add(hash((kind, payload))) + 1
+
+    def value(self, code: int) -> Attribute:
+        """Return the value of `code`: a number as int where it is whole, a time in UTC.
+
+        Raises:
+            IndexError: no value has this code.
+        """
+        if not 1 <= code <= len(self):
+            raise IndexError(f"{code} is none of the codes 1 to {len(self)}")
+        payload = int(self._payloads.array[code - 1])
+        match int(self._kinds.array[code - 1]):
+            case 1:
+                return payload
+            case 2:
+                return _real(payload)
+            case 3:
+                return bool(payload)
+            case 4:
+                return _EPOCH + payload * _MICROSECOND
+            case 5:
+                return self._texts[payload]
+            case _:
+                return tuple(self._texts[text] for text in self._lists[payload])
+
+    def select(self, operator: Operator, operand: Attribute, length: int) -> BoolArray:
+        """Return which values compare to `operand` as `operator` says.
+
+        Args:
+            operator: how to compare. A value of another kind than the operand's never matches, but for HAS of a text,
+                which also finds lists with it. Truths and lists have no order.
+            operand: what to compare with.
+            length: how many values to look at, at most as many as there are.
+
+        Returns:
+            `[length + 1]` by code; the first is False.
+        """
+        if operator is Operator.EQUAL:
+            return self.among([operand], length)
+        truths = np.zeros(length + 1, np.bool_)
+        kinds = self._kinds.array[:length]
+        payloads = self._payloads.array[:length]
+        match operand:
+            case _ if operator is Operator.NOT_EQUAL:
+                truths[1:] = np.isin(kinds, _kinds_of(operand)) & ~self.among([operand], length)[1:]
+            case str() if operator is Operator.HAS:
+                truths[1:] = self.among([operand], length)[1:]
+                self._select_lists(truths[1:], kinds, payloads, operand)
+            case _ if operator is Operator.HAS:
+                return self.among([operand], length)
+            case str():
+                matching = np.isin(self._texts.against(operand), _STANDINGS[operator])
+                places = np.flatnonzero(kinds == _TEXT)
+                truths[1 + places] = matching[payloads[places]]
+            case datetime.datetime() if operator in _ORDERS:
+                truths[1:] = (kinds == _TIME) & compare_whole(payloads, operator, _microseconds(operand))
+            case int() | float() if operator in _ORDERS and not isinstance(operand, bool):
+                truths[1:] = (kinds == _WHOLE) & compare_whole(payloads, operator, operand)
+                reals = kinds == _REAL
+                if reals.any():
+                    # The eight bytes of other kinds may be NaN.
+                    with np.errstate(invalid="ignore"):
+                        truths[1:] |= reals & compare_real(payloads.view(np.float64), operator, operand)
+        return truths
+
+    def among(self, operands: Sequence[Attribute], length: int) -> BoolArray:
+        """Return which values equal one of `operands`, as `select` does."""
+        truths = np.zeros(length + 1, np.bool_)
+        codes = [code for operand in operands if (code := self._find(operand)) <= length]
+        truths[codes] = True
+        truths[0] = False
+        return truths
+
+    def to_bytes(self) -> bytes:
+        """Return all values, for `from_bytes`: little-endian columns behind a header, the widest first."""
+        counts = (len(self), len(self._texts), len(self._lists), len(self._texts.utf8), len(self._lists.members))
+        return b"".join(
+            (
+                _HEADER.pack(_MAGIC, *counts),
+                self._payloads.whole().tobytes(),
+                self._texts.starts.tobytes(),
+                self._lists.starts.tobytes(),
+                self._lists.members.tobytes(),
+                self._kinds.whole().tobytes(),
+                self._texts.utf8.tobytes(),
+            )
+        )
+
+    @classmethod
+    def from_bytes(cls, content: bytes | bytearray | memoryview) -> Values:
+        """Return the values that `to_bytes` wrote. `content` is kept, not copied, until something is appended.
+
+        Raises:
+            ValueError: it is damaged as far as can be seen; another value for a value can't be.
+        """
+        view = memoryview(content).cast("B")
+        if len(view) < _HEADER.size:
+            raise ValueError("too short to hold the values of a field")
+        magic, count, texts, lists, text_bytes, members = _HEADER.unpack_from(view)
+        if magic != _MAGIC:
+            raise ValueError("not the values of a field, or of another version")
+        if min(count, texts, lists, text_bytes, members) < 0:
+            raise ValueError("a count of the values is negative")
+        sizes = (8 * count, 8 * (texts + 1), 8 * (lists + 1), 4 * members, count, text_bytes)
+        if _HEADER.size + sum(sizes) != len(view):
+            raise ValueError(f"the values take {len(view)} bytes, not {_HEADER.size + sum(sizes)}")
+        ends = np.cumsum((_HEADER.size, *sizes)).tolist()
+        payloads, text_starts, list_starts, list_members, kinds, utf8 = (
+            np.frombuffer(view[start:end], dtype)
+            for start, end, dtype in zip(ends, ends[1:], ("<i8", "<i8", "<i8", "<i4", "u1", "u1"), strict=False)
+        )
+        values = cls()
+        values._texts = Texts(text_starts, utf8)
+        values._lists = Lists(list_starts, list_members)
+        _check(kinds, payloads, list_members, texts, lists)
+        values._kinds = Growing(kinds)
+        values._payloads = Growing(payloads)
+        pairs = zip(kinds.tolist(), payloads.tolist(), strict=True)
+        values._index = HashIndex(np.fromiter(map(hash, pairs), np.int64, count))
+        return values
+
+    def _stored(self, value: Attribute) -> tuple[int, int]:
+        """Return kind and payload of a value to keep; its texts are added where they are new."""
+        match value:
+            case str():
+                return _TEXT, self._texts.number_of(value)
+            case tuple():
+                return _TEXTS, self._lists.number_of([self._texts.number_of(text) for text in value])
+            case _:
+                kind, payload = _plain(value)
+                if payload is None:
+                    raise ValueError(f"{value} is not a finite number of 64 bits")
+                return kind, payload
+
+    def _find(self, value: Attribute) -> int:
+        """Return the code of `value`; 0 where it is not there."""
+        match value:
+            case str():
+                text = self._texts.find(value)
+                return 0 if text is None else self._code(_TEXT, text)
+            case tuple():
+                members = [self._texts.find(text) for text in value]
+                known = [member for member in members if member is not None]
+                number = self._lists.find(known) if len(known) == len(members) else None
+                return 0 if number is None else self._code(_TEXTS, number)
+            case _:
+                kind, payload = _plain(value)
+                return 0 if payload is None else self._code(kind, payload)
+
+    def _code(self, kind: int, payload: int) -> int:
+        for number in self._index.candidates(hash((kind, payload))):
+            if self._kinds.array[number] == kind and self._payloads.array[number] == payload:
+                return number + 1
+        return 0
+
+    def _select_lists(
+        self, truths: BoolArray, kinds: NDArray[np.uint8], payloads: NDArray[np.int64], text: str
+    ) -> None:
+        """Set the truths of lists that hold `text`."""
+        number = self._texts.find(text)
+        if number is not None:
+            holds = self._lists.holding(number)
+            places = np.flatnonzero(kinds == _TEXTS)
+            truths[places] = holds[payloads[places]]
+
+
+def _plain(value: object) -> tuple[int, int | None]:
+    """Return kind and payload of what is no text; no payload for what can't be kept, and so equals no value.
+
+    Raises:
+        ValueError: a time has no zone.
+    """
+    match value:
+        case bool():
+            return _TRUTH, int(value)
+        case int():
+            return _WHOLE, value if INT64.min <= value <= INT64.max else None
+        case float() if not math.isfinite(value):
+            return _REAL, None
+        case float() if value.is_integer() and INT64.min <= int(value) <= INT64.max:
+            return _WHOLE, int(value)
+        case float():
+            return _REAL, struct.unpack("<q", struct.pack("<d", value))[0]
+        case datetime.datetime():
+            return _TIME, _microseconds(value)
+    raise ValueError(f"{type(value).__name__} is no type of an attribute")
+
+
+def _kinds_of(operand: Attribute) -> list[int]:
+    match operand:
+        case bool():
+            return [_TRUTH]
+        case int() | float():
+            return [_WHOLE, _REAL]
+        case datetime.datetime():
+            return [_TIME]
+        case str():
+            return [_TEXT]
+        case _:
+            return [_TEXTS]
+
+
+def _microseconds(time: datetime.datetime) -> int:
+    if time.tzinfo is None:
+        raise ValueError("the time has no zone")
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def _real(bits: int) -> float:
+    value: float = struct.unpack("<d", struct.pack("<q", bits))[0]
+    return value
+
+
+def _check(
+    kinds: NDArray[np.uint8], payloads: NDArray[np.int64], members: NDArray[np.int32], texts: int, lists: int
+) -> None:
+    """Raise `ValueError` where a value isn't one that `Values` would have kept."""
+    reals = payloads[kinds == _REAL].view(np.float64)
+    within = [
+        ((kinds >= _WHOLE) & (kinds <= _TEXTS), "a kind"),
+        (np.isin(payloads[kinds == _TRUTH], (0, 1)), "a truth"),
+        (_between(payloads[kinds == _TIME] - _FIRST, _LAST - _FIRST + 1), "a time"),
+        (_between(payloads[kinds == _TEXT], texts), "a text's number"),
+        (_between(payloads[kinds == _TEXTS], lists), "a list's number"),
+        (_between(members, texts), "a list's text"),
+        (np.isfinite(reals) & ((reals != np.floor(reals)) | (np.abs(reals) >= -float(INT64.min))), "a number"),
+    ]
+    for truths, what in within:
+        if not truths.all():
+            raise ValueError(f"{what} is none that values have")
+
+
+def _between(numbers: NDArray[np.int64] | NDArray[np.int32], end: int) -> BoolArray:
+    return (numbers >= 0) & (numbers < end)
