@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -66,6 +67,16 @@ class Database:
                 for own in self.living.values():
                     own.pop(item_id, None)
                 self.living.setdefault(space, {})[item_id] = vectors
+        return sequence
+
+    def set_attributes(self, documents: Mapping[str, Mapping[str, object]]) -> int:
+        """Give items these attributes, and leave their vectors alone; return the last sequence."""
+        with self._transaction() as connection:
+            for item_id, document in documents.items():
+                sequence = self._next(connection)
+                connection.execute(
+                    "UPDATE items SET attributes = ?, seq = ? WHERE id = ?", (json.dumps(document), sequence, item_id)
+                )
         return sequence
 
     def delete(self, *item_ids: str) -> int:

@@ -108,7 +108,10 @@ class WrittenFolder:
             with SegmentWriter(home, number, SPACE) as writer:
                 values = np.stack([known.get(key, vector(key)) for key in keys]).astype(np.float32)
                 items, texts = Texts.of([f"of {key}" for key in keys]), Texts.of([text] * len(keys))
-                writer.add(np.array(keys, np.int64), values, items, texts)
+                owners = dict(execute("SELECT key, item FROM vectors"))
+                writer.add(
+                    np.array(keys, np.int64), values, np.array([owners.get(key, 0) for key in keys]), items, texts
+                )
                 records.append(
                     writer.finish(graph=False, base=None, threads=1, stopped=lambda: False, progress=lambda share: None)
                 )

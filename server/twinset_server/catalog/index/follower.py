@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from twinset_server.catalog.columns.writing import ColumnTable
 from twinset_server.catalog.index.checksums import Stopped
 from twinset_server.catalog.index.following import SpaceState
 from twinset_server.catalog.index.manifest import OpenGeneration
@@ -70,7 +71,8 @@ class Follower:
         self._committed = 0
         self._position = Position(0, 0)
         self._states: dict[str, SpaceState] = {}
-        self._views = Views(0, {})
+        self._columns = ColumnTable()
+        self._views = Views(0, {}, self._columns.publish())
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._waiters: list[Callable[[BaseException | None], None]] = []
@@ -236,6 +238,8 @@ class Follower:
         with self._log.snapshot() as snapshot:
             cut = self._cut_off()
             if not cut:
+                # First, since vectors are added with the places of their items.
+                self._columns.follow(snapshot)
                 if self._awaits_builder_for(snapshot):
                     return False
                 self._take_in(snapshot)
@@ -252,8 +256,9 @@ class Follower:
         self._position = position
         self._ready.clear()
         self._found.clear()
-        views = {name: state.view(position.sequence) for name, state in sorted(self._states.items())}
-        self._views = Views(position.sequence, views)
+        columns = self._columns.publish()
+        views = {name: state.view(position.sequence, columns) for name, state in sorted(self._states.items())}
+        self._views = Views(position.sequence, views, columns)
         return True
 
     def _cut_off(self) -> list[str]:
@@ -275,14 +280,15 @@ class Follower:
                 following[name].set_aside(opened)
             else:
                 following[name].switch(opened, snapshot.dead(opened.generation.sequence).get(name), sequence)
+        columns = self._columns.publish()
         for chunk in self._added(following, snapshot):
             if chunk.space in following:
-                following[chunk.space].add(chunk)
+                following[chunk.space].add(chunk, columns)
         for name in self._states.keys() - following.keys():
             state, found = self._states[name], self._found[name]
             state.begin(found, None if found is None else snapshot.dead(found.generation.sequence).get(name), sequence)
             for chunk in snapshot.added(state.key, name, _CHUNK):
-                state.add(chunk)
+                state.add(chunk, columns)
             state.is_new = False
 
     def _added(self, following: Mapping[str, SpaceState], snapshot: Snapshot) -> Iterator[LogChunk]:

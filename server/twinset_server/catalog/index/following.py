@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from twinset_server.catalog.columns.table import Columns, RowPlaces
 from twinset_server.catalog.index import manifest
 from twinset_server.catalog.index.checksums import Unsound
 from twinset_server.catalog.index.manifest import OpenGeneration
@@ -49,15 +50,27 @@ class SpaceState:
         self._idle: Mapping[int, Segment] = {}
         self._live = 0
         self._dead_in_delta = 0
+        self._places: dict[int, RowPlaces] = {}
+        self._layout = 0
         # What the folder said at the last look.
         self._listed_ns = -1
         self._newest = 0
         self._log_from = 0
         self._tried = 0
 
-    def view(self, sequence: int) -> View:
-        """Return the space as it is after change `sequence`."""
-        return View(self.space, sequence, self._number, self._segments, self._delta, self._live)
+    def view(self, sequence: int, columns: Columns) -> View:
+        """Return the space as it is after change `sequence`, `columns` too."""
+        if columns.layout != self._layout:
+            self._layout = columns.layout
+            self._places.clear()
+            self._delta = self._delta.placed(columns.places(self._delta.owners[: self._delta.length]))
+        numbers = [segment.record.number for segment in self._segments]
+        self._places = {
+            number: self._places.get(number) or RowPlaces.of(columns, segment.rows.owners)
+            for number, segment in zip(numbers, self._segments, strict=True)
+        }
+        places = (*self._places.values(), RowPlaces(self._delta.item_places[: self._delta.length]))
+        return View(self.space, sequence, self._number, self._segments, places, self._delta, self._live)
 
     def newer_generation(self) -> bool:
         """Return whether a generation appeared that wasn't tried yet."""
@@ -137,13 +150,16 @@ class SpaceState:
         self._live -= in_delta + sum(segment.rows.bury(keys, sequence) for segment in self._segments)
         self._compact_if_due(sequence)
 
-    def add(self, chunk: LogChunk) -> None:
-        """Add vectors, but those that are here: a step that failed half-way is taken again."""
+    def add(self, chunk: LogChunk, columns: Columns) -> None:
+        """Add vectors of items in `columns`, but those that are here: a step that failed half-way is taken again."""
         start = int(np.searchsorted(chunk.keys, self._last_key, side="right"))
         if start == len(chunk.keys):
             return
         keys = chunk.keys[start:]
-        self._delta = self._delta.plus(keys, chunk.vectors[start:], chunk.labels[start:])
+        owners = chunk.owners[start:]
+        self._delta = self._delta.plus(
+            keys, chunk.vectors[start:], owners, chunk.labels[start:], columns.places(owners)
+        )
         self._last_key = int(keys[-1])
         self._live += len(keys)
 

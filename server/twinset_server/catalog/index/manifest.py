@@ -38,7 +38,7 @@ from twinset_server.domain import Metric, Space
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 _MAX_BYTES = 16 << 20
 
 

@@ -19,6 +19,7 @@ from twinset_server.domain import Float32Array
 ALIVE = np.iinfo(np.int64).max
 """`died` of a row that is neither overwritten nor deleted."""
 
+Int32Array = NDArray[np.int32]
 Int64Array = NDArray[np.int64]
 
 _ROOM_BYTES = 1 << 25
@@ -34,6 +35,7 @@ class Rows:
         vectors: `[C, D]` float32.
         squares: `[C]` float32, the squared L2 norm of each vector; infinite where float32 can't hold it.
         died: `[C]` int64, the sequence of the change that ended the row, or `ALIVE`.
+        owners: `[C]` int64, the key of each row's item.
         labels: at least `length` of them.
     """
 
@@ -42,6 +44,7 @@ class Rows:
     vectors: Float32Array
     squares: Float32Array
     died: Int64Array
+    owners: Int64Array
     labels: Labels
 
     def bury(self, keys: Int64Array, sequence: int) -> int:
@@ -75,21 +78,42 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Delta(Rows):
-    """Rows that may be followed by more; its labels are a list."""
+    """Rows that may be followed by more; its labels are a list.
+
+    Attributes:
+        item_places: `[C]` int32, where each row's item stands in the table of columns.
+    """
 
     labels: list[Label]
+    item_places: Int32Array
 
     @classmethod
     def empty(cls, dimension: int) -> Delta:
         """Return no rows."""
-        return cls.of(np.empty(0, np.int64), np.empty((0, dimension), np.float32), [])
+        keys = np.empty(0, np.int64)
+        return cls.of(keys, np.empty((0, dimension), np.float32), keys, [], np.empty(0, np.int32))
 
     @classmethod
-    def of(cls, keys: Int64Array, vectors: Float32Array, labels: Sequence[Label]) -> Delta:
+    def of(
+        cls,
+        keys: Int64Array,
+        vectors: Float32Array,
+        owners: Int64Array,
+        labels: Sequence[Label],
+        item_places: Int32Array,
+    ) -> Delta:
         """Return live rows of these columns."""
-        return cls(len(keys), keys, vectors, squares(vectors), np.full(len(keys), ALIVE, np.int64), list(labels))
+        died = np.full(len(keys), ALIVE, np.int64)
+        return cls(len(keys), keys, vectors, squares(vectors), died, owners, list(labels), item_places)
 
-    def plus(self, keys: Int64Array, vectors: Float32Array, labels: Sequence[Label]) -> Delta:
+    def plus(
+        self,
+        keys: Int64Array,
+        vectors: Float32Array,
+        owners: Int64Array,
+        labels: Sequence[Label],
+        item_places: Int32Array,
+    ) -> Delta:
         """Return these rows followed by live rows of these columns. Only the newest may grow: the arrays are shared."""
         length = self.length + len(keys)
         grown = self if length <= len(self.keys) else self._with_room(length)
@@ -98,6 +122,8 @@ class Delta(Rows):
         grown.vectors[span] = vectors
         grown.squares[span] = squares(vectors)
         grown.died[span] = ALIVE
+        grown.owners[span] = owners
+        grown.item_places[span] = item_places
         grown.labels.extend(labels)
         # The length comes last: no reader looks beyond the one it holds.
         return replace(grown, length=length)
@@ -111,7 +137,9 @@ class Delta(Rows):
             self.vectors[start:],
             self.squares[start:],
             self.died[start:],
+            self.owners[start:],
             self.labels[start : self.length],
+            self.item_places[start:],
         )
         return rest if 2 * len(rest.keys) >= _room(self.vectors.shape[1]) else rest._with_room(rest.length)
 
@@ -124,8 +152,16 @@ class Delta(Rows):
             self.vectors[places],
             self.squares[places],
             self.died[places],
+            self.owners[places],
             [self.labels[place] for place in places.tolist()],
+            self.item_places[places],
         )
+
+    def placed(self, item_places: Int32Array) -> Delta:
+        """Return the same rows with their items at other places."""
+        wide = np.empty(len(self.keys), np.int32)
+        wide[: self.length] = item_places
+        return replace(self, item_places=wide)
 
     def _with_room(self, length: int) -> Delta:
         # A copy of thousands of rows takes tens of milliseconds under load, in which searches wait: it is made rarely.
@@ -142,7 +178,9 @@ class Delta(Rows):
             roomy(self.vectors),  # type: ignore[arg-type]
             roomy(self.squares),  # type: ignore[arg-type]
             roomy(self.died),  # type: ignore[arg-type]
+            roomy(self.owners),  # type: ignore[arg-type]
             self.labels[: self.length],
+            roomy(self.item_places),  # type: ignore[arg-type]
         )
 
 

@@ -1,7 +1,7 @@
 """Segments on disk: rows that no longer change, in a folder of files, with a graph over them where one is of use.
 
 ```
-vectors.f32  squares.f32  keys.i64                         the columns of the rows, in the order of their keys
+vectors.f32  squares.f32  keys.i64  owners.i64             the columns of the rows, in the order of their keys
 items.u64  items.utf8  pictures.u64  pictures.utf8         their labels: offsets, and the texts one after another
 graph.usearch                                              absent where the rows are searched exactly
 ```
@@ -10,7 +10,6 @@ graph.usearch                                              absent where the rows
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ from twinset_server.catalog.folder import sync
 from twinset_server.catalog.index.checksums import FileSum, Pages, SummedFile, Unsound, opened, summed
 from twinset_server.catalog.index.graph import Graph, GraphUnsound, build, prove
 from twinset_server.catalog.index.labels import Places, TextLabels, Texts
-from twinset_server.catalog.index.rows import ALIVE, Rows, squares
+from twinset_server.catalog.index.rows import ALIVE, Int64Array, Rows, squares
 from twinset_server.domain import Float32Array, Space
 
 _log = logging.getLogger(__name__)
@@ -35,11 +34,12 @@ _log = logging.getLogger(__name__)
 _VECTORS = "vectors.f32"
 _SQUARES = "squares.f32"
 _KEYS = "keys.i64"
+_OWNERS = "owners.i64"
 _ITEM_OFFSETS = "items.u64"
 _ITEMS = "items.utf8"
 _PICTURE_OFFSETS = "pictures.u64"
 _PICTURES = "pictures.utf8"
-_COLUMNS = (_VECTORS, _SQUARES, _KEYS, _ITEM_OFFSETS, _ITEMS, _PICTURE_OFFSETS, _PICTURES)
+_COLUMNS = (_VECTORS, _SQUARES, _KEYS, _OWNERS, _ITEM_OFFSETS, _ITEMS, _PICTURE_OFFSETS, _PICTURES)
 _GRAPH = "graph.usearch"
 
 _CHUNK = 4096
@@ -124,6 +124,7 @@ def _rows(pages: Mapping[str, Pages], record: SegmentRecord, space: Space) -> Ro
         column(_VECTORS, np.float32, count, space.dimension),
         column(_SQUARES, np.float32, count),
         np.full(count, ALIVE, np.int64),
+        column(_OWNERS, np.int64, count),
         TextLabels(
             Texts(column(_ITEM_OFFSETS, np.uint64, count + 1), pages[_ITEMS]),
             Texts(column(_PICTURE_OFFSETS, np.uint64, count + 1), pages[_PICTURES]),
@@ -146,7 +147,7 @@ class SegmentWriter:
         self._stack = contextlib.ExitStack()
         self._files: dict[str, SummedFile] = {}
         self._offsets = {_ITEM_OFFSETS: 0, _PICTURE_OFFSETS: 0}
-        self._last_item: bytes | None = None
+        self._last_owner: int | None = None
         self.rows = 0
         self._items = 0
 
@@ -169,9 +170,10 @@ class SegmentWriter:
         if error is not None:
             self.discard()
 
-    def add(self, keys: NDArray[np.int64], vectors: Float32Array, items: Texts, pictures: Texts) -> None:
-        """Append rows: `[N]` keys, `[N, D]` float32 vectors, and N texts of each kind."""
+    def add(self, keys: Int64Array, vectors: Float32Array, owners: Int64Array, items: Texts, pictures: Texts) -> None:
+        """Append rows: `[N]` keys, `[N, D]` float32 vectors, `[N]` keys of their items, and N texts of each kind."""
         self._files[_KEYS].write(keys)
+        self._files[_OWNERS].write(owners)
         self._files[_VECTORS].write(vectors)
         self._files[_SQUARES].write(squares(vectors))
         for texts, offsets, content in ((items, _ITEM_OFFSETS, _ITEMS), (pictures, _PICTURE_OFFSETS, _PICTURES)):
@@ -179,7 +181,7 @@ class SegmentWriter:
             self._files[content].write(texts.content)
             self._offsets[offsets] += len(texts.content)
         self.rows += len(keys)
-        self._count_items(items)
+        self._count_items(owners)
 
     def add_rows(self, rows: Rows, places: Places | None = None) -> None:
         """Append the rows of a segment that stand at `places`; all where it is None."""
@@ -188,7 +190,7 @@ class SegmentWriter:
         for start in range(0, len(places), _CHUNK):
             chunk = places[start : start + _CHUNK]
             items, pictures = rows.labels.items.taken(chunk), rows.labels.pictures.taken(chunk)
-            self.add(rows.keys[chunk], rows.vectors[chunk], items, pictures)
+            self.add(rows.keys[chunk], rows.vectors[chunk], rows.owners[chunk], items, pictures)
 
     def finish(
         self,
@@ -253,13 +255,11 @@ class SegmentWriter:
             return replace(record, expansion=expansion, files={**record.files, _GRAPH: found})
         return flat
 
-    def _count_items(self, items: Texts) -> None:
+    def _count_items(self, owners: Int64Array) -> None:
         # An item's vectors are written by one change, so their keys are neighbours.
-        content, offsets = items.content.tobytes(), items.offsets.tolist()
-        for begin, end in itertools.pairwise(offsets):
-            item = content[begin:end]
-            self._items += item != self._last_item
-            self._last_item = item
+        if len(owners):
+            self._items += int(owners[0] != self._last_owner) + int(np.count_nonzero(np.diff(owners)))
+            self._last_owner = int(owners[-1])
 
     def discard(self) -> None:
         """Remove what was written."""

@@ -252,13 +252,19 @@ def _until(chunks: Iterator[LogChunk], rows: int) -> Iterator[LogChunk]:
         yield chunk
 
 
-def _columns(chunk: LogChunk) -> tuple[Int64Array, Float32Array, Texts, Texts]:
+def _columns(chunk: LogChunk) -> tuple[Int64Array, Float32Array, Int64Array, Texts, Texts]:
     items = Texts.of([item for item, _ in chunk.labels])
-    return chunk.keys, chunk.vectors, items, Texts.of([picture for _, picture in chunk.labels])
+    return chunk.keys, chunk.vectors, chunk.owners, items, Texts.of([picture for _, picture in chunk.labels])
 
 
 def _first(chunk: LogChunk, count: int) -> LogChunk:
-    return replace(chunk, keys=chunk.keys[:count], vectors=chunk.vectors[:count], labels=chunk.labels[:count])
+    return replace(
+        chunk,
+        keys=chunk.keys[:count],
+        vectors=chunk.vectors[:count],
+        owners=chunk.owners[:count],
+        labels=chunk.labels[:count],
+    )
 
 
 def _unseen(share: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from twinset_server.catalog.columns.table import Columns, RowPlaces
 from twinset_server.catalog.index.rows import Rows
 from twinset_server.catalog.index.segment_files import Segment
 from twinset_server.domain import Space
@@ -23,6 +24,7 @@ class View:
         sequence: the last change that it knows.
         generation: the number of the generation in use, 0 where there is none.
         segments: the generation's, in the order of their keys.
+        places: where the items of rows stand in the columns: of each segment's in turn, then of the delta's.
         delta: the rows since.
         live: how many vectors lived then.
     """
@@ -31,13 +33,15 @@ class View:
     sequence: int
     generation: int
     segments: tuple[Segment, ...]
+    places: tuple[RowPlaces, ...]
     delta: Rows
     live: int
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Every space as it was after change `sequence`."""
+    """Every space, and all items' category and attributes, as they were after change `sequence`."""
 
     sequence: int
     spaces: Mapping[str, View]
+    columns: Columns

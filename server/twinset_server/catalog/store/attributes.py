@@ -41,7 +41,7 @@ def merged(text: str, changes: str) -> str:
     left = {name: value for name, value in document.items() if value is not None}
     if len(left) > MAX_ATTRIBUTES:
         raise InvalidRequest("attributes", f"would be {len(left)} with these, at most {MAX_ATTRIBUTES} allowed")
-    total = sum(attribute_bytes(name, _from_json(value)) for name, value in left.items())
+    total = sum(attribute_bytes(name, value_of(value)) for name, value in left.items())
     if total > MAX_ATTRIBUTES_BYTES:
         raise InvalidRequest(
             "attributes", f"would take {total} bytes with these, at most {MAX_ATTRIBUTES_BYTES} allowed"
@@ -51,7 +51,19 @@ def merged(text: str, changes: str) -> str:
 
 def decode(text: str) -> dict[str, Attribute]:
     """Return the attributes that `encode` made `text` of."""
-    return {name: _from_json(value) for name, value in json.loads(text).items()}
+    return {name: value_of(value) for name, value in parsed(text).items()}
+
+
+def parsed(text: str) -> dict[str, object]:
+    """Return the document that `encode` made `text` of; `value_of` tells what each of its values is.
+
+    Raises:
+        ValueError: it is none of `encode`.
+    """
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ValueError("they aren't an object")
+    return document
 
 
 def _text(document: Mapping[str, object]) -> str:
@@ -74,7 +86,12 @@ def _to_json(name: str, value: object) -> object:
             raise InvalidRequest(f"attributes[{name!r}]", f"{type(value).__name__} is no type of an attribute")
 
 
-def _from_json(value: object) -> Attribute:
+def value_of(value: object) -> Attribute:
+    """Return the attribute that a document holds as `value`.
+
+    Raises:
+        ValueError: it holds none so.
+    """
     match value:
         case list():
             return tuple(value)

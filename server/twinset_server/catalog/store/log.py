@@ -25,14 +25,16 @@ Int64Array = NDArray[np.int64]
 
 # CROSS JOIN: SQLite shall walk along the keys, whatever its statistics say.
 _ADDED = """
-SELECT vectors.space, vectors.key, items.id, vectors.picture, vectors.value
+SELECT vectors.space, vectors.key, vectors.item, items.id, vectors.picture, vectors.value
 FROM vectors CROSS JOIN items ON items.key = vectors.item WHERE vectors.key > ? ORDER BY vectors.key
 """
 _ADDED_TO_SPACE = """
-SELECT vectors.space, vectors.key, items.id, vectors.picture, vectors.value
+SELECT vectors.space, vectors.key, vectors.item, items.id, vectors.picture, vectors.value
 FROM vectors CROSS JOIN items ON items.key = vectors.item WHERE vectors.key > ? AND vectors.space = ?
 ORDER BY vectors.key
 """
+
+_CHANGED = "SELECT key, category, attributes FROM items WHERE seq > ? ORDER BY seq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +45,19 @@ class LogChunk:
         space: its name.
         keys: `[N]` int64.
         vectors: `[N, D]` float32.
+        owners: `[N]` int64, the key of each vector's item.
         labels: the ids of each vector's item and picture.
     """
 
     space: str
     keys: Int64Array
     vectors: Float32Array
+    owners: Int64Array
     labels: list[tuple[str, str]]
+
+
+ItemRow = tuple[int, str, str]
+"""An item's key, its category, and its attributes as JSON text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +73,16 @@ class Snapshot:
 
     Attributes:
         position: the state's place in the log.
+        items: how many items there are.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        (sequence,) = connection.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchone()
+        numbers = dict(connection.execute("SELECT name, value FROM meta WHERE name IN ('sequence', 'items')"))
         # The last key given, not the last that lives. Before the first there is no row.
         found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'vectors'").fetchone()
-        self.position = Position(sequence, found[0] if found else 0)
+        self.position = Position(numbers["sequence"], found[0] if found else 0)
+        self.items: int = numbers["items"]
         self._spaces = spaces.keyed(connection)
         self._names = {key: name for name, (key, _) in self._spaces.items()}
 
@@ -106,6 +116,22 @@ class Snapshot:
             for space in np.unique(rows["space"]).tolist()
         }
 
+    def changed_items(self, after_sequence: int, chunk: int) -> Iterator[list[ItemRow]]:
+        """Yield the items that changes above `after_sequence` put or updated, in their order, `chunk` at a time."""
+        cursor = self._connection.execute(_CHANGED, (after_sequence,))
+        while rows := cursor.fetchmany(chunk):
+            yield rows
+
+    def item_keys(self, after_sequence: int) -> Int64Array:
+        """Return the keys of these items, sorted."""
+        found = self._connection.execute("SELECT key FROM items WHERE seq > ?", (after_sequence,))
+        return np.sort(np.fromiter((key for (key,) in found), np.int64))
+
+    def deleted_items(self, after_sequence: int) -> Int64Array:
+        """Return the keys of items that changes above `after_sequence` deleted, sorted; the oldest are forgotten."""
+        found = self._connection.execute("SELECT item FROM deleted WHERE seq > ?", (after_sequence,))
+        return np.sort(np.fromiter((key for (key,) in found), np.int64))
+
     def has_more(self, space: str, after_key: int, count: int) -> bool:
         """Return whether more than `count` of the space's vectors have keys above `after_key`."""
         key, _ = self._spaces[space]
@@ -118,17 +144,19 @@ class Snapshot:
         (count,) = self._connection.execute("SELECT count(*) FROM vectors WHERE space = ?", (key,)).fetchone()
         return int(count)
 
-    def _chunk(self, name: str, rows: list[tuple[int, int, str, str, bytes]]) -> LogChunk:
+    def _chunk(self, name: str, rows: list[tuple[int, int, int, str, str, bytes]]) -> LogChunk:
         dimension = self._spaces[name][1].dimension
         keys = np.fromiter((row[1] for row in rows), np.int64, len(rows))
-        for _, key, _, _, value in rows:
+        owners = np.fromiter((row[2] for row in rows), np.int64, len(rows))
+        for _, key, *_, value in rows:
             if len(value) != 4 * dimension:
                 raise StoreUnavailable(
                     f"the catalogue's database is damaged: vector {key} of space {name!r} doesn't have {dimension} "
                     "components; restore the folder from a backup"
                 )
-        vectors = np.frombuffer(b"".join([row[4] for row in rows]), "<f4").reshape(-1, dimension)
-        return LogChunk(name, keys, vectors.astype(np.float32, copy=False), [(row[2], row[3]) for row in rows])
+        vectors = np.frombuffer(b"".join([row[5] for row in rows]), "<f4").reshape(-1, dimension)
+        labels = [(row[3], row[4]) for row in rows]
+        return LogChunk(name, keys, vectors.astype(np.float32, copy=False), owners, labels)
 
 
 class ChangeLog:

@@ -131,6 +131,15 @@ CREATE TABLE IF NOT EXISTS predicted_categories (
 );
 """
 
+# Keys of items that were deleted. A change's number is known only at its end: that of the first one which a transaction
+# makes stands for all of them, since readers see all of a transaction or nothing.
+_DELETED = """
+CREATE TABLE IF NOT EXISTS deleted (seq INTEGER NOT NULL, item INTEGER NOT NULL, PRIMARY KEY (seq, item)) WITHOUT ROWID;
+CREATE TRIGGER IF NOT EXISTS items_deleted AFTER DELETE ON items BEGIN
+    INSERT INTO deleted SELECT value + 1, OLD.key FROM meta WHERE name = 'sequence';
+END;
+"""
+
 # Kept by the tables themselves: to count a million rows takes as long as a hundred searches.
 _COUNTS = "".join(
     f"""
@@ -193,7 +202,8 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     if not tables:
         connection.executescript(
-            f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; {_TABLES} {_PREDICTIONS} {_COUNTS} COMMIT;"
+            f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; {_TABLES} {_PREDICTIONS} {_DELETED} {_COUNTS}"
+            "COMMIT;"
         )
         return
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
@@ -207,4 +217,4 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} has schema version {version}, and this twinset-server reads version {VERSION}: start the "
             "twinset-server that wrote it, or set store.path to another folder"
         )
-    connection.execute(_PREDICTIONS)
+    connection.executescript(_PREDICTIONS + _DELETED)

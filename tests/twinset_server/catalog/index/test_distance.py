@@ -8,7 +8,9 @@ from twinset_server.catalog.index.rows import Delta, Rows
 
 
 def rows_of(vectors: np.ndarray) -> Rows:
-    return Delta.of(np.arange(len(vectors)), vectors, [(str(number), "") for number in range(len(vectors))])
+    numbers = np.arange(len(vectors))
+    labels = [(str(number), "") for number in numbers]
+    return Delta.of(numbers, vectors, numbers, labels, numbers.astype(np.int32))
 
 
 def unit_rows(count: int, dimension: int) -> np.ndarray:

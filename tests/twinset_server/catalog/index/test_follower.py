@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from fakes.change_log import Database, some
 from twinset.contract import Metric
+from twinset_server.catalog.columns import writing
 from twinset_server.catalog.index import follower as follower_module
 from twinset_server.catalog.index import manifest
 from twinset_server.catalog.index.builder import Builder
@@ -22,6 +24,7 @@ from twinset_server.catalog.index.views import View
 from twinset_server.config import StoreSettings
 from twinset_server.domain import Space
 from twinset_server.errors import StoreUnavailable
+from twinset_server.filters.expression import Operator
 
 
 def builder_of(database: Database, index: Path, *, fold_at: int = 50) -> Builder:
@@ -523,3 +526,75 @@ async def test_searches_during_writes_folds_and_switches_see_every_living_item_o
             for thread in threads:
                 thread.join()
     assert not failed
+
+
+def truth_of_rows(follower: Follower, value: str) -> dict[str, bool]:
+    """Return by item whether each of its rows that live is told to have `value` in `attributes.v`."""
+    view, columns = own(follower), follower.views.columns
+    column = columns.fields["attributes.v"]
+    mask = column.truth(column.values.select(Operator.EQUAL, value, len(column.values)))
+    found: dict[str, bool] = {}
+    for rows, places in zip([*(segment.rows for segment in view.segments), view.delta], view.places, strict=True):
+        truths = places.truth(mask)
+        assert len(truths) == rows.length
+        for place in np.flatnonzero(rows.alive(view.sequence)).tolist():
+            item = rows.labels[place][0]
+            assert found.setdefault(item, bool(truths[place])) == bool(truths[place])
+    return found
+
+
+async def test_rows_of_segments_and_delta_have_the_attributes_of_their_items(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "_LEAST_GONE", 40)
+    expected: dict[str, bool] = {}
+
+    def put(numbers: range, seed: int, value: str) -> None:
+        vectors = {item: [("a", one), ("b", -one)] for item, one in some(numbers, seed).items()}
+        database.put("own", vectors)
+        database.set_attributes({item: {"v": value} for item in vectors})
+        expected.update(dict.fromkeys(vectors, value == "yes"))
+
+    builder = builder_of(database, index)
+    put(range(100), 0, "yes")
+    put(range(60, 160), 1, "no")
+    with following(database, index) as follower:
+        assert truth_of_rows(follower, "yes") == expected
+        builder.build_now()
+        await until_generation(follower, 1)
+        layout = follower.views.columns.layout
+        for step in range(4):
+            put(range(30 * step, 30 * step + 20), 2 + step, "no" if step % 2 else "yes")
+            gone = [f"{number:05d}" for number in range(100 + 10 * step, 110 + 10 * step)]
+            database.delete(*gone)
+            for item in gone:
+                expected.pop(item, None)
+            database.set_attributes({"00003": {"v": "yes"}, "00155": {"v": "yes"}})
+            expected.update({"00003": True, "00155": True})
+            await follower.catch_up()
+            assert truth_of_rows(follower, "yes") == expected
+            if step == 2:
+                builder.build_now()
+        gone = [item for item in expected if item > "00020"]
+        database.delete(*gone)
+        await follower.catch_up()
+        assert follower.views.columns.layout != layout
+        assert truth_of_rows(follower, "yes") == {item: one for item, one in expected.items() if item not in gone}
+    with following(database, index) as follower:
+        assert truth_of_rows(follower, "yes") == {item: one for item, one in expected.items() if item not in gone}
+
+
+def test_a_generation_of_an_older_format_is_built_anew_from_the_database(database: Database, index: Path) -> None:
+    database.put("own", some(range(100)))
+    builder_of(database, index).build_now()
+    [path] = (index / "1").glob("generation-*.json")
+    document = json.loads(path.read_text())
+    del document["checksum"]
+    path.write_bytes(manifest.sealed({**document, "format": 1}))
+    with following(database, index) as follower:
+        assert (own(follower).generation, own(follower).delta.length) == (0, 100)
+        assert_sees(own(follower), database)
+    builder_of(database, index).build_now()
+    with following(database, index) as follower:
+        assert (own(follower).generation, own(follower).delta.length) == (2, 0)
+        assert_sees(own(follower), database)

@@ -58,7 +58,7 @@ def test_the_newest_generation_is_taken(catalogue: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", MUTATIONS)
-@pytest.mark.parametrize("file", range(10))
+@pytest.mark.parametrize("file", range(11))
 def test_damage_is_found_and_the_generation_before_answers_the_same(
     catalogue: Path, tmp_path: Path, kind: str, file: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,7 +66,7 @@ def test_damage_is_found_and_the_generation_before_answers_the_same(
     folder = tmp_path / "copy"
     shutil.copytree(catalogue, folder)
     files = files_of_newest(folder / "index" / "1")
-    assert len(files) == 10
+    assert len(files) == 11
     path = files[file]
     before = path.read_bytes()
     MUTATIONS[kind](path, np.random.default_rng([file, len(kind)]))

@@ -7,7 +7,8 @@ from twinset_server.catalog.index.rows import Delta, Rows
 
 def plus(rows: Delta, *keys: int) -> Delta:
     vectors = np.array([[key, key] for key in keys], np.float32)
-    return rows.plus(np.array(keys), vectors, [(f"item {key}", "") for key in keys])
+    owners = 10 * np.array(keys)
+    return rows.plus(np.array(keys), vectors, owners, [(f"item {key}", "") for key in keys], owners.astype(np.int32))
 
 
 def test_a_view_does_not_see_what_is_appended_later() -> None:

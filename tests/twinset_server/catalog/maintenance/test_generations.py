@@ -22,7 +22,7 @@ def segment(tmp_path: Path) -> Segment:
     with SegmentWriter(tmp_path, 1, SPACE) as writer:
         texts = Texts.of([str(place) for place in range(ROWS)])
         vectors = np.stack([vector(place) for place in range(ROWS)])
-        writer.add(np.arange(10, 10 + ROWS), vectors, texts, texts)
+        writer.add(np.arange(10, 10 + ROWS), vectors, np.arange(ROWS), texts, texts)
         record = writer.finish(graph=True, base=None, threads=1, stopped=lambda: False, progress=lambda share: None)
     return open_segment(tmp_path, record, SPACE)
 

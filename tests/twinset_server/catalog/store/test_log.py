@@ -39,9 +39,9 @@ async def test_a_log_tells_what_was_added_after_a_key_in_the_order_of_keys(
     with log.snapshot() as snapshot:
         assert snapshot.position == Position(3, 4)
         chunks = list(snapshot.added(0, None, 100))
-        assert {chunk.space: (chunk.keys.tolist(), chunk.labels) for chunk in chunks} == {
-            "visual": ([1, 3, 4], [("a", "0"), ("b", ""), ("c", "")]),
-            "shape": ([2], [("a", "1")]),
+        assert {chunk.space: (chunk.keys.tolist(), chunk.owners.tolist(), chunk.labels) for chunk in chunks} == {
+            "visual": ([1, 3, 4], [1, 2, 3], [("a", "0"), ("b", ""), ("c", "")]),
+            "shape": ([2], [1], [("a", "1")]),
         }
         [later] = snapshot.added(3, "visual", 100)
         assert (later.keys.tolist(), later.keys.dtype, later.vectors.dtype) == ([4], np.int64, np.float32)

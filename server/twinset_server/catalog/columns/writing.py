@@ -1,0 +1,186 @@
+"""The table of columns as one process keeps it, brought up to date from the change log."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+from twinset_server.catalog.columns.codes import CodesWriter
+from twinset_server.catalog.columns.table import ATTRIBUTES, CATEGORY, Column, Columns, Int64Array
+from twinset_server.catalog.columns.values import Values
+from twinset_server.catalog.store import attributes
+from twinset_server.catalog.store.log import ItemRow, Snapshot
+
+_log = logging.getLogger(__name__)
+
+_CHUNK = 256
+
+_KNOWN = 1 << 14
+"""So many values of a field have their codes in a dictionary, where to find them takes a tenth of the time."""
+
+_LEAST_GONE = 4096
+"""Places of deleted items are given up when they are more than half, but not for a few."""
+
+_NONE = np.empty(0, np.int64)
+
+
+class _Field:
+    """What is written of one field."""
+
+    def __init__(self, name: str, codes: CodesWriter, values: Values | None = None) -> None:
+        self._name = name
+        self.codes = codes
+        self.values = values or Values()
+        self._column: Column | None = None
+        self._known: dict[Hashable, int] = {}
+
+    def code(self, stored: object) -> int:
+        """Return the code of a value as JSON has it, 0 where it is None."""
+        # A dictionary takes True for 1, and can't look lists up. JSON has no bytes, so these stand for nothing else.
+        match stored:
+            case None:
+                return 0
+            case bool():
+                name: Hashable = b"true" if stored else b"false"
+            case list():
+                name = tuple(stored)
+            case dict():
+                name = (b"time", *stored.values())
+            case _:
+                name = stored
+        code = self._known.get(name)
+        if code is None:
+            if len(self._known) == _KNOWN:
+                self._known.clear()
+            code = self._known[name] = self._code_of(stored)
+        return code
+
+    def _code_of(self, stored: object) -> int:
+        try:
+            return self.values.code_of(attributes.value_of(stored))
+        except ValueError as error:
+            # Its items are found all the same, but not by this.
+            _log.error("attribute %s has a value that no filter can find: %s", self._name, error)
+            return 0
+
+    def publish(self) -> Column:
+        """Return the column as it is; the same as before where nothing was written since."""
+        codes = self.codes.publish()
+        if self._column is None or self._column.stored is not codes:
+            self._column = Column(codes, self.values)
+        return self._column
+
+
+class ColumnTable:
+    """Follows the items in the log; one thread uses it."""
+
+    def __init__(self) -> None:
+        """Begin with no items."""
+        self._sequence = 0
+        self._length = 0
+        self._keys = _NONE
+        self._category = _Field(CATEGORY, CodesWriter.of_none(0))
+        self._attributes: dict[str, _Field] = {}
+        self._fields = {CATEGORY: self._category}
+        self._living = CodesWriter.of_none(0)
+        self._gone = 0
+        self._layout = 0
+        # By how much the database's own count of items is wrong: then to look once is enough.
+        self._miscounted = 0
+        self._columns: Columns | None = None
+
+    def follow(self, snapshot: Snapshot) -> None:
+        """Take in all changes up to `snapshot`. Where that fails half-way, the same may be done once more.
+
+        Raises:
+            sqlite3.Error: the database can't be read.
+        """
+        if snapshot.position.sequence == self._sequence:
+            return
+        self._columns = None
+        self._append(snapshot.item_keys(self._sequence))
+        for rows in snapshot.changed_items(self._sequence, _CHUNK):
+            self._write(rows)
+        self._end(snapshot.deleted_items(self._sequence))
+        if self._length - self._gone != snapshot.items + self._miscounted:
+            # The list of deleted items may have been cut before it was read.
+            keys = self._keys[: self._length]
+            self._end(keys[~np.isin(keys, snapshot.item_keys(0), assume_unique=True)])
+            self._miscounted = self._length - self._gone - snapshot.items
+        self._sequence = snapshot.position.sequence
+        if self._gone > max(_LEAST_GONE, self._length // 2):
+            self._drop_gone()
+
+    def publish(self) -> Columns:
+        """Return the table as it is; what is taken in later doesn't change it."""
+        if self._columns is None:
+            fields = {name: field.publish() for name, field in self._fields.items()}
+            self._columns = Columns(
+                self._sequence,
+                self._length,
+                self._keys[: self._length],
+                fields,
+                self._living.publish(),
+                self._layout,
+            )
+        return self._columns
+
+    def _append(self, keys: Int64Array) -> None:
+        """Make places for those of the sorted `keys` that are above all that have one."""
+        last = self._keys[self._length - 1] if self._length else 0
+        new = keys[np.searchsorted(keys, last, side="right") :]
+        if not len(new):
+            return
+        length = self._length + len(new)
+        if length > len(self._keys):
+            wider = np.empty(length + length // 2, np.int64)
+            wider[: self._length] = self._keys[: self._length]
+            self._keys = wider
+        self._keys[self._length : length] = new
+        self._living.extend(length, 1)
+        for field in self._fields.values():
+            field.codes.extend(length, 0)
+        self._length = length
+
+    def _write(self, rows: Sequence[ItemRow]) -> None:
+        """Write the codes of items."""
+        places = self._keys[: self._length].searchsorted([key for key, _, _ in rows])
+        documents = [_decoded(key, encoded) for key, _, encoded in rows]
+        for name in set().union(*documents) - self._attributes.keys():
+            field = _Field(ATTRIBUTES + name, CodesWriter.of_none(self._length))
+            self._attributes[name] = self._fields[ATTRIBUTES + name] = field
+        category = self._category
+        category.codes.write(places, np.array([category.code(one or None) for _, one, _ in rows], np.int32))
+        for name, field in self._attributes.items():
+            field.codes.write(places, np.array([field.code(one.get(name)) for one in documents], np.int32))
+
+    def _end(self, keys: Int64Array) -> None:
+        """Mark those of `keys` as deleted that are here."""
+        places = np.searchsorted(self._keys[: self._length], keys)
+        places = places[places < self._length]
+        places = places[np.isin(self._keys[places], keys)]
+        places = places[self._living.publish().array[places] == 1]
+        if len(places):
+            self._living.write(places, np.zeros(len(places), np.int32))
+            self._gone += len(places)
+
+    def _drop_gone(self) -> None:
+        """Give the places of deleted items up; the others move."""
+        kept = self._living.publish().array == 1
+        self._keys = self._keys[: self._length][kept]
+        self._length, self._gone = len(self._keys), 0
+        self._living = CodesWriter(np.ones(self._length, np.int32))
+        for field in self._fields.values():
+            field.codes = CodesWriter(field.codes.publish().array[kept])
+        self._layout += 1
+
+
+def _decoded(key: int, encoded: str) -> dict[str, object]:
+    try:
+        return attributes.parsed(encoded)
+    except ValueError as error:
+        # It is found all the same, but by no filter; a check of the catalogue tells of it too.
+        _log.error("item %d has attributes that can't be read (%s): put it again", key, error)
+        return {}
