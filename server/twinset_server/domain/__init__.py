@@ -5,6 +5,7 @@ Nothing here does input or output, and nothing here knows gRPC, Triton, SQLite o
 
 from twinset.contract import Metric
 from twinset_server.domain.changes import Change, FeedSummary, Prepared, Receipt, Refused, Written
+from twinset_server.domain.facets import Facet, FacetRequest
 from twinset_server.domain.items import (
     Item,
     ItemDeletion,
@@ -57,6 +58,8 @@ __all__ = [
     "Attribute",
     "CatalogStatus",
     "Change",
+    "Facet",
+    "FacetRequest",
     "FeedSummary",
     "Float32Array",
     "Int32Array",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twinset.contract import Metric
+from twinset_server.domain.facets import Facet
 from twinset_server.domain.values import Float32Array
 
 VISUAL = "visual"
@@ -82,7 +83,8 @@ class SearchResult:
     """Neighbours, nearest first; equal distances in the byte order of their ids.
 
     `exact` is True where every live vector was compared. `examined` counts the vectors compared. `sequence` is the
-    last change that the search saw.
+    last change that the search saw. `facets` are those asked for, and `matching` then counts the items that match the
+    filter; None where none were.
     """
 
     neighbours: Sequence[Neighbour]
@@ -90,6 +92,8 @@ class SearchResult:
     examined: int
     sequence: int
     plan: SearchPlan = SCAN
+    facets: Sequence[Facet] = ()
+    matching: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

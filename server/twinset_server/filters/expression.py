@@ -9,6 +9,14 @@ import enum
 from dataclasses import dataclass
 
 from twinset_server.domain import Attribute
+from twinset_server.errors import InvalidRequest
+
+MAX_FILTER_BYTES = 16 << 10
+MAX_DEPTH = 32
+"""How many parts may stand within each other, the comparison at the bottom included."""
+MAX_COMPARISONS = 100
+MAX_OPERANDS = 1000
+"""What a filter may hold; the protos and the page on filters document it."""
 
 CATEGORY = "category"
 ATTRIBUTES = "attributes."
@@ -80,3 +88,38 @@ class Exists:
 
 
 Expression = And | Or | Not | Compare | In | Exists
+
+
+def check_field(field: str, name: str) -> None:
+    """Raise `InvalidRequest` about `field` of a request where `name` is no field of items."""
+    if name != CATEGORY and not (name.startswith(ATTRIBUTES) and len(name) > len(ATTRIBUTES)):
+        raise InvalidRequest(field, f"{name!r} is no field of items: use {CATEGORY}, or {ATTRIBUTES}NAME")
+
+
+def check(field: str, expression: Expression) -> None:
+    """Raise `InvalidRequest` about `field` of a request where `expression` is deeper or longer than filters may be."""
+    level: list[Expression] = [expression]
+    comparisons = operands = depth = 0
+    while level:
+        depth += 1
+        below: list[Expression] = []
+        for part in level:
+            match part:
+                case And(parts) | Or(parts):
+                    below.extend(parts)
+                case Not(inner):
+                    below.append(inner)
+                case In(name, values):
+                    check_field(field, name)
+                    comparisons, operands = comparisons + 1, operands + len(values)
+                case Compare(name) | Exists(name):
+                    check_field(field, name)
+                    comparisons, operands = comparisons + 1, operands + 1
+        level = below
+    for what, count, most in (
+        ("parts within each other", depth, MAX_DEPTH),
+        ("comparisons", comparisons, MAX_COMPARISONS),
+        ("values to compare with", operands, MAX_OPERANDS),
+    ):
+        if count > most:
+            raise InvalidRequest(field, f"has {count} {what}, at most {most} allowed")

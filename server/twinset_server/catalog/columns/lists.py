@@ -77,6 +77,16 @@ class Lists:
         holds[np.searchsorted(starts, places, side="right") - 1] = True
         return holds
 
+    def spread(self, numbers: NDArray[np.int64], counts: NDArray[np.int64], by_text: NDArray[np.int64]) -> None:
+        """Add the count of each list to `by_text`, `[T]`, at every text that it holds; once, however often it does."""
+        starts = self._starts.array
+        begins, lengths = starts[numbers], starts[numbers + 1] - starts[numbers]
+        ends = np.cumsum(lengths)
+        places = np.repeat(begins - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
+        owners = np.repeat(np.arange(len(numbers)), lengths)
+        pairs = np.unique(np.stack([owners, self._members.array[places]]), axis=1)
+        np.add.at(by_text, pairs[1], counts[pairs[0]])
+
     def _span(self, number: int) -> NDArray[np.int32]:
         starts = self._starts.array
         return self._members.array[starts[number] : starts[number + 1]]

@@ -156,6 +156,31 @@ class Values:
         truths[0] = False
         return truths
 
+    def tally(self, counts: NDArray[np.int64], limit: int) -> tuple[tuple[tuple[Attribute, int], ...], int]:
+        """Return the most frequent values with their counts, and how many values have one.
+
+        Args:
+            counts: `[V + 1]` by code, how many items have each value. A list's count is that of each of its texts.
+            limit: how many to return at most. Which ones of equal count are is left open; they stand in no order.
+        """
+        length = len(counts) - 1
+        kinds, payloads = self._kinds.array[:length], self._payloads.array[:length]
+        alone = kinds <= _TIME
+        by_text = np.zeros(len(self._texts), np.int64)
+        of_texts = np.flatnonzero(kinds == _TEXT)
+        by_text[payloads[of_texts]] = counts[1 + of_texts]
+        of_lists = np.flatnonzero((kinds == _TEXTS) & (counts[1:] > 0))
+        self._lists.spread(payloads[of_lists], counts[1 + of_lists], by_text)
+        every = np.concatenate([np.where(alone, counts[1:], 0), by_text])
+        top = np.argpartition(-every, min(limit, len(every) - 1))[:limit] if len(every) else np.empty(0, np.int64)
+        top = top[np.argsort(-every[top], kind="stable")]
+        found = tuple(
+            (self.value(place + 1) if place < length else self._texts[place - length], int(every[place]))
+            for place in top.tolist()
+            if every[place]
+        )
+        return found, int(np.count_nonzero(every))
+
     def to_bytes(self) -> bytes:
         """Return all values, for `from_bytes`: little-endian columns behind a header, the widest first."""
         counts = (len(self), len(self._texts), len(self._lists), len(self._texts.utf8), len(self._lists.members))

@@ -1,14 +1,13 @@
 import datetime
-import operator
 import threading
 import tracemalloc
-from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes.filters import holds, same
 from twinset_server.catalog.columns.values import Values
 from twinset_server.domain import Attribute
 from twinset_server.filters.expression import Operator
@@ -25,35 +24,6 @@ time = st.datetimes(timezones=st.sampled_from([datetime.UTC, datetime.timezone(d
 attribute = whole | real | st.booleans() | text | time | st.lists(text, max_size=3).map(tuple)
 # A filter may ask for more than is kept.
 operand = attribute | st.integers() | st.sampled_from([float("inf"), -float("inf"), 10**400, 2**63])
-
-ORDERS: dict[Operator, Callable[[object, object], bool]] = {
-    Operator.LESS: operator.lt,
-    Operator.AT_MOST: operator.le,
-    Operator.GREATER: operator.gt,
-    Operator.AT_LEAST: operator.ge,
-}
-
-
-def kind(value: Attribute) -> type:
-    return float if type(value) in (int, float) else type(value)
-
-
-def same(one: Attribute, other: Attribute) -> bool:
-    return kind(one) is kind(other) and one == other
-
-
-def holds(value: Attribute, sign: Operator, operand: Attribute) -> bool:
-    if sign is Operator.HAS and isinstance(value, tuple) and isinstance(operand, str):
-        return operand in value
-    if kind(value) is not kind(operand):
-        return False
-    if sign in (Operator.EQUAL, Operator.HAS):
-        return value == operand
-    if sign is Operator.NOT_EQUAL:
-        return value != operand
-    if sign is Operator.PREFIX:
-        return isinstance(value, str) and value.startswith(operand)
-    return kind(value) not in (bool, tuple) and ORDERS[sign](value, operand)
 
 
 def filled(given: list[Attribute]) -> tuple[Values, list[Attribute]]:
