@@ -15,6 +15,7 @@ from twinset_server.domain import (
     Float32Array,
     Int32Array,
     Item,
+    Search,
     SearchResult,
     Space,
     StoredInteraction,
@@ -194,6 +195,9 @@ class Catalog(Protocol):
             target_recall: the share of the true nearest wanted, above 0 and at most 1, which means that all is
                 compared. More than asked for is never wrong.
         """
+
+    async def search_many(self, searches: Sequence[Search]) -> list[SearchResult]:
+        """Return the result of each search, in order, all of one state of the catalogue; see `search`."""
 
     async def status(self) -> CatalogStatus:
         """Return counts, spaces and the last durable sequence."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from twinset_server import limits
-from twinset_server.domain import DEFAULT_TARGET_RECALL, VISUAL, Float32Array, Item, SearchResult, Space, Vector
+from twinset_server.domain import DEFAULT_TARGET_RECALL, VISUAL, Float32Array, Item, Search, SearchResult, Space, Vector
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import InvalidRequest, NoModel, SpaceMismatch, SpaceNotFound, TwinsetError
 from twinset_server.ports import Catalog
@@ -82,6 +84,18 @@ class Recommendations:
     items: Mapping[str, Item] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A request that may be searched for, in its space."""
+
+    request: Request
+    space: Space
+    search: Search
+
+
+_Outcome = TypeVar("_Outcome")
+
+
 class Recommender:
     """Finds the items nearest to an example."""
 
@@ -98,29 +112,72 @@ class Recommender:
             FingerprintMismatch, SpaceMismatch, NoVector, NoModel: the example can't be compared in this space.
             EmbedderUnavailable: the example is a picture and Triton is unreachable.
         """
+        prepared = await self._prepare(request, timeout_s)
+        search = prepared.search
+        result = await self._catalog.search(
+            search.space, search.query, search.k, exclude=search.exclude, target_recall=search.target_recall
+        )
+        return await self._completed(prepared, result)
+
+    async def recommend_many(
+        self, requests: Sequence[Request | TwinsetError], *, timeout_s: float
+    ) -> list[Recommendations | TwinsetError]:
+        """Return what `recommend` does for each request, or the error that befell this one alone; an error stays.
+
+        All are searched for in one state of the catalogue.
+        """
+        prepared = await self._prepare_each(requests, timeout_s)
+        searches = [one.search for one in prepared if isinstance(one, _Prepared)]
+        results = iter(await self._catalog.search_many(searches) if searches else ())
+        found = [one if isinstance(one, TwinsetError) else (one, next(results)) for one in prepared]
+        return [one if isinstance(one, TwinsetError) else await _tried(self._completed(*one)) for one in found]
+
+    async def _prepare_each(
+        self, requests: Sequence[Request | TwinsetError], timeout_s: float
+    ) -> list[_Prepared | TwinsetError]:
+        prepared: dict[int, _Prepared | TwinsetError] = {}
+        waiting: dict[int, asyncio.Task[_Prepared | TwinsetError]] = {}
+        async with asyncio.TaskGroup() as group:
+            for place, request in enumerate(requests):
+                if isinstance(request, TwinsetError):
+                    prepared[place] = request
+                elif isinstance(request.example, VectorExample):
+                    # It waits for nothing, and a task would cost more than it.
+                    prepared[place] = await _tried(self._prepare(request, timeout_s))
+                else:
+                    waiting[place] = group.create_task(_tried(self._prepare(request, timeout_s)))
+        prepared.update({place: task.result() for place, task in waiting.items()})
+        return [prepared[place] for place in range(len(requests))]
+
+    async def _prepare(self, request: Request, timeout_s: float) -> _Prepared:
         limits.check_k(request.k)
         limits.check_count("exclude", request.exclude, limits.MAX_EXCLUDE)
         limits.check_target_recall(request.target_recall)
-        target = self._catalog.spaces().get(request.space)
-        if target is None:
+        space = self._catalog.spaces().get(request.space)
+        if space is None:
             raise SpaceNotFound(request.space, self._catalog.spaces())
-        query = await self._query(request.example, target, timeout_s)
-        dropped = frozenset(request.exclude)
+        query = await self._query(request.example, space, timeout_s)
+        exclude = frozenset(request.exclude)
         if isinstance(request.example, ItemExample):
-            dropped |= {request.example.item_id}
-        while True:
-            result = await self._catalog.search(
-                target.name, query, request.k, exclude=dropped, target_recall=request.target_recall
-            )
-            if request.detail is Detail.ID:
-                return Recommendations(target, result, request.detail)
+            exclude |= {request.example.item_id}
+        return _Prepared(request, space, Search(space.name, query, request.k, exclude, request.target_recall))
+
+    async def _completed(self, prepared: _Prepared, result: SearchResult) -> Recommendations:
+        """Return the result with as much of its items as is asked for."""
+        space, search, detail = prepared.space, prepared.search, prepared.request.detail
+        exclude = search.exclude
+        while detail is not Detail.ID:
             ids = [neighbour.item_id for neighbour in result.neighbours]
-            stored = await self._catalog.get(ids, vectors=request.detail is Detail.FULL)
+            stored = await self._catalog.get(ids, vectors=detail is Detail.FULL)
             items = {item.id: item for item in stored if item is not None}
             if len(items) == len(ids):
-                return Recommendations(target, result, request.detail, items)
+                return Recommendations(space, result, detail, items)
             # Deleted since the search: a new one fills their places, so that never fewer than k come back.
-            dropped |= {item_id for item_id in ids if item_id not in items}
+            exclude |= {item_id for item_id in ids if item_id not in items}
+            result = await self._catalog.search(
+                space.name, search.query, search.k, exclude=exclude, target_recall=search.target_recall
+            )
+        return Recommendations(space, result, detail)
 
     async def _query(self, example: Example, space: Space, timeout_s: float) -> Float32Array:
         match example:
@@ -155,3 +212,11 @@ class Recommender:
         if isinstance(result, TwinsetError):
             raise result
         return result[filled.output]
+
+
+async def _tried(attempt: Coroutine[Any, Any, _Outcome]) -> _Outcome | TwinsetError:
+    """Return what an attempt gives, or the error that it ends in."""
+    try:
+        return await attempt
+    except TwinsetError as error:
+        return error

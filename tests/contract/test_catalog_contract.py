@@ -23,6 +23,7 @@ from twinset_server.domain import (
     ItemUpdate,
     ItemVector,
     Receipt,
+    Search,
     Space,
     WritableUser,
 )
@@ -624,3 +625,22 @@ async def test_the_last_item_of_an_id_in_a_feed_wins(catalog: Any) -> None:
     [item] = await catalog.get(["a"], vectors=False)
     assert item.title == "3"
     assert (await catalog.picture("a", "0")).content == b"three"
+
+
+async def test_many_searches_are_answered_in_their_order(catalog: Any) -> None:
+    await catalog.write([vectored(name, vector) for name, vector in (("x", unit(1, 0, 0)), ("y", unit(0, 1, 0)))])
+    searches = [
+        Search("visual", unit(0, 1, 0), 1),
+        Search("visual", unit(1, 0, 0), 2),
+        Search("shape", np.array([1, 1], np.float32), 3),
+        Search("visual", unit(1, 0, 0), 2, exclude=frozenset({"x"})),
+        *[Search("visual", unit(1, 0, 0), 1, target_recall=1.0)] * 20,
+    ]
+    found = [ids(result) for result in await catalog.search_many(searches)]
+    assert found == [["y"], ["x", "y"], [], ["y"], *[["x"]] * 20]
+    assert await catalog.search_many([]) == []
+
+
+async def test_many_searches_with_one_of_a_space_that_is_not_there_are_refused(catalog: Any) -> None:
+    with pytest.raises(SpaceNotFound):
+        await catalog.search_many([Search("visual", unit(1, 0, 0), 1), Search("nowhere", unit(1, 0, 0), 1)])

@@ -25,6 +25,7 @@ from twinset_server.domain import (
     NewPicture,
     Receipt,
     Refused,
+    Search,
     SearchResult,
     Space,
     SpaceStatus,
@@ -174,6 +175,12 @@ class FakeCatalog:
         ):
             best.setdefault(neighbour.item_id, neighbour)
         return SearchResult(list(best.values())[:k], exact=True, examined=len(vectors), sequence=self._sequence)
+
+    async def search_many(self, searches: Sequence[Search]) -> list[SearchResult]:
+        return [
+            await self.search(one.space, one.query, one.k, exclude=one.exclude, target_recall=one.target_recall)
+            for one in searches
+        ]
 
     async def status(self) -> CatalogStatus:
         items = list(self._items.values())

@@ -37,6 +37,7 @@ from twinset_server.domain import (
     Float32Array,
     Item,
     Picture,
+    Search,
     SearchResult,
     Space,
     SpaceStatus,
@@ -53,6 +54,9 @@ _log = logging.getLogger(__name__)
 _SCAN_THREADS = 2
 _COPY_THREADS = 2
 _PICTURE_TRIES = 3
+
+_BRIEF_BATCH = 4
+"""As many brief searches at once hold up others for a millisecond or two; more go to a thread."""
 
 
 class SqliteCatalog:
@@ -198,6 +202,19 @@ class SqliteCatalog:
                 return result
         return await asyncio.get_running_loop().run_in_executor(self._scans, _search, view, asked)
 
+    async def search_many(self, searches: Sequence[Search]) -> list[SearchResult]:
+        """Return the result of each search, in order; see the port.
+
+        Raises:
+            SpaceNotFound: the catalogue has no space of this name.
+            BadVector: a query doesn't fit its space.
+        """
+        views = await self._current()
+        asked = [(view := _view(views, one.space), _query(one, view)) for one in searches]
+        if len(asked) <= _BRIEF_BATCH and all(is_brief(view, query) for view, query in asked):
+            return _search_each(asked)
+        return await asyncio.get_running_loop().run_in_executor(self._scans, _search_each, asked)
+
     async def status(self) -> CatalogStatus:
         """Return counts, spaces and the last durable sequence; see the port."""
         views = await self._current()
@@ -294,6 +311,15 @@ def _view(views: Views, space: str) -> View:
     if view is None:
         raise SpaceNotFound(space, views.spaces)
     return view
+
+
+def _query(search: Search, view: View) -> Query:
+    values = fitted("query", search.query, view.space)
+    return Query(values, search.k, search.exclude, search.target_recall)
+
+
+def _search_each(asked: Sequence[tuple[View, Query]]) -> list[SearchResult]:
+    return [_search(view, query) for view, query in asked]
 
 
 def _search(view: View, query: Query) -> SearchResult:

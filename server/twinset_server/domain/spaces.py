@@ -13,6 +13,9 @@ from twinset_server.domain.values import Float32Array
 VISUAL = "visual"
 """The space of look-alikes: what pictures are embedded into, and what is searched unless another is named."""
 
+DEFAULT_TARGET_RECALL = 0.98
+"""The share of the true nearest that a search is to find where its caller names none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Space:
@@ -46,6 +49,25 @@ class Neighbour:
     distance: float
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What to look for.
+
+    Attributes:
+        space: the name of the space searched.
+        query: `[D]` float32, of unit length where the space's metric is cosine.
+        k: how many items, 1 or more.
+        exclude: ids never to return.
+        target_recall: the share of the true nearest wanted, above 0 and at most 1, which means that all is compared.
+    """
+
+    space: str
+    query: Float32Array
+    k: int
+    exclude: frozenset[str] = frozenset()
+    target_recall: float = DEFAULT_TARGET_RECALL
+
+
 class SearchMethod(enum.Enum):
     """How candidates are chosen: all of them, by a graph, those that match a filter, or by parts of the space."""
 
@@ -70,9 +92,6 @@ class SearchPlan:
     width: int = 0
     expected_recall: float | None = None
 
-
-DEFAULT_TARGET_RECALL = 0.98
-"""The share of the true nearest that a search is to find where its caller names none."""
 
 SCAN = SearchPlan(SearchMethod.SCAN, expected_recall=1.0)
 """The plan of a search that compares every vector."""

@@ -74,7 +74,7 @@ class RpcServer:
         embedding = EmbeddingServicer(pictures, self._stopping)
         ingest = Ingest(catalog, pictures, fill_category)
         items = CatalogServicer(catalog, pictures.embedder, ingest, self._stopping)
-        recommender = RecommenderServicer(catalog, Recommender(catalog, pictures))
+        recommender = RecommenderServicer(catalog, Recommender(catalog, pictures), self._stopping)
         server = self._server
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, server)  # type: ignore[no-untyped-call]
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(items, server)  # type: ignore[no-untyped-call]
