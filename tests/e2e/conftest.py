@@ -1,6 +1,7 @@
 """The whole service as a user runs it: an exported backbone, the real tritonserver, a server process."""
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from twinset import Client
 
 BIN = Path(sys.executable).parent
 SAMPLES = Path(__file__).parents[2] / "samples" / "fashion-mnist"
+KINDS = ("ankle-boot", "bag", "dress", "sandal")
+OF_A_KIND = 20
 
 
 @dataclass
@@ -35,9 +38,32 @@ class Server:
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a model repository with EfficientNet-Lite0, exported as a user would."""
     folder = tmp_path_factory.mktemp("model_repository")
-    command = [BIN / "twinset-exporter", "export", "efficientnet_lite0", "--repository", folder]
-    subprocess.run(command, check=True, timeout=300)
+    exporter("export", "efficientnet_lite0", "--repository", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def wares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder to train on: `pictures`, 20 samples of each of `KINDS`, and `labels.csv` with `category`."""
+    folder = tmp_path_factory.mktemp("wares")
+    ids = []
+    for kind in KINDS:
+        (folder / "pictures" / kind).mkdir(parents=True)
+        for file in sorted((SAMPLES / kind).glob("*.png"))[:OF_A_KIND]:
+            shutil.copy(file, folder / "pictures" / kind)
+            ids.append(f"{kind}/{file.stem}")
+    heading, *lines = (SAMPLES / "labels.csv").read_text().splitlines()
+    kept = [line for line in lines if line.partition(",")[0] in ids]
+    (folder / "labels.csv").write_text("\n".join([heading, *kept]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wares_features(repository: Path, wares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the features of `wares`, as `embed` wrote them."""
+    output = tmp_path_factory.mktemp("features") / "wares"
+    exporter("embed", wares / "pictures", "--outputs", "features", "--output", output, "--repository", repository)
+    return output
 
 
 Start = Callable[..., Server]
@@ -94,6 +120,11 @@ def client(server: Server) -> Iterator[Client]:
     """Return a client of the shared server."""
     with Client(server.address) as opened:
         yield opened
+
+
+def exporter(*arguments: str | Path) -> None:
+    """Run `twinset-exporter` as a user would; it must end well."""
+    subprocess.run([BIN / "twinset-exporter", *arguments], check=True, timeout=600)
 
 
 def run(*arguments: str | Path, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:

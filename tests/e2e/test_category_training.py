@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import keras
@@ -11,9 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from e2e.conftest import BIN, SAMPLES, Server, Start
+from e2e.conftest import Server, Start, exporter
 from twinset import Client, Item, Picture
 from twinset.contract import Metric
+from twinset_exporter import parity
+from twinset_exporter.heads import specification
 from twinset_exporter.measures.neighbours import nearest
 
 # Keras reads TensorFlow's variables with an `__array__` that NumPy 2 finds old.
@@ -23,31 +24,9 @@ pytestmark = [
 ]
 
 METHODS = {"published": Metric.EUCLIDEAN, "contrastive": Metric.COSINE}
-EACH = 20
-KINDS = ("ankle-boot", "bag", "dress", "sandal")
+OUTPUTS = ("category", "category_class")
 
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Some of the samples, and their table with the rows of the others gone."""
-    folder = tmp_path_factory.mktemp("shop")
-    ids = []
-    for kind in KINDS:
-        (folder / "pictures" / kind).mkdir(parents=True)
-        for file in sorted((SAMPLES / kind).glob("*.png"))[:EACH]:
-            shutil.copy(file, folder / "pictures" / kind)
-            ids.append(f"{kind}/{file.stem}")
-    heading, *lines = (SAMPLES / "labels.csv").read_text().splitlines()
-    kept = [line for line in lines if line.partition(",")[0] in ids]
-    (folder / "labels.csv").write_text("\n".join([heading, *kept]) + "\n")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def features(repository: Path, pictures: Path) -> Path:
-    output = pictures / "features"
-    exporter("embed", pictures / "pictures", "--outputs", "features", "--output", output, "--repository", repository)
-    return output
+Rows = NDArray[np.float32]
 
 
 @pytest.fixture(scope="module", params=list(METHODS))
@@ -56,11 +35,11 @@ def method(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def trained(pictures: Path, features: Path, method: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(wares: Path, wares_features: Path, method: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a training."""
     output = tmp_path_factory.mktemp("runs") / method
-    data = [pictures / "pictures", "--labels", pictures / "labels.csv", "--label", "category"]
-    exporter("train", "category", *data, "--features", features, "--method", method, "--output", output)
+    data = [wares / "pictures", "--labels", wares / "labels.csv", "--label", "category"]
+    exporter("train", "category", *data, "--features", wares_features, "--method", method, "--output", output)
     return output
 
 
@@ -73,41 +52,66 @@ def server(start: Start, repository: Path, trained: Path, tmp_path_factory: pyte
     return start(tmp_path_factory.mktemp("data") / "data", "--fill-category", "category_class", repository=models)
 
 
-def exporter(*arguments: str | Path) -> None:
-    subprocess.run([BIN / "twinset-exporter", *arguments], check=True, timeout=600)
+@pytest.fixture(scope="module")
+def ids(wares_features: Path) -> list[str]:
+    return (wares_features / "ids.txt").read_text().splitlines()
 
 
-def by_keras(trained: Path, features: Path) -> tuple[list[str], dict[str, NDArray[np.float32]]]:
-    """Return ids, and the head's outputs for the features that it was trained on."""
-    rows = np.load(features / "features.npy")
-    answer = keras.saving.load_model(trained / "category.keras").predict(rows, verbose=0)
-    return (features / "ids.txt").read_text().splitlines(), answer
+@pytest.fixture(scope="module")
+def contents(wares: Path, ids: list[str]) -> list[bytes]:
+    return [(wares / "pictures" / f"{item_id}.png").read_bytes() for item_id in ids]
+
+
+@pytest.fixture(scope="module")
+def expected(trained: Path, wares_features: Path) -> dict[str, Rows]:
+    """The head's outputs in Keras, for the features that it was trained on."""
+    features = np.load(wares_features / "features.npy")
+    answer: dict[str, Rows] = keras.saving.load_model(trained / "category.keras").predict(features, verbose=0)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def names(trained: Path) -> tuple[str, ...]:
+    """The classes in the order of training."""
+    (head,) = specification.read(trained / "heads.toml").heads
+    return head.outputs["category_class"].classes
 
 
 def test_the_service_answers_what_training_computed(
-    server: Server, trained: Path, features: Path, pictures: Path, method: str
+    server: Server, contents: list[bytes], expected: dict[str, Rows], names: tuple[str, ...]
 ) -> None:
-    ids, expected = by_keras(trained, features)
-    contents = [(pictures / "pictures" / f"{item_id}.png").read_bytes() for item_id in ids]
-    names = sorted(line.split(",")[1] for line in (pictures / "labels.csv").read_text().splitlines()[1:])
-    names = list(dict.fromkeys(names))
     with Client(server.address) as client:
-        answers = client.embed(contents, ["category", "category_class"], predictions=1)
-        rows = np.stack([answer["category"].values for answer in answers])
-        chances = np.stack([answer["category_class"].values for answer in answers])
-        np.testing.assert_allclose(rows, expected["category"], atol=1e-3 * np.abs(expected["category"]).max())
-        np.testing.assert_allclose(chances, expected["category_class"], atol=1e-3)
-        for answer, row in zip(answers, expected["category_class"], strict=True):
-            (likeliest,) = answer.predictions["category_class"]
-            assert likeliest.class_name == names[row.argmax()]
-            assert likeliest.probability == pytest.approx(row.max(), abs=1e-3)
+        answers = client.embed(contents, OUTPUTS, predictions=len(names))
+    parity.gate(parity.compare(expected, {one: np.stack([a[one].values for a in answers]) for one in OUTPUTS}))
+    for answer, row in zip(answers, expected["category_class"], strict=True):
+        told = answer.predictions["category_class"]
+        assert told[0].class_name == names[row.argmax()]
+        chances = {prediction.class_name: prediction.probability for prediction in told}
+        np.testing.assert_allclose([chances[name] for name in names], row, atol=parity.LARGEST_SHARE)
 
+
+def test_what_is_stored_and_searched_is_what_training_computed(
+    server: Server,
+    ids: list[str],
+    contents: list[bytes],
+    expected: dict[str, Rows],
+    names: tuple[str, ...],
+    method: str,
+) -> None:
+    with Client(server.address) as client:
         put = client.put_items(
             Item(item_id, [Picture(content)]) for item_id, content in zip(ids, contents, strict=True)
         )
         assert [result.error for result in put] == [None] * len(ids)
+        items = [client.get_item(item_id) for item_id in ids]
         found = client.recommend(item=ids[0], space="category", k=5)
-        assert found.metric is METHODS[method]
-        wanted = nearest(expected["category"], None, 5, METHODS[method])[0]
-        assert {one.item.id for one in found} == {ids[place] for place in wanted}
-        assert client.get_item(ids[0]).category == names[expected["category_class"][0].argmax()]
+    stored = [next(vector.values for vector in item.vectors if vector.space == "category") for item in items]
+    parity.gate(parity.compare({"category": expected["category"]}, {"category": np.stack(stored)}))
+    chances = expected["category_class"]
+    assert [item.category for item in items] == [names[place] for place in chances.argmax(axis=1)]
+    np.testing.assert_allclose(
+        [item.category_probability for item in items], chances.max(axis=1), atol=parity.LARGEST_SHARE
+    )
+    assert found.metric is METHODS[method]
+    wanted = nearest(expected["category"], None, 5, METHODS[method])[0]
+    assert {one.item.id for one in found} == {ids[place] for place in wanted}

@@ -11,7 +11,7 @@ from twinset.head_contract import CATEGORY
 from twinset.pair_contract import PAIR_SOURCE, PAIR_TARGET
 from twinset_exporter.training.compatibility.encoding import Encoding
 from twinset_exporter.training.compatibility.network import SOURCE, TARGET, Floats
-from twinset_exporter.training.compatibility.sides import Side, Sides
+from twinset_exporter.training.compatibility.sides import SMALLEST_SQUARE, Side, Sides
 
 if TYPE_CHECKING:
     import keras
@@ -60,7 +60,8 @@ def _vectors(sides: Sides, name: str, side: Side, encoded: Any, category: list[A
     vector, carried = rows[:, :-1], rows[:, -1:]
     constant = ops.ones_like(carried)
     if sides.metric is Metric.EUCLIDEAN:
-        carried, constant = ops.sqrt(ops.relu(side.ceiling - carried)), ops.zeros_like(carried)
+        square = ops.maximum(side.ceiling - carried, SMALLEST_SQUARE)
+        carried, constant = ops.sqrt(square), ops.zeros_like(carried)
     return ops.concatenate([vector, carried, constant] if name == SOURCE else [vector, constant, carried], axis=1)
 
 

@@ -18,6 +18,10 @@ from twinset_exporter.training.compatibility.network import OFFSET, SOURCE, TARG
 
 Numbers = NDArray[np.integer[Any]]
 
+SMALLEST_SQUARE = 0.01
+"""What is left below a square root where a bias is the highest: the root of nothing but a rounding error of 1e-7 would
+be 3e-4, more than a served model may be apart from its original; with this it is below 1e-6."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
@@ -29,7 +33,8 @@ class Side:
         known: `[K, d + 1]` float32, K being that of encoded rows.
         alone: `[K, d + 1]` float32.
         category: `[C + 1, d + 1]` float32.
-        ceiling: what the bias is cut off at where the metric needs that: the highest of a training item.
+        ceiling: what the bias is taken from where the metric needs that: `SMALLEST_SQUARE` above the highest of a
+            training item, where it is cut off.
     """
 
     known: Floats
@@ -88,7 +93,8 @@ class Sides:
         constant = np.ones_like(carried[0])
         if self.metric is Metric.EUCLIDEAN:
             ceilings = self.source.ceiling, self.target.ceiling
-            carried = [np.sqrt(np.maximum(high - bias, 0)) for high, bias in zip(ceilings, carried, strict=True)]
+            squares = [high - bias for high, bias in zip(ceilings, carried, strict=True)]
+            carried = [np.sqrt(np.maximum(square, SMALLEST_SQUARE)) for square in squares]
             constant = np.zeros_like(constant)
         return (
             np.hstack((source[:, :-1], carried[0], constant)).astype(np.float32),
@@ -144,7 +150,7 @@ def fold(
         if metric is Metric.EUCLIDEAN:
             unknown = np.full_like(categories, UNKNOWN)
             highest = max(float(side.of(rows, given)[:, -1].max()) for given in (categories, unknown))
-            side = replace(side, ceiling=highest)
+            side = replace(side, ceiling=highest + SMALLEST_SQUARE)
         offset += side.ceiling
         sides[name] = side
     return Sides(metric, encoding, sides[SOURCE], sides[TARGET], offset, known)

@@ -94,6 +94,16 @@ def test_a_bias_above_all_in_training_is_cut_off_by_the_euclidean_metric():
     assert np.isfinite(target).all()
 
 
+def test_rounding_is_not_magnified_where_a_bias_is_the_highest():
+    trained = Trained(Metric.EUCLIDEAN)
+
+    given = trained.sides.vectors(trained.features, trained.categories)
+    rounded = trained.sides.vectors(trained.features * np.float32(1 - 3e-7), trained.categories)
+
+    for side, other in zip(given, rounded, strict=True):
+        np.testing.assert_allclose(other, side, atol=1e-5 * np.abs(side).max())
+
+
 def test_a_prior_moves_the_log_odds_of_the_contract():
     trained = Trained(Metric.INNER_PRODUCT)
 
