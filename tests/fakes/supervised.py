@@ -50,13 +50,17 @@ async def worker_in_memory(order: Order) -> AsyncIterator[int]:
 
 
 class Counting:
-    """Work that does nothing, and rebuilds `visual` in four steps; `endless` never, and tells when it is cancelled."""
+    """Work that does nothing, and rebuilds `visual` in four steps, `endless` never.
+
+    Files `begun` and `cancelled` in its folder tell that it runs, and that it was told to end `endless`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
 
     def run(self, stop: threading.Event) -> None:
+        (self._folder / "begun").touch()
         stop.wait()
-
-    def __init__(self, cancelled: Path) -> None:
-        self._cancelled = cancelled
 
     def rebuild(
         self, space: str, progress: Callable[[float], None], *, alone: bool, cancelled: Callable[[], bool]
@@ -67,7 +71,7 @@ class Counting:
             progress(0.5)
             while not cancelled():
                 time.sleep(0.01)
-            self._cancelled.touch()
+            (self._folder / "cancelled").touch()
             raise OperationCancelled("cancelled")
         if space == "large":
             raise DiskFull("full")
@@ -79,7 +83,7 @@ class Counting:
 
 @contextlib.contextmanager
 def counting(order: Order) -> Iterator[Counting]:
-    yield Counting(order.settings.store.path / "cancelled")
+    yield Counting(order.settings.store.path)
 
 
 @contextlib.asynccontextmanager

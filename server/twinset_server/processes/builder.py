@@ -56,15 +56,18 @@ def build(opening: Opening) -> None:
     try:
         with opening(order) as work:
             running = threading.Thread(target=_run, args=(work, stop), name="builder")
-            running.start()
-            parent.tell(ready=True)
             try:
+                running.start()
+                # In here too: the supervisor may end this process as soon as it hears that.
+                parent.tell(ready=True)
                 rebuilds = _Rebuilds(work, parent)
                 for message in parent.orders():
                     rebuilds.obey(message)
             finally:
                 stop.set()
-                running.join()
+                # SIGTERM may come while the thread starts; then it finds `stop` set.
+                with contextlib.suppress(RuntimeError):
+                    running.join()
     except StartupError as error:
         parent.tell(failed=str(error))
         sys.exit(2)

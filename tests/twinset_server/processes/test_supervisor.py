@@ -63,8 +63,8 @@ async def test_a_child_that_dies_is_started_again(running: Supervisor) -> None:
     assert running.status[1] == before[1]
 
 
-async def test_a_child_that_can_t_start_at_first_ends_the_start_with_its_own_words() -> None:
-    refused = supervisor("refusing-worker")
+async def test_a_child_that_can_t_start_at_first_ends_the_start_with_its_own_words(tmp_path: Path) -> None:
+    refused = supervisor("refusing-worker", tmp_path)
     await refused.launch()
     with pytest.raises(StartupError, match="worker 0 refuses"):
         await refused.begin()
