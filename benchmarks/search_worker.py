@@ -34,6 +34,7 @@ from twinset_server.catalog import Folder, open_catalog
 from twinset_server.catalog.index.graph import Graph
 from twinset_server.catalog.sqlite_catalog import SqliteCatalog
 from twinset_server.config import ServerSettings, Settings, StoreSettings
+from twinset_server.domain import DEFAULT_TARGET_RECALL
 from twinset_server.errors import EmbedderUnavailable
 from twinset_server.rpc.interceptor import Place
 
@@ -59,8 +60,8 @@ class NoModel:
         raise EmbedderUnavailable("this worker has no model")
 
 
-def floor_handlers(graph: Graph) -> grpc.GenericRpcHandler:
-    """Return handlers of the service `floor` over `graph`."""
+def floor_handlers(graph: Graph, width: int) -> grpc.GenericRpcHandler:
+    """Return handlers of the service `floor` over `graph`, by walks of `width`."""
     prepared = recommender_pb2.RecommendResponse(
         recommendations=[
             {"item": {"id": f"item/{place:08}/00"}, "score": 0.5, "distance": 0.5, "picture_id": ""}
@@ -75,7 +76,7 @@ def floor_handlers(graph: Graph) -> grpc.GenericRpcHandler:
 
     async def search(request: recommender_pb2.RecommendRequest, _: Any) -> bytes:
         (example,) = request.examples
-        graph.nearest(np.frombuffer(example.vector.values, "<f4"), request.k)
+        graph.nearest(np.frombuffer(example.vector.values, "<f4"), request.k, width)
         return prepared
 
     async def cpu(_: bytes, __: Any) -> bytes:
@@ -104,7 +105,7 @@ async def serve(options: argparse.Namespace) -> None:
         answering(catalog, NoModel(), settings, place) as port,
     ):
         floor = grpc.aio.server()
-        floor.add_generic_rpc_handlers((floor_handlers(_graph(catalog, options.space)),))
+        floor.add_generic_rpc_handlers((floor_handlers(*_graph(catalog, options.space)),))
         floor_port = floor.add_insecure_port("127.0.0.1:0")
         await floor.start()
         gc.collect()
@@ -114,11 +115,12 @@ async def serve(options: argparse.Namespace) -> None:
         await floor.stop(None)
 
 
-def _graph(catalog: SqliteCatalog, space: str) -> Graph:
+def _graph(catalog: SqliteCatalog, space: str) -> tuple[Graph, int]:
+    """Return the graph, and the width of the walks that the service makes by default."""
     (segment,) = catalog._follower.views.spaces[space].segments  # what no caller needs is private
-    if segment.graph is None:
+    if segment.graph is None or segment.record.widths is None:
         raise RuntimeError("the index has no graph: fill it with more items")
-    return segment.graph
+    return segment.graph, next(width for width, recall in segment.record.widths if recall >= DEFAULT_TARGET_RECALL)
 
 
 def main() -> None:

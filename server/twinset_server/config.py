@@ -65,6 +65,9 @@ class StoreSettings(_Section):
         description="What is kept of pictures: nothing, a copy of at most 512 pixels a side, or what was put.",
     )
     fold_at: int = Field(4096, ge=1, description="Vectors outside the index at which they are folded into it.")
+    graph_at: int = Field(
+        16_384, ge=2, description="Vectors in a segment of the index from which on it gets a graph; fewer are compared."
+    )
     slow_at: int = Field(20_000, ge=1, description="Vectors outside the index at which writes are slowed down.")
 
 

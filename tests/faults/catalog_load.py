@@ -32,7 +32,7 @@ ITEMS_PER_PUT = 4
 
 def store(folder: Path) -> StoreSettings:
     # Small, so that kills hit folds as well.
-    return StoreSettings(path=folder, fold_at=200)
+    return StoreSettings(path=folder, fold_at=200, graph_at=100)
 
 
 def content(item_id: str, version: int) -> bytes:

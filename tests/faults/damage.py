@@ -34,7 +34,7 @@ class Trial:
 
 async def prepare(folder: Path) -> None:
     """Make a catalogue with two generations, the newest with a graph of its own, and changes since."""
-    settings = StoreSettings(path=folder, fold_at=200)
+    settings = StoreSettings(path=folder, fold_at=200, graph_at=100)
     paths = Folder(folder)
     async with open_alone(settings, content.EXTERNAL) as catalog:
         await catalog.write([_item(number) for number in range(1200)])

@@ -47,7 +47,7 @@ KEYS = 8
 
 def settings(folder: Path) -> StoreSettings:
     # Small, so that generations follow each other.
-    return StoreSettings(path=folder, fold_at=16)
+    return StoreSettings(path=folder, fold_at=16, graph_at=8)
 
 
 def item(name: str, state: State) -> WritableItem:

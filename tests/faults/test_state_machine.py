@@ -58,7 +58,7 @@ class SqliteSystem:
 
     async def open(self) -> None:
         self._folder = contextlib.ExitStack()
-        self._settings = StoreSettings(path=self._folder.enter_context(scratch()), fold_at=4)
+        self._settings = StoreSettings(path=self._folder.enter_context(scratch()), fold_at=4, graph_at=2)
         await self._begin()
 
     async def fold(self) -> None:

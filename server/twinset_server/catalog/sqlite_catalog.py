@@ -16,7 +16,7 @@ from twinset import images
 from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.index.follower import Follower
 from twinset_server.catalog.index.plan import Limits
-from twinset_server.catalog.index.search import Query, is_brief, scan, walk
+from twinset_server.catalog.index.search import Query, search, search_briefly
 from twinset_server.catalog.index.views import View, Views
 from twinset_server.catalog.store import records
 from twinset_server.catalog.store.answers import Request
@@ -77,7 +77,7 @@ class SqliteCatalog:
             undo.callback(self._pictures.close)
             self._pictures.prepare()
             # As many at once are written into the index without a graph, which takes a builder seconds.
-            bulk = Limits.of(settings.fold_at, settings.slow_at).bulk_at
+            bulk = Limits.of(settings.fold_at, settings.slow_at, settings.graph_at).bulk_at
             self._follower = Follower(folder.database, folder.index, builder_wait_s=builder_wait_s, bulk=bulk)
             undo.pop_all()
         self._writer = Writer(folder, self._connection, self._pictures)
@@ -195,12 +195,11 @@ class SqliteCatalog:
         """
         view = _view(await self._current(), space)
         asked = Query(fitted("query", query, view.space), k, exclude, target_recall)
-        if is_brief(view, asked):
-            # About a millisecond: a thread would cost half as much again.
-            result = walk(view, asked)
-            if result is not None:
-                return result
-        return await asyncio.get_running_loop().run_in_executor(self._scans, _search, view, asked)
+        # What takes a millisecond or two is done at once: a thread would cost half as much again.
+        result = search_briefly(view, asked)
+        if result is not None:
+            return result
+        return await asyncio.get_running_loop().run_in_executor(self._scans, search, view, asked)
 
     async def search_many(self, searches: Sequence[Search]) -> list[SearchResult]:
         """Return the result of each search, in order; see the port.
@@ -211,8 +210,8 @@ class SqliteCatalog:
         """
         views = await self._current()
         asked = [(view := _view(views, one.space), _query(one, view)) for one in searches]
-        if len(asked) <= _BRIEF_BATCH and all(is_brief(view, query) for view, query in asked):
-            return _search_each(asked)
+        if len(asked) <= _BRIEF_BATCH and (found := _search_briefly(asked)) is not None:
+            return found
         return await asyncio.get_running_loop().run_in_executor(self._scans, _search_each, asked)
 
     async def status(self) -> CatalogStatus:
@@ -318,9 +317,15 @@ def _query(search: Search, view: View) -> Query:
     return Query(values, search.k, search.exclude, search.target_recall)
 
 
+def _search_briefly(asked: Sequence[tuple[View, Query]]) -> list[SearchResult] | None:
+    found = []
+    for view, query in asked:
+        result = search_briefly(view, query)
+        if result is None:
+            return None
+        found.append(result)
+    return found
+
+
 def _search_each(asked: Sequence[tuple[View, Query]]) -> list[SearchResult]:
-    return [_search(view, query) for view, query in asked]
-
-
-def _search(view: View, query: Query) -> SearchResult:
-    return walk(view, query) or scan(view, query)
+    return [search(view, query) for view, query in asked]

@@ -64,6 +64,7 @@ url = "{self.triton}"
 [store]
 path = "{self.data}"
 fold_at = 100
+graph_at = 50
 [admin]
 port = 0
 [spaces.{content.SPACE}]

@@ -20,7 +20,7 @@ from pathlib import Path
 from twinset_server.catalog.index.builder import Builder
 from twinset_server.config import StoreSettings
 folder = Path(sys.argv[1])
-Builder(folder / "catalog.sqlite", folder / "index", StoreSettings(path=folder, fold_at=50)).build_now()
+Builder(folder / "catalog.sqlite", folder / "index", StoreSettings(path=folder, fold_at=50, graph_at=25)).build_now()
 """
 
 
@@ -54,7 +54,7 @@ def test_a_builder_killed_at_a_step_leaves_a_sound_generation(tmp_path: Path, st
     assert found is not None
     assert found.generation.number == generation
     database.put("own", some(range(600, 900)))
-    builder = Builder(database.path, tmp_path / "index", StoreSettings(path=tmp_path, fold_at=50))
+    builder = Builder(database.path, tmp_path / "index", StoreSettings(path=tmp_path, fold_at=50, graph_at=25))
     builder.build_now()
     found = manifest.newest_sound(tmp_path / "index" / "1", OWN)
     assert found is not None

@@ -38,7 +38,7 @@ class Builder:
         """Make the builder of the index in the folder `index`, which is derived from `database`."""
         self._database = database
         self._index = index
-        self._limits = Limits.of(settings.fold_at, settings.slow_at)
+        self._limits = Limits.of(settings.fold_at, settings.slow_at, settings.graph_at)
         self._stop = threading.Event()
         self._at_fold = threading.Event()
         self._shelves: dict[str, Shelf] = {}

@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from twinset.contract import Metric
 from twinset_server.catalog.index.checksums import Stopped
+from twinset_server.catalog.index.labels import Places
 from twinset_server.catalog.index.rows import Rows
 from twinset_server.domain import Float32Array
 
 Float64Array = NDArray[np.float64]
 Ranks = NDArray[np.float32] | Float64Array
+
+_EPS = float(np.finfo(np.float32).eps)
 
 _CHUNK = 1024
 """Rows turned to float64 at a time: 10 MB at 1,280 dimensions."""
@@ -33,9 +36,19 @@ class Ranked:
     slack: float
 
 
-def ranks(rows: Rows, query: Float32Array, metric: Metric) -> Ranked:
-    """Return the ranks of all rows to `query`, `[D]` float32."""
-    return ranks_of(rows.vectors[: rows.length], rows.squares[: rows.length], query, metric)
+def ranks(rows: Rows, places: Places | slice, query: Float32Array, metric: Metric) -> Ranked:
+    """Return the ranks of the rows at `places` to `query`, `[D]` float32."""
+    return ranks_of(rows.vectors[places], rows.squares[places], query, metric)
+
+
+def coarse_ranks(rows: Rows, places: Places | slice, query: Float32Array, metric: Metric) -> Ranked:
+    """Return the same as `ranks` by the rows' bytes: several times as quick, with a larger slack."""
+    if not rows.coarse.takes(query):
+        return ranks(rows, places, query, metric)
+    inner, error = rows.coarse.inner(query, places)
+    if metric is Metric.EUCLIDEAN:
+        return Ranked(rows.squares[places] - 2 * inner, 4 * error + 8 * _EPS * rows.coarse.length**2)
+    return Ranked(-inner, 2 * error)
 
 
 def ranks_of(vectors: Float32Array, squares: Float32Array, query: Float32Array, metric: Metric) -> Ranked:

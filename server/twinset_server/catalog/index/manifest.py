@@ -286,11 +286,16 @@ def _generation(document: Mapping[str, Any]) -> Generation:
         document["key"],
         document["log_from"],
         FileSum(**document["dead"]),
-        tuple(
-            SegmentRecord(**{**record, "files": {name: FileSum(**one) for name, one in record["files"].items()}})
-            for record in document["segments"]
-        ),
+        tuple(_segment(record) for record in document["segments"]),
     )
+
+
+def _segment(record: Mapping[str, Any]) -> SegmentRecord:
+    widths = record["widths"]
+    if widths is not None:
+        widths = tuple((int(width), float(recall)) for width, recall in widths)
+    files = {name: FileSum(**one) for name, one in record["files"].items()}
+    return SegmentRecord(**{**record, "widths": widths, "files": files})
 
 
 def sealed(document: Mapping[str, Any]) -> bytes:

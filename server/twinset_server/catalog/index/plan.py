@@ -82,10 +82,10 @@ class Limits:
     graph_at: int
 
     @classmethod
-    def of(cls, fold_at: int, slow_at: int) -> Limits:
+    def of(cls, fold_at: int, slow_at: int, graph_at: int) -> Limits:
         """Return the limits that follow from the settings."""
         # Writers are slowed down from `slow_at` on: with twice as many, the builder was away, or there was none.
-        return cls(fold_at, max(2 * slow_at, 2 * fold_at), min(1024, max(2, fold_at // 2)))
+        return cls(fold_at, max(2 * slow_at, 2 * fold_at), graph_at)
 
 
 def fold(shapes: Sequence[Shape], waiting: int, busy: Collection[int], limits: Limits) -> Fold | None:

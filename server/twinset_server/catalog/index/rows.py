@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset_server.catalog.index.coarse import Coarse, coarse_of
 from twinset_server.catalog.index.labels import Label, Labels, Places
 from twinset_server.domain import Float32Array
 
@@ -34,6 +35,7 @@ class Rows:
         keys: `[C]` int64, rising.
         vectors: `[C, D]` float32.
         squares: `[C]` float32, the squared L2 norm of each vector; infinite where float32 can't hold it.
+        coarse: `[C]`, the vectors as bytes.
         died: `[C]` int64, the sequence of the change that ended the row, or `ALIVE`.
         owners: `[C]` int64, the key of each row's item.
         labels: at least `length` of them.
@@ -43,6 +45,7 @@ class Rows:
     keys: Int64Array
     vectors: Float32Array
     squares: Float32Array
+    coarse: Coarse
     died: Int64Array
     owners: Int64Array
     labels: Labels
@@ -104,7 +107,8 @@ class Delta(Rows):
     ) -> Delta:
         """Return live rows of these columns."""
         died = np.full(len(keys), ALIVE, np.int64)
-        return cls(len(keys), keys, vectors, squares(vectors), died, owners, list(labels), item_places)
+        coarse = coarse_of(vectors)
+        return cls(len(keys), keys, vectors, squares(vectors), coarse, died, owners, list(labels), item_places)
 
     def plus(
         self,
@@ -121,12 +125,23 @@ class Delta(Rows):
         grown.keys[span] = keys
         grown.vectors[span] = vectors
         grown.squares[span] = squares(vectors)
+        added = coarse_of(vectors)
+        grown.coarse.values[span] = added.values
+        grown.coarse.scales[span] = added.scales
         grown.died[span] = ALIVE
         grown.owners[span] = owners
         grown.item_places[span] = item_places
         grown.labels.extend(labels)
         # The length comes last: no reader looks beyond the one it holds.
-        return replace(grown, length=length)
+        return replace(
+            grown,
+            length=length,
+            coarse=replace(
+                grown.coarse,
+                length=max(grown.coarse.length, added.length),
+                rounded=max(grown.coarse.rounded, added.rounded),
+            ),
+        )
 
     def after(self, key: int) -> Delta:
         """Return the rows with keys above `key`, dead ones too. Nothing is copied while half of the room is left."""
@@ -136,6 +151,7 @@ class Delta(Rows):
             self.keys[start:],
             self.vectors[start:],
             self.squares[start:],
+            self._coarse_at(slice(start, None)),
             self.died[start:],
             self.owners[start:],
             self.labels[start : self.length],
@@ -151,6 +167,7 @@ class Delta(Rows):
             self.keys[places],
             self.vectors[places],
             self.squares[places],
+            self._coarse_at(places),
             self.died[places],
             self.owners[places],
             [self.labels[place] for place in places.tolist()],
@@ -162,6 +179,9 @@ class Delta(Rows):
         wide = np.empty(len(self.keys), np.int32)
         wide[: self.length] = item_places
         return replace(self, item_places=wide)
+
+    def _coarse_at(self, places: Places | slice) -> Coarse:
+        return replace(self.coarse, values=self.coarse.values[places], scales=self.coarse.scales[places])
 
     def _with_room(self, length: int) -> Delta:
         # A copy of thousands of rows takes tens of milliseconds under load, in which searches wait: it is made rarely.
@@ -177,6 +197,11 @@ class Delta(Rows):
             roomy(self.keys),  # type: ignore[arg-type]
             roomy(self.vectors),  # type: ignore[arg-type]
             roomy(self.squares),  # type: ignore[arg-type]
+            replace(
+                self.coarse,
+                values=roomy(self.coarse.values),  # type: ignore[arg-type]
+                scales=roomy(self.coarse.scales),  # type: ignore[arg-type]
+            ),
             roomy(self.died),  # type: ignore[arg-type]
             roomy(self.owners),  # type: ignore[arg-type]
             self.labels[: self.length],

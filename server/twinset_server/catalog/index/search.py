@@ -1,187 +1,209 @@
-"""The nearest items of one space at one moment.
+"""The nearest items of one space at one moment, and the way to them.
 
-`scan` compares every live vector. `walk` asks the segments' graphs, and scans only what has none: the rows since, and
-small segments. It asks each graph for a few more rows than k, since dead rows, excluded items and an item's further
-pictures take places, then for many more; a small segment that still gives too few is scanned, and for a large one
-`walk` gives up: `scan` answers then. Whichever chose the rows, their final distances are computed the same way, in
-float64 from the full vectors.
+A segment's graph is walked where that costs less than to compare the segment's rows, which are compared as bytes:
+those of a small segment, and those that a filter leaves where they are few. A walk asks for a few more rows than k,
+since dead rows, excluded items, rows that the filter leaves out and an item's further pictures take places. Where it
+gives fewer than k items all the same, the segment's rows are compared: nothing is left out because it was far away.
+
+Whichever way rows were chosen, their final distances are computed alike, in float64 from the full vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset_server.catalog.index.distance import distances, ranks
-from twinset_server.catalog.index.labels import Places
+from twinset_server.catalog.columns.codes import Truths
+from twinset_server.catalog.index.graph import asked
 from twinset_server.catalog.index.rows import Rows
 from twinset_server.catalog.index.segment_files import Segment
+from twinset_server.catalog.index.selection import Candidates, Wanted, nearest
 from twinset_server.catalog.index.views import View
 from twinset_server.domain import (
     DEFAULT_TARGET_RECALL,
     SCAN,
     Float32Array,
-    Neighbour,
     SearchMethod,
     SearchPlan,
     SearchResult,
 )
 
-_SLACK = 16
-"""Rows asked for beyond those needed."""
+# Costs are counted in rows compared one after another as bytes: 20 ns each at 512 dimensions.
+_GATHERED = 2.5
+"""What a row costs that is picked out from among others."""
 
-_BRIEF_PRODUCTS = 6_000_000
-_BRIEF_WIDTH = 256
-"""What a search may cost to run on the event loop: about a millisecond, most of it waiting for memory."""
+_STEP = 400
+"""What each unit of a walk's width costs: it compares a few dozen rows in bf16, and waits for each."""
+
+_SURE = 3
+"""A walk past rows that a filter leaves out finds a little less: it must be this much cheaper."""
+
+_OVERSHOOT = 3
+"""How many times as many rows are asked for as should hold enough that match, were these spread evenly."""
+
+_BRIEF = 56_000_000
+"""Rows times dimensions that may be compared on the event loop: about two milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What to look for: `values` is `[D]` float32; a `target_recall` of 1 asks to compare all."""
+    """What to look for.
+
+    Attributes:
+        values: `[D]` float32.
+        k: how many items.
+        exclude: ids of items that are no answers.
+        target_recall: the share of the true nearest that is enough; 1 asks to compare all.
+        mask: `[N]` truths by item place: which items a filter leaves; None without a filter.
+    """
 
     values: Float32Array
     k: int
     exclude: frozenset[str] = frozenset()
     target_recall: float = DEFAULT_TARGET_RECALL
+    mask: Truths | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Chosen:
-    """Rows that hold the best `k` items of what was looked through."""
+class _Walk:
+    """Rows that hold `k` items, and what the walk to them was; `recall` is what walks as wide gave."""
 
-    rows: Rows
-    places: Places
-
-
-def is_brief(view: View, query: Query) -> bool:
-    """Return whether `walk` takes about a millisecond: no walk is wide, and what it scans is small."""
-    scanned = view.delta.length + sum(segment.rows.length for segment in view.segments if segment.graph is None)
-    widest = max((segment.record.expansion or 0 for segment in view.segments), default=0)
-    width = max(widest, query.k + len(query.exclude))
-    return scanned * view.space.dimension <= _BRIEF_PRODUCTS and width <= _BRIEF_WIDTH
+    candidates: Sequence[Candidates]
+    width: int
+    compared: int
+    recall: float
+    cost: float
 
 
-def walk(view: View, query: Query) -> SearchResult | None:
-    """Return neighbours by the segments' graphs; None where they can't give `k` items, or all must be compared."""
-    if query.target_recall == 1 and any(segment.graph is not None for segment in view.segments):
-        return None
-    walked: list[_Chosen] = []
-    scanned = [view.delta]
-    compared = 0
-    for segment in view.segments:
-        found = _walked(segment, view, query) if segment.graph is not None else None
-        if found is not None:
-            walked.append(found[0])
-            compared += found[1]
-        elif segment.graph is None or segment.rows.length * view.space.dimension <= _BRIEF_PRODUCTS:
-            scanned.append(segment.rows)
-        else:
-            return None
-    neighbours = _best([*walked, *_choose(scanned, view, query)], view, query)
-    compared += sum(int(np.count_nonzero(rows.alive(view.sequence))) for rows in scanned)
-    width = max((segment.record.expansion or 0 for segment in view.segments), default=0)
-    plan = SearchPlan(SearchMethod.WALK, width) if walked else SCAN
-    return SearchResult(neighbours, exact=not walked, examined=compared, sequence=view.sequence, plan=plan)
+def search(view: View, query: Query) -> SearchResult:
+    """Return the nearest items."""
+    result = _search(view, query, math.inf)
+    assert result is not None  # noqa: S101 - nothing costs more than infinitely much
+    return result
+
+
+def search_briefly(view: View, query: Query) -> SearchResult | None:
+    """Return the nearest items; None where that would take more than about two milliseconds."""
+    return _search(view, query, _BRIEF / view.space.dimension)
 
 
 def scan(view: View, query: Query) -> SearchResult:
-    """Return the neighbours among all live vectors."""
-    parts = [*(segment.rows for segment in view.segments), view.delta]
-    neighbours = _best(_choose(parts, view, query), view, query)
-    return SearchResult(neighbours, exact=True, examined=view.live, sequence=view.sequence)
+    """Return the nearest items among all live vectors that the filter leaves."""
+    candidates = [_all(rows, truths, view.sequence) for rows, truths in _parts(view, query)]
+    return _answer(view, query, candidates, [])
 
 
-def _walked(segment: Segment, view: View, query: Query) -> tuple[_Chosen, int] | None:
-    """Return rows that hold `k` items, and how many were compared; None where the graph gives fewer."""
-    assert segment.graph is not None  # noqa: S101 - for the type checker
-    compared = 0
-    needed = query.k * segment.spread
-    excluded = len(query.exclude) * segment.spread
-    # Up to a fifth of a segment is dead before it is built anew.
-    for width in (int(1.25 * (needed + min(excluded, _SLACK))) + _SLACK, int(2 * (needed + excluded)) + 4 * _SLACK):
-        if width > segment.rows.length // 4:
-            return None
-        found = segment.graph.nearest(query.values, width)
-        compared += found.compared
-        places = found.places[segment.rows.died[found.places] > view.sequence]
-        if len(places) < query.k:
+def _search(view: View, query: Query, at_most: float) -> SearchResult | None:
+    """Return the nearest items; None where that would cost more than `at_most`."""
+    walks: list[_Walk] = []
+    candidates: list[Candidates] = []
+    for segment, (rows, truths) in zip([*view.segments, None], _parts(view, query), strict=True):
+        walk = None if segment is None else _walked(segment, truths, view, query, at_most)
+        if walk is not None:
+            walks.append(walk)
+            candidates.extend(walk.candidates)
+            at_most -= walk.cost
             continue
-        if segment.spread == 1 and not query.exclude:
-            return _Chosen(segment.rows, places), compared
-        items = {segment.rows.labels[place][0] for place in places.tolist()} - query.exclude
-        if len(items) >= query.k:
-            return _Chosen(segment.rows, places), compared
+        at_most -= _scan_cost(rows, truths)
+        if at_most < 0:
+            return None
+        candidates.append(_all(rows, truths, view.sequence))
+    return _answer(view, query, candidates, walks)
+
+
+def _answer(view: View, query: Query, candidates: Sequence[Candidates], walks: Sequence[_Walk]) -> SearchResult:
+    wanted = Wanted(query.values, view.space.metric, query.k, query.exclude)
+    walked = {id(one) for walk in walks for one in walk.candidates}
+    compared = sum(walk.compared for walk in walks) + sum(
+        one.count if one.allowed is None else int(np.count_nonzero(one.allowed))
+        for one in candidates
+        if id(one) not in walked
+    )
+    if walks:
+        recall = min(walk.recall for walk in walks)
+        plan = SearchPlan(SearchMethod.WALK, max(walk.width for walk in walks), recall)
+    else:
+        plan = SCAN if query.mask is None else SearchPlan(SearchMethod.GATHER, expected_recall=1.0)
+    neighbours = nearest(candidates, wanted)
+    return SearchResult(neighbours, exact=not walks, examined=compared, sequence=view.sequence, plan=plan)
+
+
+def _parts(view: View, query: Query) -> Iterator[tuple[Rows, Truths | None]]:
+    """Yield the rows of each segment, and at last the delta, with what the filter says of them."""
+    rows = [*(segment.rows for segment in view.segments), view.delta]
+    for part, places in zip(rows, view.places, strict=True):
+        yield part, None if query.mask is None else places.truth(query.mask)
+
+
+def _scan_cost(rows: Rows, truths: Truths | None) -> float:
+    if truths is None:
+        return rows.length
+    return min(rows.length, _GATHERED * int(np.count_nonzero(truths)))
+
+
+def _all(rows: Rows, truths: Truths | None, sequence: int) -> Candidates:
+    """Return all rows that live and that the filter leaves."""
+    allowed = rows.alive(sequence)
+    if truths is None:
+        return Candidates(rows, slice(0, rows.length), allowed)
+    allowed &= truths
+    places = np.flatnonzero(allowed)
+    if len(places) * _GATHERED < rows.length:
+        return Candidates(rows, places)
+    return Candidates(rows, slice(0, rows.length), allowed)
+
+
+def _walked(segment: Segment, truths: Truths | None, view: View, query: Query, at_most: float) -> _Walk | None:
+    """Return what a walk gives; None where to compare the segment's rows costs less, or is needed."""
+    widths = segment.record.widths
+    if segment.graph is None or widths is None:
+        return None
+    measured = next((one for one in widths if one[1] >= query.target_recall), None)
+    if measured is None or query.target_recall == 1:
+        return None
+    rows, compared = segment.rows, 0
+    bound = min(at_most, _scan_cost(rows, truths) / (1 if truths is None else _SURE))
+    for count in _counts(segment, truths, query):
+        width = max(measured[0], count)
+        cost = _STEP * width + _GATHERED * len(segment.strays)
+        if cost > bound or count > rows.length // 4:
+            return None
+        found = segment.graph.nearest(query.values, count, width)
+        compared += found.compared
+        places = np.concatenate([found.places, segment.strays])
+        allowed = rows.died[places] > view.sequence
+        if truths is not None:
+            allowed &= truths[places]
+        places = places[allowed]
+        if _hold_enough(segment, found.places, allowed, query):
+            # Strays may be among what a walk found all the same.
+            candidates = [Candidates(rows, np.unique(places))]
+            return _Walk(candidates, width, compared + len(segment.strays), measured[1], cost)
     return None
 
 
-def _choose(parts: Sequence[Rows], view: View, query: Query) -> list[_Chosen]:
-    """Return rows of `parts` among which the nearest `k` items certainly are."""
-    parts = [part for part in parts if part.length]
-    if not parts:
-        return []
-    ranked = [ranks(part, query.values, view.space.metric) for part in parts]
-    slack = max(one.slack for one in ranked)
-    values = np.concatenate([one.values for one in ranked])
-    values[~np.concatenate([part.alive(view.sequence) for part in parts])] = np.inf
-    starts = np.cumsum([0, *(part.length for part in parts)])
-    limit = _kth_rank(values, parts, starts, query) + slack
-    near = np.flatnonzero((values <= limit) & (values < np.inf))
-    return [
-        _Chosen(part, near[(near >= start) & (near < start + part.length)] - start)
-        for part, start in zip(parts, starts, strict=False)
-    ]
+def _counts(segment: Segment, truths: Truths | None, query: Query) -> Sequence[int]:
+    """Return how many rows to ask the graph for, and how many next where these hold too few items."""
+    needed = query.k * segment.spread
+    excluded = len(query.exclude) * segment.spread
+    if truths is not None:
+        matching = int(np.count_nonzero(truths))
+        share = matching / len(truths)
+        return (asked(math.ceil(_OVERSHOOT * (needed + min(excluded, 16)) / share)),) if matching else ()
+    # Up to a fifth of a segment is dead before it is built anew.
+    return asked(math.ceil(needed + min(excluded, 16))), asked(math.ceil(2 * (needed + excluded))) + 32
 
 
-def _kth_rank(values: NDArray[np.floating], parts: Sequence[Rows], starts: NDArray[np.int64], query: Query) -> float:
-    """Return the rank of the k-th item that may be returned; infinite where there are fewer."""
-    width = 2 * query.k + min(len(query.exclude), _SLACK) + _SLACK
-    while True:
-        width = min(width, len(values))
-        # argpartition first: sorting all of them costs ten times the choice of a few.
-        near = np.argpartition(values, width - 1)[:width]
-        seen: set[str] = set()
-        for place in near[np.argsort(values[near])]:
-            if values[place] == np.inf:
-                return np.inf
-            part = int(np.searchsorted(starts, place, side="right")) - 1
-            item_id = parts[part].labels[place - starts[part]][0]
-            if item_id not in query.exclude:
-                seen.add(item_id)
-                if len(seen) == query.k:
-                    return float(values[place])
-        if width == len(values):
-            return np.inf
-        width *= 4
-
-
-def _best(chosen: Sequence[_Chosen], view: View, query: Query) -> list[Neighbour]:
-    """Return the nearest `k` items of the chosen rows, each once, equal distances in the order of ids."""
-    parts = [one for one in chosen if len(one.places)]
-    if not parts:
-        return []
-    measured = np.concatenate(
-        [distances(one.rows.vectors[one.places], query.values, view.space.metric) for one in parts]
-    )
-    order = np.argsort(measured)
-    ends = np.cumsum([len(one.places) for one in parts])
-    owners = np.searchsorted(ends, order, side="right").tolist()
-    neighbours: dict[str, Neighbour] = {}
-    # Ids are read for those rows only that come this far: each costs as much as a comparison of vectors.
-    tied: list[tuple[str, str]] = []
-    ranked = measured[order].tolist()
-    for number, (index, owner) in enumerate(zip(order.tolist(), owners, strict=True)):
-        part = parts[owner]
-        tied.append(part.rows.labels[int(part.places[index - ends[owner]])])
-        if number + 1 < len(ranked) and ranked[number + 1] == ranked[number]:
-            continue
-        # Python compares text by code points, which is the byte order of its UTF-8.
-        for item_id, picture_id in sorted(tied):
-            if item_id not in query.exclude:
-                neighbours.setdefault(item_id, Neighbour(item_id, picture_id, ranked[number]))
-            if len(neighbours) == query.k:
-                return list(neighbours.values())
-        tied.clear()
-    return list(neighbours.values())
+def _hold_enough(segment: Segment, places: NDArray[np.intp], allowed: Truths, query: Query) -> bool:
+    """Return whether `k` items are among those rows at `places` that are allowed."""
+    places = places[allowed[: len(places)]]
+    if len(places) < query.k:
+        return False
+    if segment.spread == 1 and not query.exclude:
+        return True
+    labels = segment.rows.labels
+    return len({labels[place][0] for place in places.tolist()} - query.exclude) >= query.k

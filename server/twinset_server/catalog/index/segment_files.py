@@ -2,8 +2,9 @@
 
 ```
 vectors.f32  squares.f32  keys.i64  owners.i64             the columns of the rows, in the order of their keys
+coarse.i8  scales.f32                                      the vectors as bytes
 items.u64  items.utf8  pictures.u64  pictures.utf8         their labels: offsets, and the texts one after another
-graph.usearch                                              absent where the rows are searched exactly
+graph.usearch  strays.i64                                  absent where the rows are compared one by one
 ```
 """
 
@@ -23,7 +24,8 @@ from numpy.typing import NDArray
 
 from twinset_server.catalog import steps
 from twinset_server.catalog.folder import sync
-from twinset_server.catalog.index.checksums import FileSum, Pages, SummedFile, Unsound, opened, summed
+from twinset_server.catalog.index.checksums import FileSum, Pages, SummedFile, Unsound, opened, summed, write_synced
+from twinset_server.catalog.index.coarse import Coarse, coarse_of
 from twinset_server.catalog.index.graph import Graph, GraphUnsound, build, prove
 from twinset_server.catalog.index.labels import Places, TextLabels, Texts
 from twinset_server.catalog.index.rows import ALIVE, Int64Array, Rows, squares
@@ -33,14 +35,17 @@ _log = logging.getLogger(__name__)
 
 _VECTORS = "vectors.f32"
 _SQUARES = "squares.f32"
+_COARSE = "coarse.i8"
+_SCALES = "scales.f32"
 _KEYS = "keys.i64"
 _OWNERS = "owners.i64"
 _ITEM_OFFSETS = "items.u64"
 _ITEMS = "items.utf8"
 _PICTURE_OFFSETS = "pictures.u64"
 _PICTURES = "pictures.utf8"
-_COLUMNS = (_VECTORS, _SQUARES, _KEYS, _OWNERS, _ITEM_OFFSETS, _ITEMS, _PICTURE_OFFSETS, _PICTURES)
+_COLUMNS = (_VECTORS, _SQUARES, _COARSE, _SCALES, _KEYS, _OWNERS, _ITEM_OFFSETS, _ITEMS, _PICTURE_OFFSETS, _PICTURES)
 _GRAPH = "graph.usearch"
+_STRAYS = "strays.i64"
 
 _CHUNK = 4096
 
@@ -55,7 +60,9 @@ class SegmentRecord:
         number: names its folder, and no other segment's ever.
         rows: how many it has, dead ones among them.
         items: to how many items they belong.
-        expansion: the width of the walk through its graph; None where it has no graph.
+        length: no row is longer (L2).
+        rounded: no row lost more to the rounding to bytes (L2).
+        widths: of walks through its graph, rising, each with its recall@10; None where it has no graph.
         flat: True where a graph was tried, and didn't find enough.
         files: its files by name.
     """
@@ -63,7 +70,9 @@ class SegmentRecord:
     number: int
     rows: int
     items: int
-    expansion: int | None
+    length: float
+    rounded: float
+    widths: tuple[tuple[int, float], ...] | None
     flat: bool
     files: Mapping[str, FileSum]
 
@@ -76,13 +85,15 @@ class Segment:
         rows: its rows; but for `died` they lie in memory maps.
         graph: None where it is searched exactly.
         spread: vectors per item, 1 or more.
+        strays: places that a walk through the graph never comes to.
     """
 
-    def __init__(self, record: SegmentRecord, rows: Rows, graph: Graph | None) -> None:
+    def __init__(self, record: SegmentRecord, rows: Rows, graph: Graph | None, strays: Places) -> None:
         self.record = record
         self.rows = rows
         self.graph = graph
         self.spread = record.rows / record.items
+        self.strays = strays
 
 
 def segment_folder(folder: Path, number: int) -> Path:
@@ -99,7 +110,7 @@ def open_segment(
         Unsound: a file isn't what was written.
         Stopped: `stopped` returned True meanwhile.
     """
-    names = {*_COLUMNS, *([_GRAPH] if record.expansion is not None else [])}
+    names = {*_COLUMNS, *([_GRAPH, _STRAYS] if record.widths is not None else [])}
     path = segment_folder(folder, record.number)
     if set(record.files) != names or record.rows < 1 or record.items < 1:
         raise Unsound(f"the manifest's record of {path} is incomplete")
@@ -108,8 +119,12 @@ def open_segment(
         rows = _rows(pages, record, space)
     except ValueError as error:
         raise Unsound(f"{path} doesn't hold {record.rows} rows of dimension {space.dimension}: {error}") from error
-    graph = None if record.expansion is None else Graph(pages[_GRAPH], space, record.rows, record.expansion)
-    return Segment(record, rows, graph)
+    if record.widths is None:
+        return Segment(record, rows, None, np.empty(0, np.intp))
+    strays = pages[_STRAYS].view(np.int64)
+    if len(strays) and not 0 <= strays.min() <= strays.max() < record.rows:
+        raise Unsound(f"{path / _STRAYS} names rows that don't exist")
+    return Segment(record, rows, Graph(pages[_GRAPH], space, record.rows), strays)
 
 
 def _rows(pages: Mapping[str, Pages], record: SegmentRecord, space: Space) -> Rows:
@@ -123,6 +138,12 @@ def _rows(pages: Mapping[str, Pages], record: SegmentRecord, space: Space) -> Ro
         column(_KEYS, np.int64, count),
         column(_VECTORS, np.float32, count, space.dimension),
         column(_SQUARES, np.float32, count),
+        Coarse(
+            column(_COARSE, np.int8, count, space.dimension),
+            column(_SCALES, np.float32, count),
+            record.length,
+            record.rounded,
+        ),
         np.full(count, ALIVE, np.int64),
         column(_OWNERS, np.int64, count),
         TextLabels(
@@ -150,6 +171,7 @@ class SegmentWriter:
         self._last_owner: int | None = None
         self.rows = 0
         self._items = 0
+        self._length = self._rounded = 0.0
 
     def __enter__(self) -> SegmentWriter:
         self._path.mkdir()
@@ -176,6 +198,10 @@ class SegmentWriter:
         self._files[_OWNERS].write(owners)
         self._files[_VECTORS].write(vectors)
         self._files[_SQUARES].write(squares(vectors))
+        coarse = coarse_of(vectors)
+        self._files[_COARSE].write(coarse.values)
+        self._files[_SCALES].write(coarse.scales)
+        self._length, self._rounded = max(self._length, coarse.length), max(self._rounded, coarse.rounded)
         for texts, offsets, content in ((items, _ITEM_OFFSETS, _ITEMS), (pictures, _PICTURE_OFFSETS, _PICTURES)):
             self._files[offsets].write(texts.offsets[1:] + np.uint64(self._offsets[offsets]))
             self._files[content].write(texts.content)
@@ -216,11 +242,20 @@ class SegmentWriter:
         for file in self._files.values():
             file.sync()
         files = {name: file.sum for name, file in self._files.items()}
-        record = SegmentRecord(self._number, self.rows, self._items, None, flat=False, files=files)
+        record = SegmentRecord(
+            self._number,
+            self.rows,
+            self._items,
+            length=self._length,
+            rounded=self._rounded,
+            widths=None,
+            flat=False,
+            files=files,
+        )
         if graph:
             record = self._with_graph(record, base, threads, stopped, progress)
         steps.reached(steps.SEGMENT_SAVED)
-        if record.expansion is not None:
+        if record.widths is not None:
             _sync_file(self._path / _GRAPH)
         sync(self._path)
         sync(self._folder)
@@ -247,12 +282,14 @@ class SegmentWriter:
             build(path, rows.vectors, self._space, base=copied, threads=used, stopped=stopped, progress=progress)
             found = summed(path)
             try:
-                expansion = prove(opened(path, found), rows.vectors, rows.squares, self._space, stopped)
+                proof = prove(opened(path, found), rows.vectors, rows.squares, self._space, stopped)
             except GraphUnsound as error:
                 path.unlink()
                 _log.warning("%s (built by %d threads, try %d of %d)", error, used, number, len(tries))
                 continue
-            return replace(record, expansion=expansion, files={**record.files, _GRAPH: found})
+            strays = write_synced(self._path / _STRAYS, proof.strays.astype(np.int64))
+            files = {**record.files, _GRAPH: found, _STRAYS: strays}
+            return replace(record, widths=proof.widths, files=files)
         return flat
 
     def _count_items(self, owners: Int64Array) -> None:
@@ -270,7 +307,7 @@ class SegmentWriter:
 def remove_segment(folder: Path, number: int) -> None:
     """Remove the files of a segment that no manifest names any more."""
     path = segment_folder(folder, number)
-    for name in (*_COLUMNS, _GRAPH):
+    for name in (*_COLUMNS, _GRAPH, _STRAYS):
         (path / name).unlink(missing_ok=True)
     with contextlib.suppress(FileNotFoundError):
         path.rmdir()

@@ -104,9 +104,12 @@ def unreachable(generation: OpenGeneration, stored: Mapping[int, Float32Array]) 
     lost = []
     for segment, place, key in _found(generation, stored):
         # By inner product a longer vector may be nearer than itself, so nothing must be found.
-        if segment.graph is None or metric is Metric.INNER_PRODUCT:
+        widths = segment.record.widths
+        if segment.graph is None or widths is None or metric is Metric.INNER_PRODUCT:
             continue
-        near = segment.graph.nearest(stored[key], min(_NEAR, segment.rows.length)).places
+        widest, _ = widths[-1]
+        near = segment.graph.nearest(stored[key], min(_NEAR, segment.rows.length), widest).places
+        near = np.union1d(near, segment.strays)
         measured = distances(segment.rows.vectors[[place, *near.tolist()]], stored[key], metric)
         # Among equal vectors any may stand for another.
         if not (measured[1:] <= measured[0]).any():

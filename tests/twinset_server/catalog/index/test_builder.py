@@ -18,7 +18,9 @@ from twinset_server.errors import SpaceNotFound
 
 
 def builder_of(database: Database, index: Path, *, fold_at: int = 100, slow_at: int = 20_000) -> Builder:
-    return Builder(database.path, index, StoreSettings(path=index.parent, fold_at=fold_at, slow_at=slow_at))
+    return Builder(
+        database.path, index, StoreSettings(path=index.parent, fold_at=fold_at, slow_at=slow_at, graph_at=fold_at // 2)
+    )
 
 
 def newest(index: Path, space: Space) -> OpenGeneration:

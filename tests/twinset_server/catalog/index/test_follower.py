@@ -19,7 +19,7 @@ from twinset_server.catalog.index.follower import Follower
 from twinset_server.catalog.index.following import SpaceState
 from twinset_server.catalog.index.manifest import OpenGeneration
 from twinset_server.catalog.index.rows import Delta
-from twinset_server.catalog.index.search import Query, scan, walk
+from twinset_server.catalog.index.search import Query, scan, search
 from twinset_server.catalog.index.views import View
 from twinset_server.config import StoreSettings
 from twinset_server.domain import Space
@@ -28,7 +28,7 @@ from twinset_server.filters.expression import Operator
 
 
 def builder_of(database: Database, index: Path, *, fold_at: int = 50) -> Builder:
-    return Builder(database.path, index, StoreSettings(path=index.parent, fold_at=fold_at))
+    return Builder(database.path, index, StoreSettings(path=index.parent, fold_at=fold_at, graph_at=25))
 
 
 @contextlib.contextmanager
@@ -518,7 +518,7 @@ async def test_searches_during_writes_folds_and_switches_see_every_living_item_o
                     assert view.live == 60
                     assert len(found(view)) == 60
                     query = Query(next(iter(some(range(1), seed=3).values())), 5, frozenset())
-                    walked = walk(view, query) or scan(view, query)
+                    walked = search(view, query)
                     assert len(walked.neighbours) == 5
                     await asyncio.sleep(0)
         finally:

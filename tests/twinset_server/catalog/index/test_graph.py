@@ -38,11 +38,12 @@ def test_a_walk_finds_what_an_exact_search_finds(tmp_path: Path, metric: Metric,
     vectors = random_rows(1500, 12, metric)
     of = space(metric, 12)
     pages = built(tmp_path / "graph", vectors, of, threads=threads)
-    graph = Graph(pages, of, 1500, prove(pages, vectors, squares(vectors), of, never))
+    width, _ = prove(pages, vectors, squares(vectors), of, never).widths[-1]
+    graph = Graph(pages, of, 1500)
     hits = 0
     for query in vectors[:50]:
         score = -(vectors @ query) if metric is not Metric.EUCLIDEAN else ((vectors - query) ** 2).sum(axis=1)
-        walk = graph.nearest(query, 10)
+        walk = graph.nearest(query, 10, width)
         assert 10 <= walk.compared < 1500
         hits += len(set(walk.places.tolist()) & set(np.argsort(score)[:10].tolist()))
     assert hits / 500 >= 0.95
@@ -53,8 +54,9 @@ def test_a_graph_that_is_added_to_finds_old_and_new_rows(tmp_path: Path) -> None
     of = space(Metric.COSINE, 12)
     built(tmp_path / "old", vectors[:1000], of)
     pages = built(tmp_path / "new", vectors, of, base=tmp_path / "old")
-    graph = Graph(pages, of, 1200, prove(pages, vectors, squares(vectors), of, never))
-    found = [int(graph.nearest(vectors[place], 1).places[0]) for place in range(950, 1050)]
+    width, _ = prove(pages, vectors, squares(vectors), of, never).widths[-1]
+    graph = Graph(pages, of, 1200)
+    found = [int(graph.nearest(vectors[place], 1, width).places[0]) for place in range(950, 1050)]
     assert np.mean(np.array(found) == np.arange(950, 1050)) >= 0.99
 
 
@@ -70,7 +72,7 @@ def test_equal_vectors_are_no_reason_to_distrust_a_graph(tmp_path: Path) -> None
     vectors = np.repeat(random_rows(1, 8, Metric.COSINE), 300, axis=0)
     of = space(Metric.COSINE, 8)
     pages = built(tmp_path / "graph", vectors, of)
-    assert prove(pages, vectors, squares(vectors), of, never) == 64
+    assert prove(pages, vectors, squares(vectors), of, never).widths == ((64, 1.0),)
 
 
 def test_a_graph_that_never_finds_its_rows_is_refused(tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_a_graph_of_another_space_is_refused(tmp_path: Path) -> None:
         (space(Metric.COSINE, 8), 51),
     ):
         with pytest.raises(Unsound, match="the graph is not one of"):
-            Graph(pages, other, rows, 64)
+            Graph(pages, other, rows)
 
 
 def test_a_build_ends_when_the_builder_does(tmp_path: Path) -> None:

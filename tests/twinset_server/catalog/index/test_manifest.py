@@ -28,7 +28,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("catalogue")
     database = Database(folder / "catalog.sqlite")
     database.add_space(OWN)
-    builder = Builder(database.path, folder / "index", StoreSettings(path=folder, fold_at=40))
+    builder = Builder(database.path, folder / "index", StoreSettings(path=folder, fold_at=40, graph_at=20))
     database.put("own", some(range(600)))
     builder.build_now()
     database.delete("00001", "00002")
@@ -58,7 +58,7 @@ def test_the_newest_generation_is_taken(catalogue: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", MUTATIONS)
-@pytest.mark.parametrize("file", range(11))
+@pytest.mark.parametrize("file", range(13))
 def test_damage_is_found_and_the_generation_before_answers_the_same(
     catalogue: Path, tmp_path: Path, kind: str, file: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,7 +66,7 @@ def test_damage_is_found_and_the_generation_before_answers_the_same(
     folder = tmp_path / "copy"
     shutil.copytree(catalogue, folder)
     files = files_of_newest(folder / "index" / "1")
-    assert len(files) == 11
+    assert len(files) == 13
     path = files[file]
     before = path.read_bytes()
     MUTATIONS[kind](path, np.random.default_rng([file, len(kind)]))
@@ -154,7 +154,7 @@ def test_a_generation_that_is_pruned_while_it_is_opened_gives_way_to_the_next(
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(catalogue, folder)
-    builder = Builder(folder / "catalog.sqlite", folder / "index", StoreSettings(path=folder, fold_at=20))
+    builder = Builder(folder / "catalog.sqlite", folder / "index", StoreSettings(path=folder, fold_at=20, graph_at=10))
     open_segment = manifest.open_segment
     opened: list[Segment] = []
 

@@ -122,12 +122,6 @@ def test_a_million_rows_make_few_segments_and_are_written_a_few_times_each(bulk:
     assert inserted / added <= 4
 
 
-@pytest.mark.parametrize(("fold_at", "graph_at"), [(1, 2), (50, 25), (4096, 1024)])
-def test_small_limits_of_tests_still_give_graphs(fold_at: int, graph_at: int) -> None:
-    limits = Limits.of(fold_at, 20_000)
-    assert (limits.fold_at, limits.graph_at, limits.bulk_at) == (fold_at, graph_at, 40_000)
-
-
 def test_work_that_failed_waits_until_there_is_twice_as_much() -> None:
     large = replace(shape(1, 10_000), in_vain=2000)
     assert merge([large, shape(2, 3900)], (), LIMITS) is None

@@ -11,10 +11,10 @@ from fakes.change_log import DIMENSION, OWN, Database, some, unit_vectors
 from twinset.contract import Metric
 from twinset_server.catalog.index.builder import Builder
 from twinset_server.catalog.index.follower import Follower
-from twinset_server.catalog.index.search import Query, is_brief, scan, walk
+from twinset_server.catalog.index.search import Query, scan, search, search_briefly
 from twinset_server.catalog.index.views import View
 from twinset_server.config import StoreSettings
-from twinset_server.domain import SCAN, SearchMethod, SearchPlan, SearchResult, Space
+from twinset_server.domain import SCAN, SearchMethod, SearchResult, Space
 
 
 def view_of(database: Database, index: Path) -> View:
@@ -28,7 +28,9 @@ def view_of(database: Database, index: Path) -> View:
 
 
 def built(database: Database, index: Path, *, fold_at: int = 50) -> Builder:
-    builder = Builder(database.path, index, StoreSettings(path=index.parent, fold_at=fold_at))
+    builder = Builder(
+        database.path, index, StoreSettings(path=index.parent, fold_at=fold_at, graph_at=max(2, fold_at // 2))
+    )
     builder.build_now()
     return builder
 
@@ -46,6 +48,12 @@ def nearest(database: Database, query: np.ndarray, k: int, exclude: frozenset[st
         if vectors and item not in exclude
     }
     return sorted(distances, key=lambda item: (distances[item], item))[:k]
+
+
+@pytest.fixture(autouse=True)
+def walks(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if to compare a row cost much, which it does where there are a million.
+    monkeypatch.setattr("twinset_server.catalog.index.search._STEP", 0.001)
 
 
 def query_of(seed: int) -> np.ndarray:
@@ -68,14 +76,14 @@ def test_a_walk_finds_what_is_near_in_every_segment_and_the_delta(database: Data
     hits = 0
     for seed in range(30):
         query = query_of(seed)
-        result = walk(view, Query(query, 10, frozenset()))
+        result = search(view, Query(query, 10, frozenset()))
         assert result is not None
         assert not result.exact
         assert result.examined < 2170
         hits += len(set(ids(result)) & set(nearest(database, query, 10)))
     assert hits / 300 >= 0.95
     for item in ("00007", "02100", "02160"):
-        assert ids(walk(view, Query(database.living["own"][item][0][1], 1, frozenset()))) == [item]
+        assert ids(search(view, Query(database.living["own"][item][0][1], 1, frozenset()))) == [item]
 
 
 def test_a_scan_is_exact_over_every_segment_and_the_delta(database: Database, index: Path) -> None:
@@ -88,16 +96,18 @@ def test_a_scan_is_exact_over_every_segment_and_the_delta(database: Database, in
 
 def test_a_walk_says_how_wide_it_was_and_leaves_exact_answers_to_a_scan(database: Database, index: Path) -> None:
     view = three_segments(database, index)
-    result = walk(view, Query(query_of(1), 10))
-    assert result is not None
-    assert result.plan == SearchPlan(SearchMethod.WALK, 64)
+    result = search(view, Query(query_of(1), 10))
+    assert result.plan.method is SearchMethod.WALK
+    assert result.plan.width == 64
+    assert result.plan.expected_recall is not None
+    assert 0.98 <= result.plan.expected_recall <= 1
     assert scan(view, Query(query_of(1), 10)).plan == SCAN
-    assert walk(view, Query(query_of(1), 10, target_recall=1)) is None
+    assert search(view, Query(query_of(1), 10, target_recall=1)).plan == SCAN
 
 
 def test_a_walk_that_compared_everything_says_that_it_is_exact(database: Database, index: Path) -> None:
     database.put("own", some(range(30)))
-    result = walk(view_of(database, index), Query(query_of(1), 5, frozenset()))
+    result = search(view_of(database, index), Query(query_of(1), 5, frozenset()))
     assert result is not None
     assert (result.exact, result.examined, ids(result)) == (True, 30, nearest(database, query_of(1), 5))
 
@@ -105,31 +115,36 @@ def test_a_walk_that_compared_everything_says_that_it_is_exact(database: Databas
 def test_a_small_segment_that_can_not_give_enough_is_scanned(database: Database, index: Path) -> None:
     database.put("own", some(range(200)))
     built(database, index)
-    result = walk(view_of(database, index), Query(query_of(1), 60, frozenset()))
+    result = search(view_of(database, index), Query(query_of(1), 60, frozenset()))
     assert result is not None
     assert (result.exact, ids(result)) == (True, nearest(database, query_of(1), 60))
 
 
-def test_a_large_segment_that_can_not_give_enough_is_left_to_a_scan(
+def test_what_would_take_long_is_not_searched_briefly(
     database: Database, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("twinset_server.catalog.index.search._BRIEF_PRODUCTS", 1000)
-    database.put("own", some(range(200)))
+    database.put("own", some(range(300)))
     built(database, index)
+    database.put("own", some(range(300, 310)))
     view = view_of(database, index)
-    assert walk(view, Query(query_of(1), 60, frozenset())) is None
-    assert is_brief(view, Query(query_of(1), 60, frozenset()))
-    assert not is_brief(view, Query(query_of(1), 300, frozenset()))
+    monkeypatch.setattr("twinset_server.catalog.index.search._BRIEF", 100 * DIMENSION)
+    briefly = search_briefly(view, Query(query_of(1), 5))
+    assert briefly is not None
+    assert not briefly.exact
+    assert search_briefly(view, Query(query_of(1), 300)) is None
+    assert search_briefly(view, Query(query_of(1), 5, target_recall=1)) is None
+    monkeypatch.setattr("twinset_server.catalog.index.search._BRIEF", 9 * DIMENSION)
+    assert search_briefly(view, Query(query_of(1), 5)) is None
 
 
-def test_what_has_no_graph_and_is_large_is_not_brief(
+def test_a_walk_is_left_where_comparing_all_costs_less(
     database: Database, index: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database.put("own", some(range(200)))
-    view = view_of(database, index)
-    assert is_brief(view, Query(query_of(1), 5, frozenset()))
-    monkeypatch.setattr("twinset_server.catalog.index.search._BRIEF_PRODUCTS", 200 * DIMENSION - 1)
-    assert not is_brief(view, Query(query_of(1), 5, frozenset()))
+    monkeypatch.undo()
+    database.put("own", some(range(400)))
+    built(database, index)
+    result = search(view_of(database, index), Query(query_of(1), 5))
+    assert (result.exact, result.plan) == (True, SCAN)
 
 
 def test_a_deleted_or_overwritten_item_is_never_found_by_its_old_vector(database: Database, index: Path) -> None:
@@ -139,9 +154,9 @@ def test_a_deleted_or_overwritten_item_is_never_found_by_its_old_vector(database
     database.delete("00010")
     database.put("own", {"00020": -moved})
     view = view_of(database, index)
-    assert "00010" not in ids(walk(view, Query(gone, 5, frozenset())))
-    assert "00020" not in ids(walk(view, Query(moved, 5, frozenset())))
-    assert ids(walk(view, Query(-moved, 1, frozenset()))) == ["00020"]
+    assert "00010" not in ids(search(view, Query(gone, 5, frozenset())))
+    assert "00020" not in ids(search(view, Query(moved, 5, frozenset())))
+    assert ids(search(view, Query(-moved, 1, frozenset()))) == ["00020"]
 
 
 def test_k_come_back_when_everything_near_is_dead_or_excluded(database: Database, index: Path) -> None:
@@ -151,7 +166,7 @@ def test_k_come_back_when_everything_near_is_dead_or_excluded(database: Database
     database.delete(*near[:100])
     view = view_of(database, index)
     asked = Query(query_of(1), 20, frozenset(near[100:]))
-    result = walk(view, asked) or scan(view, asked)
+    result = search(view, asked)
     assert ids(result) == nearest(database, query_of(1), 20, frozenset(near[100:]))
 
 
@@ -163,7 +178,7 @@ def test_an_item_with_many_pictures_appears_once_by_its_best(database: Database,
     built(database, index)
     asked = Query(query_of(2), 10, frozenset())
     view = view_of(database, index)
-    result = walk(view, asked) or scan(view, asked)
+    result = search(view, asked)
     assert len(set(ids(result))) == 10
     first = result.neighbours[0]
     best = dict(database.living["own"][first.item_id])[first.picture_id]
@@ -178,7 +193,7 @@ def test_exact_and_approximate_distances_agree(tmp_path: Path, metric: Metric) -
         built(database, tmp_path / "index")
         view = view_of(database, tmp_path / "index")
     exact = {one.item_id: one.distance for one in scan(view, Query(query_of(1), 400, frozenset())).neighbours}
-    result = walk(view, Query(query_of(1), 5, frozenset()))
+    result = search(view, Query(query_of(1), 5, frozenset()))
     assert result is not None
     assert not result.exact
     assert all(exact[one.item_id] == one.distance for one in result.neighbours)
@@ -211,7 +226,7 @@ def _random_history(folder: Path, steps: list[tuple[str, int]], seed: int, fold_
 
 def _live(folder: Path, steps: list[tuple[str, int]], seed: int, fold_at: int) -> None:
     rng = np.random.default_rng(seed)
-    store = StoreSettings(path=folder, fold_at=fold_at)
+    store = StoreSettings(path=folder, fold_at=fold_at, graph_at=max(2, fold_at // 2))
     with contextlib.closing(Database(folder / "catalog.sqlite")) as database:
         database.add_space(OWN)
         builder = Builder(database.path, folder / "index", store)
@@ -245,7 +260,7 @@ def _search(view: View, database: Database, rng: np.random.Generator, k: int) ->
     expected = nearest(database, query, k, exclude)
     asked = Query(query, k, exclude)
     assert ids(scan(view, asked)) == expected
-    result = walk(view, asked) or scan(view, asked)
+    result = search(view, asked)
     assert len(ids(result)) == len(set(ids(result))) == len(expected)
     assert not exclude & set(ids(result))
     if result.exact:

@@ -44,8 +44,8 @@ def test_vectors_that_a_graph_doesn_t_reach_are_named(segment: Segment, tmp_path
     path = tmp_path / "of other vectors"
     others = -segment.rows.vectors
     build(path, others, SPACE, base=None, threads=1, stopped=lambda: False, progress=lambda share: None)
-    graph = Graph(opened(path, summed(path)), replace(SPACE), ROWS, 64)
-    lost = unreachable(generation_of(Segment(segment.record, segment.rows, graph)), STORED)
+    graph = Graph(opened(path, summed(path)), replace(SPACE), ROWS)
+    lost = unreachable(generation_of(Segment(segment.record, segment.rows, graph, segment.strays)), STORED)
     assert lost == sorted(STORED)
 
 

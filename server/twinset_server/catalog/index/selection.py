@@ -1,0 +1,155 @@
+"""The nearest items among rows: chosen by bytes, then by float32, and ordered by exact distances.
+
+Each step keeps all rows that may be among the nearest `k` items, as far as its rounding can tell, and is several times
+as costly a row as the one before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.contract import Metric
+from twinset_server.catalog.index.distance import Ranked, coarse_ranks, distances, ranks
+from twinset_server.catalog.index.labels import Places
+from twinset_server.catalog.index.rows import Rows
+from twinset_server.domain import Float32Array, Neighbour
+
+_SPARE = 16
+_FEW = 128
+"""So many rows are compared exactly at once: choosing among them first would cost more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The nearest `k` items to `values`, `[D]` float32, that aren't excluded."""
+
+    values: Float32Array
+    metric: Metric
+    k: int
+    exclude: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Rows to choose from.
+
+    Attributes:
+        rows: some of these.
+        places: where they stand; a slice where they are neighbours.
+        allowed: `[N]` truths, one per place; None where all may be answers.
+    """
+
+    rows: Rows
+    places: Places | slice
+    allowed: NDArray[np.bool_] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many rows there are, whether allowed or not."""
+        return (
+            len(range(*self.places.indices(self.rows.length))) if isinstance(self.places, slice) else len(self.places)
+        )
+
+
+Ranking = Callable[[Rows, Places | slice, Float32Array, Metric], Ranked]
+
+
+def nearest(candidates: Sequence[Candidates], wanted: Wanted) -> list[Neighbour]:
+    """Return the nearest `k` items among the candidates, each once, equal distances in the order of ids."""
+    for ranking in (coarse_ranks, ranks):
+        if sum(one.count for one in candidates) <= _FEW + 4 * wanted.k:
+            break
+        candidates = _within(candidates, ranking, wanted)
+    return _ordered(candidates, wanted)
+
+
+def _within(candidates: Sequence[Candidates], ranking: Ranking, wanted: Wanted) -> list[Candidates]:
+    """Return those among which the nearest `k` items certainly are."""
+    candidates = [one for one in candidates if one.count]
+    ranked = [ranking(one.rows, one.places, wanted.values, wanted.metric) for one in candidates]
+    for one, of in zip(ranked, candidates, strict=True):
+        if of.allowed is not None:
+            one.values[~of.allowed] = np.inf
+    values = ranked[0].values if len(ranked) == 1 else np.concatenate([one.values for one in ranked])
+    starts = np.cumsum([0, *(one.count for one in candidates)])
+    limit = _kth_rank(values, candidates, starts, wanted) + max(one.slack for one in ranked)
+    near = np.flatnonzero((values <= limit) & (values < np.inf))
+    ends = np.searchsorted(near, starts)
+    return [
+        Candidates(one.rows, _at(one, near[ends[number] : ends[number + 1]] - starts[number]))
+        for number, one in enumerate(candidates)
+    ]
+
+
+def _kth_rank(
+    values: NDArray[np.floating], candidates: Sequence[Candidates], starts: NDArray[np.int64], wanted: Wanted
+) -> float:
+    """Return the rank of the k-th item that may be returned; infinite where there are fewer."""
+    width = 2 * wanted.k + min(len(wanted.exclude), _SPARE) + _SPARE
+    while True:
+        width = min(width, len(values))
+        # argpartition first: sorting all of them costs ten times the choice of a few.
+        near = np.argpartition(values, width - 1)[:width]
+        seen: set[str] = set()
+        for place in near[np.argsort(values[near])].tolist():
+            if values[place] == np.inf:
+                return np.inf
+            part = int(np.searchsorted(starts, place, side="right")) - 1
+            one = candidates[part]
+            item_id = one.rows.labels[_place(one, place - int(starts[part]))][0]
+            if item_id not in wanted.exclude:
+                seen.add(item_id)
+                if len(seen) == wanted.k:
+                    return float(values[place])
+        if width == len(values):
+            return np.inf
+        width *= 4
+
+
+def _ordered(candidates: Sequence[Candidates], wanted: Wanted) -> list[Neighbour]:
+    parts = [(one.rows, _allowed(one)) for one in candidates]
+    parts = [(rows, places) for rows, places in parts if len(places)]
+    if not parts:
+        return []
+    measured = np.concatenate([distances(rows.vectors[places], wanted.values, wanted.metric) for rows, places in parts])
+    order = np.argsort(measured)
+    ends = np.cumsum([len(places) for _, places in parts])
+    owners = np.searchsorted(ends, order, side="right").tolist()
+    neighbours: dict[str, Neighbour] = {}
+    # Ids are read for those rows only that come this far: each costs as much as a comparison of vectors.
+    tied: list[tuple[str, str]] = []
+    ranked = measured[order].tolist()
+    for number, (index, owner) in enumerate(zip(order.tolist(), owners, strict=True)):
+        rows, places = parts[owner]
+        tied.append(rows.labels[int(places[index - ends[owner]])])
+        if number + 1 < len(ranked) and ranked[number + 1] == ranked[number]:
+            continue
+        # Python compares text by code points, which is the byte order of its UTF-8.
+        for item_id, picture_id in sorted(tied):
+            if item_id not in wanted.exclude:
+                neighbours.setdefault(item_id, Neighbour(item_id, picture_id, ranked[number]))
+            if len(neighbours) == wanted.k:
+                return list(neighbours.values())
+        tied.clear()
+    return list(neighbours.values())
+
+
+def _allowed(one: Candidates) -> Places:
+    places = _at(one, np.arange(one.count))
+    return places if one.allowed is None else places[one.allowed]
+
+
+def _at(one: Candidates, numbers: Places) -> Places:
+    """Return the places of the candidates of these numbers."""
+    if isinstance(one.places, slice):
+        return numbers + one.places.indices(one.rows.length)[0]
+    found: Places = one.places[numbers]
+    return found
+
+
+def _place(one: Candidates, number: int) -> int:
+    return number + one.places.indices(one.rows.length)[0] if isinstance(one.places, slice) else int(one.places[number])
