@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from twinset.contract import Metric
 from twinset_server.domain.facets import Facet
@@ -40,8 +41,7 @@ class Vector:
     fingerprint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
+class Neighbour(NamedTuple):
     """A found item: its best picture (empty for a put vector) and that picture's distance, lower is better."""
 
     item_id: str

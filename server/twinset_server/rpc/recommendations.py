@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 from twinset.v1 import catalog_pb2, recommender_pb2
 from twinset_server import limits
-from twinset_server.domain import DEFAULT_TARGET_RECALL, VISUAL, SearchMethod, Space
+from twinset_server.domain import DEFAULT_TARGET_RECALL, VISUAL, SearchMethod, SearchPlan, Space
 from twinset_server.errors import InvalidRequest
 from twinset_server.recommend import (
     EXAMPLE_FIELD,
@@ -59,35 +60,34 @@ def request(message: recommender_pb2.RecommendRequest) -> Request:
 def response(found: Recommendations, spaces: Mapping[str, Space]) -> recommender_pb2.RecommendResponse:
     """Return what was found; `spaces` are those that items may have vectors in."""
     result, space = found.result, found.space
-    return recommender_pb2.RecommendResponse(
-        recommendations=_recommendations(found, spaces),
+    message = recommender_pb2.RecommendResponse(
         exact=result.exact,
         candidates_examined=result.examined,
         space=space.name,
         fingerprint=space.fingerprint,
         metric=convert.metric(space.metric),
         sequence=result.sequence,
-        plan=recommender_pb2.SearchPlan(
-            method=_METHODS[result.plan.method],
-            width=result.plan.width,
-            expected_recall=result.plan.expected_recall,
-        ),
+        plan=_plan(result.plan),
     )
+    # Set in place, field by field: messages that are made first and copied into the answer take three times as long.
+    add, metric, view = message.recommendations.add, space.metric, _VIEWS[found.detail]
+    for item_id, picture_id, distance in result.neighbours:
+        one = add()
+        if found.items is None:
+            one.item.id = item_id
+        else:
+            one.item.CopyFrom(convert.item(found.items[item_id], view, spaces))
+        one.score = score_of(metric, distance)
+        one.distance = distance
+        one.picture_id = picture_id
+    return message
 
 
-def _recommendations(found: Recommendations, spaces: Mapping[str, Space]) -> list[recommender_pb2.Recommendation]:
-    metric, view = found.space.metric, _VIEWS[found.detail]
-    return [
-        recommender_pb2.Recommendation(
-            item=catalog_pb2.Item(id=neighbour.item_id)
-            if found.items is None
-            else convert.item(found.items[neighbour.item_id], view, spaces),
-            score=score_of(metric, neighbour.distance),
-            distance=neighbour.distance,
-            picture_id=neighbour.picture_id,
-        )
-        for neighbour in found.result.neighbours
-    ]
+@functools.lru_cache(64)
+def _plan(plan: SearchPlan) -> recommender_pb2.SearchPlan:
+    return recommender_pb2.SearchPlan(
+        method=_METHODS[plan.method], width=plan.width, expected_recall=plan.expected_recall
+    )
 
 
 def _target_recall(message: recommender_pb2.RecommendRequest) -> float:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.contract import Metric
-from twinset_server.catalog.index.distance import Ranked, coarse_ranks, distances, ranks
+from twinset_server.catalog.index.distance import Ranked, coarse_ranks, ranks
 from twinset_server.catalog.index.labels import Places
+from twinset_server.catalog.index.ordering import nearest_items
 from twinset_server.catalog.index.rows import Rows
 from twinset_server.domain import Float32Array, Neighbour
 
@@ -64,7 +65,8 @@ def nearest(candidates: Sequence[Candidates], wanted: Wanted) -> list[Neighbour]
         if sum(one.count for one in candidates) <= _FEW + 4 * wanted.k:
             break
         candidates = _within(candidates, ranking, wanted)
-    return _ordered(candidates, wanted)
+    parts = [(one.rows, _allowed(one)) for one in candidates]
+    return nearest_items(parts, wanted.values, wanted.metric, wanted.k, wanted.exclude)
 
 
 def _within(candidates: Sequence[Candidates], ranking: Ranking, wanted: Wanted) -> list[Candidates]:
@@ -108,34 +110,6 @@ def _kth_rank(
         if width == len(values):
             return np.inf
         width *= 4
-
-
-def _ordered(candidates: Sequence[Candidates], wanted: Wanted) -> list[Neighbour]:
-    parts = [(one.rows, _allowed(one)) for one in candidates]
-    parts = [(rows, places) for rows, places in parts if len(places)]
-    if not parts:
-        return []
-    measured = np.concatenate([distances(rows.vectors[places], wanted.values, wanted.metric) for rows, places in parts])
-    order = np.argsort(measured)
-    ends = np.cumsum([len(places) for _, places in parts])
-    owners = np.searchsorted(ends, order, side="right").tolist()
-    neighbours: dict[str, Neighbour] = {}
-    # Ids are read for those rows only that come this far: each costs as much as a comparison of vectors.
-    tied: list[tuple[str, str]] = []
-    ranked = measured[order].tolist()
-    for number, (index, owner) in enumerate(zip(order.tolist(), owners, strict=True)):
-        rows, places = parts[owner]
-        tied.append(rows.labels[int(places[index - ends[owner]])])
-        if number + 1 < len(ranked) and ranked[number + 1] == ranked[number]:
-            continue
-        # Python compares text by code points, which is the byte order of its UTF-8.
-        for item_id, picture_id in sorted(tied):
-            if item_id not in wanted.exclude:
-                neighbours.setdefault(item_id, Neighbour(item_id, picture_id, ranked[number]))
-            if len(neighbours) == wanted.k:
-                return list(neighbours.values())
-        tied.clear()
-    return list(neighbours.values())
 
 
 def _allowed(one: Candidates) -> Places:

@@ -157,11 +157,12 @@ def fitted(field: str, values: Float32Array, space: Space) -> Float32Array:
         raise BadVector(
             field, f"has shape {list(values.shape)}, but space {space.name!r} has dimension {space.dimension}"
         )
-    if not np.isfinite(values).all():
+    wide = values.astype(np.float64)
+    length = math.sqrt(wide @ wide)
+    if not math.isfinite(length):
         raise BadVector(field, "has a component that is not finite")
     if space.metric is not Metric.COSINE:
         return np.array(values, dtype="<f4")
-    length = float(np.linalg.norm(values.astype(np.float64)))
     if abs(length - 1) > _UNIT_TOLERANCE:
         raise BadVector(field, f"is not of unit length, as space {space.name!r} requires")
     return (values / length).astype("<f4")

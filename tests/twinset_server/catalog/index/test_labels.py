@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from twinset_server.catalog.index.labels import TextLabels, Texts
 
@@ -24,3 +25,11 @@ def test_no_texts_are_empty() -> None:
 def test_a_label_is_an_item_and_a_picture() -> None:
     labels = TextLabels(Texts.of(["item 1", "item 2"]), Texts.of(["0", ""]))
     assert ([labels[0], labels[1]], len(labels)) == ([("item 1", "0"), ("item 2", "")], 2)
+
+
+@pytest.mark.parametrize("texts", [WORDS, [""] * 6], ids=["some", "none"])
+def test_texts_read_together_are_those_read_one_by_one(texts: list[str]) -> None:
+    stored = Texts.of(texts)
+    places = np.array([4, 0, 2, 2, 1, 3])
+    assert stored.at(places) == [texts[place] for place in places.tolist()] == [stored[place] for place in places]
+    assert stored.at(places[:0]) == []

@@ -1,0 +1,52 @@
+"""The nearest items among a few rows, by exact distances: the last step of every search, and a part of its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+import numpy as np
+
+from twinset.contract import Metric
+from twinset_server.catalog.index.distance import distances
+from twinset_server.catalog.index.labels import Label, Places, labels_at
+from twinset_server.catalog.index.rows import Rows
+from twinset_server.domain import Float32Array, Neighbour
+
+_SPARE = 2
+"""Ids read beyond those needed: each is a wait for memory."""
+
+
+def nearest_items(
+    parts: Sequence[tuple[Rows, Places]], query: Float32Array, metric: Metric, k: int, exclude: AbstractSet[str]
+) -> list[Neighbour]:
+    """Return the nearest `k` items among rows, each once, equal distances in the order of ids.
+
+    Args:
+        parts: rows, and the places of those of them that may be answers.
+        query: `[D]` float32.
+        metric: the space's.
+        k: how many items; fewer come where the rows hold fewer.
+        exclude: ids of items that are no answers.
+    """
+    measured = [distances(rows.vectors[places], query, metric) for rows, places in parts]
+    everywhere = measured[0] if len(measured) == 1 else np.concatenate([np.empty(0), *measured])
+    wanted = k + _SPARE
+    while True:
+        # Of equal distances all or none are looked at, so that their ids decide.
+        limit = np.partition(everywhere, wanted - 1)[wanted - 1] if wanted < len(everywhere) else np.inf
+        found: list[tuple[float, Label]] = []
+        for (rows, places), apart in zip(parts, measured, strict=True):
+            near = np.flatnonzero(apart <= limit)
+            found += zip(apart[near].tolist(), labels_at(rows.labels, places[near]), strict=True)
+        # Python compares text by code points, which is the byte order of its UTF-8.
+        found.sort()
+        neighbours: dict[str, Neighbour] = {}
+        for distance, (item_id, picture_id) in found:
+            if item_id not in neighbours and item_id not in exclude:
+                neighbours[item_id] = Neighbour(item_id, picture_id, distance)
+                if len(neighbours) == k:
+                    return list(neighbours.values())
+        if wanted >= len(everywhere):
+            return list(neighbours.values())
+        wanted *= 4
