@@ -11,6 +11,8 @@ from twinset_server.domain import (
     DEFAULT_TARGET_RECALL,
     CatalogStatus,
     Change,
+    Expression,
+    FacetRequest,
     FeedSummary,
     Float32Array,
     Int32Array,
@@ -184,6 +186,8 @@ class Catalog(Protocol):
         *,
         exclude: frozenset[str] = frozenset(),
         target_recall: float = DEFAULT_TARGET_RECALL,
+        expression: Expression | None = None,
+        facets: Sequence[FacetRequest] = (),
     ) -> SearchResult:
         """Return the `k` items nearest to `query`, each once, by its best vector.
 
@@ -194,6 +198,9 @@ class Catalog(Protocol):
             exclude: ids never to return.
             target_recall: the share of the true nearest wanted, above 0 and at most 1, which means that all is
                 compared. More than asked for is never wrong.
+            expression: which items may be returned; None for all.
+            facets: fields to count the values of, over all items that match `expression`: without a vector in the space
+                or excluded, they count too.
         """
 
     async def search_many(self, searches: Sequence[Search]) -> list[SearchResult]:

@@ -9,9 +9,21 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from twinset_server import limits
-from twinset_server.domain import DEFAULT_TARGET_RECALL, VISUAL, Float32Array, Item, Search, SearchResult, Space, Vector
+from twinset_server.domain import (
+    DEFAULT_TARGET_RECALL,
+    VISUAL,
+    Expression,
+    FacetRequest,
+    Float32Array,
+    Item,
+    Search,
+    SearchResult,
+    Space,
+    Vector,
+)
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import InvalidRequest, NoModel, SpaceMismatch, SpaceNotFound, TwinsetError
+from twinset_server.filters.facets import check_facets
 from twinset_server.ports import Catalog
 from twinset_server.scoring import admit
 
@@ -61,6 +73,8 @@ class Request:
         exclude: items never to return.
         detail: how much of each item comes along.
         target_recall: the share of the true nearest that is wanted; 1 means that all is compared.
+        expression: which items may be returned; None for all.
+        facets: fields to count the values of, over the items that match.
     """
 
     example: Example
@@ -69,6 +83,8 @@ class Request:
     exclude: Sequence[str] = ()
     detail: Detail = Detail.ID
     target_recall: float = DEFAULT_TARGET_RECALL
+    expression: Expression | None = None
+    facets: Sequence[FacetRequest] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +120,7 @@ class Recommender:
         self._pictures = pictures
 
     async def recommend(self, request: Request, *, timeout_s: float) -> Recommendations:
-        """Return the neighbours of an example, without the excluded and the example itself.
+        """Return the neighbours of an example, that match, without the excluded and the example itself.
 
         Raises:
             InvalidRequest: a field is over its limit, or the picture or vector is bad.
@@ -115,7 +131,13 @@ class Recommender:
         prepared = await self._prepare(request, timeout_s)
         search = prepared.search
         result = await self._catalog.search(
-            search.space, search.query, search.k, exclude=search.exclude, target_recall=search.target_recall
+            search.space,
+            search.query,
+            search.k,
+            exclude=search.exclude,
+            target_recall=search.target_recall,
+            expression=search.expression,
+            facets=search.facets,
         )
         return await self._completed(prepared, result)
 
@@ -153,6 +175,7 @@ class Recommender:
         limits.check_k(request.k)
         limits.check_count("exclude", request.exclude, limits.MAX_EXCLUDE)
         limits.check_target_recall(request.target_recall)
+        check_facets("facets", request.facets)
         space = self._catalog.spaces().get(request.space)
         if space is None:
             raise SpaceNotFound(request.space, self._catalog.spaces())
@@ -160,7 +183,10 @@ class Recommender:
         exclude = frozenset(request.exclude)
         if isinstance(request.example, ItemExample):
             exclude |= {request.example.item_id}
-        return _Prepared(request, space, Search(space.name, query, request.k, exclude, request.target_recall))
+        search = Search(
+            space.name, query, request.k, exclude, request.target_recall, request.expression, request.facets
+        )
+        return _Prepared(request, space, search)
 
     async def _completed(self, prepared: _Prepared, result: SearchResult) -> Recommendations:
         """Return the result with as much of its items as is asked for."""
@@ -175,7 +201,13 @@ class Recommender:
             # Deleted since the search: a new one fills their places, so that never fewer than k come back.
             exclude |= {item_id for item_id in ids if item_id not in items}
             result = await self._catalog.search(
-                space.name, search.query, search.k, exclude=exclude, target_recall=search.target_recall
+                space.name,
+                search.query,
+                search.k,
+                exclude=exclude,
+                target_recall=search.target_recall,
+                expression=search.expression,
+                facets=search.facets,
             )
         return Recommendations(space, result, detail)
 

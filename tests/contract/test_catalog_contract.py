@@ -17,6 +17,9 @@ from twinset.contract import Metric
 from twinset_server.catalog import open_alone
 from twinset_server.config import StoreSettings
 from twinset_server.domain import (
+    Expression,
+    Facet,
+    FacetRequest,
     FeedSummary,
     Interaction,
     ItemDeletion,
@@ -38,6 +41,7 @@ from twinset_server.errors import (
     StaleEtag,
     UserNotFound,
 )
+from twinset_server.filters.parse import parse
 
 VISUAL = Space("visual", 3, Metric.COSINE, "a" * 64, "net-aaaaaaaa")
 SHAPE = Space("shape", 2, Metric.EUCLIDEAN, "b" * 64)
@@ -644,3 +648,76 @@ async def test_many_searches_are_answered_in_their_order(catalog: Any) -> None:
 async def test_many_searches_with_one_of_a_space_that_is_not_there_are_refused(catalog: Any) -> None:
     with pytest.raises(SpaceNotFound):
         await catalog.search_many([Search("visual", unit(1, 0, 0), 1), Search("nowhere", unit(1, 0, 0), 1)])
+
+
+async def shop(catalog: Any) -> None:
+    """Put three items with a price and one without vectors, all red but one."""
+    for name, price, vector in (("a", 10, unit(1, 0, 0)), ("b", 20, unit(3, 1, 0)), ("c", 30, unit(1, 1, 0))):
+        colour = "red" if name != "b" else "blue"
+        attributes = {"price": price, "colour": colour, "tags": ("new", colour)}
+        await put(
+            catalog, [writable(name, [ItemVector("visual", "", vector)], attributes=attributes, category="shoes")]
+        )
+    await put(catalog, [writable("d", attributes={"colour": "red"})])
+
+
+def filtered(text: str) -> Expression:
+    expression = parse(text)
+    assert expression is not None
+    return expression
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("attributes.price >= 20", ["b", "c"]),
+        ("attributes.colour = red", ["a", "c"]),
+        ("attributes.tags:blue", ["b"]),
+        ("category = shoes AND NOT attributes.price = 20", ["a", "c"]),
+        ("attributes.price = (10 OR 20) -attributes.colour = blue", ["a"]),
+        ("attributes.nothing:*", []),
+        ("-attributes.nothing:*", ["a", "b", "c"]),
+    ],
+)
+async def test_search_returns_the_nearest_that_match(catalog: Any, text: str, expected: list[str]) -> None:
+    await shop(catalog)
+    assert ids(await catalog.search("visual", unit(1, 0, 0), 3, expression=filtered(text))) == expected
+    searches = [Search("visual", unit(1, 0, 0), 3, expression=filtered(text)), Search("visual", unit(1, 0, 0), 3)]
+    assert [ids(result) for result in await catalog.search_many(searches)] == [expected, ["a", "b", "c"]]
+
+
+async def test_a_filter_sees_what_an_update_changed(catalog: Any) -> None:
+    await shop(catalog)
+    cheap = filtered("attributes.price < 15")
+    await catalog.write([ItemUpdate("a", changed_attributes={"price": 40}), ItemUpdate("c", attributes={"price": 1.5})])
+    assert ids(await catalog.search("visual", unit(1, 0, 0), 3, expression=cheap)) == ["c"]
+    await catalog.write([ItemUpdate("c", changed_attributes={"price": None}), ItemUpdate("b", category="")])
+    assert ids(await catalog.search("visual", unit(1, 0, 0), 3, expression=cheap)) == []
+    assert ids(await catalog.search("visual", unit(1, 0, 0), 3, expression=filtered("category:*"))) == ["a", "c"]
+
+
+async def test_facets_count_all_items_that_match_but_no_deleted_ones(catalog: Any) -> None:
+    await shop(catalog)
+    await delete(catalog, "c")
+    result = await catalog.search(
+        "visual",
+        unit(1, 0, 0),
+        1,
+        exclude=frozenset("a"),
+        expression=filtered("attributes.colour = red"),
+        facets=[FacetRequest("attributes.colour", 5), FacetRequest("attributes.price", 5), FacetRequest("title", 5)],
+    )
+    assert ids(result) == []
+    assert result.matching == 2
+    assert result.facets == (
+        Facet("attributes.colour", (("red", 2),), 1, 0),
+        Facet("attributes.price", ((10, 1),), 1, 1),
+        Facet("title", (), 0, 2),
+    )
+
+
+async def test_facets_without_a_filter_count_all_items(catalog: Any) -> None:
+    await shop(catalog)
+    result = await catalog.search("visual", unit(1, 0, 0), 1, facets=[FacetRequest("attributes.tags", 1)])
+    assert (ids(result), result.matching) == (["a"], 4)
+    assert result.facets == (Facet("attributes.tags", (("new", 3),), 3, 1),)

@@ -9,11 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from fakes import filters
 from twinset.contract import Metric
 from twinset_server.domain import (
     DEFAULT_TARGET_RECALL,
     CatalogStatus,
     Change,
+    Expression,
+    FacetRequest,
     FeedSummary,
     Float32Array,
     Interaction,
@@ -158,9 +161,15 @@ class FakeCatalog:
         *,
         exclude: frozenset[str] = frozenset(),
         target_recall: float = DEFAULT_TARGET_RECALL,
+        expression: Expression | None = None,
+        facets: Sequence[FacetRequest] = (),
     ) -> SearchResult:
         found = self._space(space)
         _check(query, found, "query")
+        fields = {item.id: filters.fields_of(item) for item in self._items.values()}
+        matching = {
+            item_id for item_id, of_item in fields.items() if not expression or filters.matches(of_item, expression)
+        }
         vectors = [
             (item.id, vector) for item in self._items.values() for vector in item.vectors or () if vector.space == space
         ]
@@ -169,16 +178,31 @@ class FakeCatalog:
             (
                 Neighbour(item_id, vector.picture_id, distance(query, vector.values, found.metric))
                 for item_id, vector in vectors
-                if item_id not in exclude
+                if item_id not in exclude and item_id in matching
             ),
             key=lambda one: (one.distance, one.item_id.encode()),
         ):
             best.setdefault(neighbour.item_id, neighbour)
-        return SearchResult(list(best.values())[:k], exact=True, examined=len(vectors), sequence=self._sequence)
+        return SearchResult(
+            list(best.values())[:k],
+            exact=True,
+            examined=len(vectors),
+            sequence=self._sequence,
+            facets=filters.facets(facets, [fields[item_id] for item_id in matching]),
+            matching=len(matching) if facets else None,
+        )
 
     async def search_many(self, searches: Sequence[Search]) -> list[SearchResult]:
         return [
-            await self.search(one.space, one.query, one.k, exclude=one.exclude, target_recall=one.target_recall)
+            await self.search(
+                one.space,
+                one.query,
+                one.k,
+                exclude=one.exclude,
+                target_recall=one.target_recall,
+                expression=one.expression,
+                facets=one.facets,
+            )
             for one in searches
         ]
 

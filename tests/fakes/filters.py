@@ -7,8 +7,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hypothesis import strategies as st
 
-from twinset_server.domain import Attribute, Facet, FacetRequest, Item
-from twinset_server.filters.expression import And, Compare, Exists, Expression, In, Not, Operator, Or
+from twinset_server.domain import (
+    And,
+    Attribute,
+    Compare,
+    Exists,
+    Expression,
+    Facet,
+    FacetRequest,
+    In,
+    Item,
+    Not,
+    Operator,
+    Or,
+    WritableItem,
+)
 
 Fields = Mapping[str, Attribute]
 
@@ -43,7 +56,7 @@ def holds(value: Attribute, sign: Operator, operand: Attribute) -> bool:
     return kind(value) not in (bool, tuple) and ORDERS[sign](value, operand)
 
 
-def fields_of(item: Item) -> dict[str, Attribute]:
+def fields_of(item: Item | WritableItem) -> dict[str, Attribute]:
     """Return the fields that an item has."""
     category = {"category": item.category} if item.category else {}
     return category | {f"attributes.{name}": value for name, value in item.attributes.items()}
@@ -95,11 +108,17 @@ VALUES: Sequence[Attribute] = (
 NAMES = ("category", "attributes.one", "attributes.two", "attributes.none")
 
 values = st.sampled_from(VALUES)
-comparisons = (
-    st.builds(Compare, st.sampled_from(NAMES), st.sampled_from(list(Operator)), values)
-    | st.builds(In, st.sampled_from(NAMES), st.lists(values, max_size=4).map(tuple))
-    | st.builds(Exists, st.sampled_from(NAMES))
-)
+
+
+def expressions_over(names: Sequence[str], operands: st.SearchStrategy[Attribute]) -> st.SearchStrategy[Expression]:
+    """Return filters of every form over these fields."""
+    name = st.sampled_from(names)
+    comparisons = (
+        st.builds(Compare, name, st.sampled_from(list(Operator)), operands)
+        | st.builds(In, name, st.lists(operands, max_size=4).map(tuple))
+        | st.builds(Exists, name)
+    )
+    return st.recursive(comparisons, _joined, max_leaves=6)
 
 
 def _joined(parts: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expression]:
@@ -107,4 +126,10 @@ def _joined(parts: st.SearchStrategy[Expression]) -> st.SearchStrategy[Expressio
     return st.builds(And, several) | st.builds(Or, several) | st.builds(Not, parts)
 
 
-expressions: st.SearchStrategy[Expression] = st.recursive(comparisons, _joined, max_leaves=6)
+expressions = expressions_over(NAMES, values)
+
+
+def unordered(facet: Facet) -> object:
+    """Return what two facets are to have in common: values of equal count stand in no order."""
+    counts = {(value, kind(value), count) for value, count in facet.counts}
+    return facet.field, counts, facet.distinct, facet.missing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from concurrent import futures
 from types import TracebackType
 from typing import Any, NoReturn, Self
@@ -22,6 +23,7 @@ from twinset.v1 import (
     catalog_pb2_grpc,
     embedding_pb2,
     embedding_pb2_grpc,
+    filter_pb2,
     recommender_pb2,
     recommender_pb2_grpc,
 )
@@ -91,6 +93,7 @@ class FakeServer(
         break_stream_after: messages that streams answer, all together, before each of them breaks.
         break_once_after: messages that a stream answers before it breaks, once, with the last one done and unanswered.
         recommend_refusals: what the next Recommend calls end in.
+        filters: the filters of Recommend calls, which aren't heeded; facets are counted of categories.
         put_refusals: what the next puts of an item end in, by id, first one first.
         silent_after: messages that a stream answers before it takes requests and answers nothing.
         fell_silent: set once it does.
@@ -108,6 +111,7 @@ class FakeServer(
         self.break_once_after: int | None = None
         self.streamed = 0
         self.recommend_refusals: list[Refusal] = []
+        self.filters: list[str | filter_pb2.Filter] = []
         self.put_refusals: dict[str, list[Refusal]] = {}
         self.silent_after: int | None = None
         self.fell_silent = threading.Event()
@@ -319,6 +323,7 @@ class FakeServer(
         self._begin(context, "Recommend")
         if self.recommend_refusals:
             _abort(context, self.recommend_refusals.pop(0))
+        self.filters.append(request.filter_expression if request.HasField("filter_expression") else request.filter)
         (example,) = request.examples
         excluded = set(request.exclude)
         match example.WhichOneof("example"):
@@ -356,7 +361,22 @@ class FakeServer(
             fingerprint=FINGERPRINT,
             metric=embedding_pb2.METRIC_COSINE,
             sequence=self._sequence,
+            facets=[_facet(facet, self.items.values()) for facet in request.facets],
+            matching_count=len(self.items) if request.facets else None,
         )
+
+
+def _facet(request: filter_pb2.FacetRequest, items: Collection[catalog_pb2.Item]) -> filter_pb2.Facet:
+    counts = Counter(item.category for item in items if item.category)
+    return filter_pb2.Facet(
+        field=request.field,
+        counts=[
+            filter_pb2.FacetCount(value=catalog_pb2.AttributeValue(string_value=value), count=count)
+            for value, count in counts.most_common(request.limit if request.HasField("limit") else None)
+        ],
+        distinct_count=len(counts),
+        missing_count=len(items) - counts.total(),
+    )
 
 
 def _seen(item: catalog_pb2.Item, view: int) -> catalog_pb2.Item:

@@ -14,11 +14,14 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from fakes import filters
 from fakes.items import new_picture
 from faults.model import Model, differences, vector_differences, vectors_of
 from twinset.contract import Metric
 from twinset_server.domain import (
     Change,
+    Expression,
+    FacetRequest,
     Float32Array,
     Interaction,
     ItemDeletion,
@@ -75,6 +78,10 @@ ATTRIBUTES = st.dictionaries(
     max_size=3,
 )
 TEXTS = st.sampled_from(["", "x", "é"])
+FIELDS = ("category", "attributes.price", "attributes.stock", "attributes.colour", "attributes.size", "attributes.none")
+OPERANDS = st.one_of(
+    st.integers(-5, 9), st.floats(-1, 1), st.booleans(), st.sampled_from(["red", "", "x", "a", ("a", "b")])
+)
 
 
 @st.composite
@@ -281,15 +288,21 @@ class CatalogMachine(RuleBasedStateMachine):
         number=NUMBERS,
         k=st.integers(1, 12),
         exclude=st.frozensets(IDS, max_size=3),
+        expression=st.none() | filters.expressions_over(FIELDS, OPERANDS),
     )
-    def search(self, space: str, number: int, k: int, exclude: frozenset[str]) -> None:
+    def search(self, space: str, number: int, k: int, exclude: frozenset[str], expression: Expression | None) -> None:
         query = _vector(space, number)
-        result = self.do(self.catalog.search(space, query, k, exclude=exclude))
+        requests = [FacetRequest(name, 50) for name in FIELDS]
+        result = self.do(self.catalog.search(space, query, k, exclude=exclude, expression=expression, facets=requests))
         found = [(one.item_id, one.distance) for one in result.neighbours]
-        expected = self.model.search(space, query, k, exclude)
+        expected = self.model.search(space, query, k, exclude, expression)
         assert [name for name, _ in found] == [name for name, _ in expected]
         assert [distance for _, distance in found] == pytest.approx([distance for _, distance in expected], abs=1e-6)
         assert result.sequence >= self.model.sequence
+        matching = [filters.fields_of(item) for item in self.model.matching(expression)]
+        assert result.matching == len(matching)
+        counted = filters.facets(requests, matching)
+        assert [filters.unordered(one) for one in result.facets] == [filters.unordered(one) for one in counted]
 
     @rule()
     def read_all(self) -> None:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from fakes import filters
 from fakes.catalog import distance
 from twinset_server.domain import (
     Attribute,
     Change,
+    Expression,
     Float32Array,
     Interaction,
     Item,
@@ -67,14 +69,21 @@ class Model:
             case Interaction():
                 self.interactions.append((receipt.sequence, change))
 
-    def search(self, space: str, query: Float32Array, k: int, exclude: frozenset[str]) -> list[tuple[str, float]]:
-        """Return the nearest items with their distances, each by its best vector."""
+    def search(
+        self, space: str, query: Float32Array, k: int, exclude: frozenset[str], expression: Expression | None = None
+    ) -> list[tuple[str, float]]:
+        """Return the nearest items that match with their distances, each by its best vector."""
         found = []
-        for item in self.items.values():
+        for item in self.matching(expression):
             own = [vector.values for vector in item.vectors if vector.space == space]
             if own and item.id not in exclude:
                 found.append((item.id, min(distance(query, values, self.spaces[space].metric) for values in own)))
         return sorted(found, key=lambda one: (round(one[1], 9), one[0].encode()))[:k]
+
+    def matching(self, expression: Expression | None) -> list[WritableItem]:
+        """Return the items that a filter leaves."""
+        items = self.items.values()
+        return [item for item in items if expression is None or filters.matches(filters.fields_of(item), expression)]
 
     def counts(self) -> tuple[int, int, int, int, dict[str, int]]:
         """Return the numbers of items, pictures, users, interactions, and vectors by space."""

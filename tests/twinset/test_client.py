@@ -12,7 +12,8 @@ from PIL import Image
 
 import twinset
 from fakes.server import DIMENSION, FINGERPRINT, MODEL, FakeServer, embed, internal, unavailable
-from twinset import Client, Item, Picture, Vector
+from twinset import Client, Facet, Item, Picture, Vector
+from twinset.v1 import filter_pb2
 
 
 def png(red: int, green: int, blue: int) -> bytes:
@@ -68,6 +69,24 @@ def test_recommend_by_item_picture_and_vector_agree_with_the_oracle(client: Clie
     assert [found.item.id for found in client.recommend(picture=RED)] == ["red", "orange", "blue"]
     vector = Vector(embed(BLUE), "visual", FINGERPRINT)
     assert [found.item.id for found in client.recommend(vector=vector, exclude=["orange"])] == ["blue", "red"]
+
+
+def test_a_filter_goes_along_as_text_or_as_a_message(server: FakeServer, client: Client) -> None:
+    put(client, Item("red", (Picture(RED),)))
+    message = filter_pb2.Filter(exists="category")
+    client.recommend(item="red", filter="category = shoes")
+    client.recommend(item="red", filter=message)
+    assert server.filters == ["category = shoes", message]
+
+
+def test_facets_come_back_by_field(client: Client) -> None:
+    named = [Item(name, (Picture(RED),), category=name[0]) for name in ("a1", "a2", "b1")]
+    put(client, Item("red", (Picture(RED),)), *named)
+    answer = client.recommend(item="red", facets={"category": 1})
+    assert answer.facets == {"category": Facet((("a", 2),), distinct_count=2, missing_count=1)}
+    assert answer.matching_count == 4
+    assert client.recommend(item="red", facets=["category"]).facets["category"].counts == (("a", 2), ("b", 1))
+    assert client.recommend(item="red").matching_count is None
 
 
 def test_recommend_takes_exactly_one_example(client: Client) -> None:

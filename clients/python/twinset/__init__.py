@@ -28,6 +28,7 @@ from twinset.errors import (
 from twinset.items import (
     Attribute,
     Catalog,
+    Facet,
     FeedResult,
     FeedSummary,
     Interaction,
@@ -54,6 +55,7 @@ __all__ = [
     "Client",
     "DeadlineExceeded",
     "Embedding",
+    "Facet",
     "FailedPrecondition",
     "FeedResult",
     "FeedSummary",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -25,6 +25,7 @@ from twinset.v1 import (
     catalog_pb2_grpc,
     embedding_pb2,
     embedding_pb2_grpc,
+    filter_pb2,
     recommender_pb2,
     recommender_pb2_grpc,
 )
@@ -220,6 +221,8 @@ class Client(CatalogWrites, CatalogExports):
         exclude: Iterable[str] = (),
         space: str = "",
         view: View = "id",
+        filter: str | filter_pb2.Filter = "",  # noqa: A002 - its name in the proto, and everywhere
+        facets: Mapping[str, int] | Iterable[str] = (),
     ) -> Recommendations:
         """Return the items that look most like one example, best first.
 
@@ -231,10 +234,13 @@ class Client(CatalogWrites, CatalogExports):
             exclude: ids never to return, up to 1,000.
             space: the space to search; `visual` by default, and for a vector the one that it lives in.
             view: how much of each item comes along.
+            filter: which items may be returned, such as `category = "shoes" AND attributes.price < 50`; or the same as
+                a message. `twinset.filters.literal` writes values.
+            facets: fields to count the values of over the items that match: their names, or by name how many values.
 
         Raises:
             ValueError: not exactly one of `item`, `picture` and `vector` is given.
-            InvalidArgument: `k` is out of range, the picture can't be decoded, or the vector is malformed.
+            InvalidArgument: `k` is out of range, filter or vector are malformed, or the picture can't be decoded.
             NotFound: the item or the space isn't there.
             FailedPrecondition: the vector is of another model or space, or the item has none there.
         """
@@ -249,7 +255,14 @@ class Client(CatalogWrites, CatalogExports):
             example.vector.CopyFrom(wire.vector_to_proto(vector))
             space = space or vector.space
         request = recommender_pb2.RecommendRequest(
-            examples=[example], k=k, exclude=exclude, space=space, view=wire.view_to_proto(view)
+            examples=[example],
+            k=k,
+            exclude=exclude,
+            space=space,
+            view=wire.view_to_proto(view),
+            filter=filter if isinstance(filter, str) else "",
+            filter_expression=None if isinstance(filter, str) else filter,
+            facets=wire.facets_to_proto(facets),
         )
         with self._errors():
             return wire.recommendations_from_proto(self._recommender.Recommend(request, timeout=self.timeout_s))

@@ -203,6 +203,21 @@ class Recommendation:
 
 
 @dataclass(frozen=True, slots=True)
+class Facet:
+    """How many of the items that match have which value of a field.
+
+    Attributes:
+        counts: values with their counts, the most frequent first.
+        distinct_count: how many different values there are, those in `counts` included.
+        missing_count: how many items don't have the field.
+    """
+
+    counts: tuple[tuple[Attribute, int], ...]
+    distinct_count: int
+    missing_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Recommendations:
     """Recommendations, best first.
 
@@ -214,6 +229,8 @@ class Recommendations:
         fingerprint: the space's fingerprint.
         metric: how the space compares vectors.
         sequence: every change up to it counts.
+        facets: by field, those asked for: over all items that match, the example and excluded ones too.
+        matching_count: how many items those are; None where no facets were asked for.
     """
 
     results: tuple[Recommendation, ...]
@@ -223,6 +240,8 @@ class Recommendations:
     fingerprint: str
     metric: Metric
     sequence: int
+    facets: Mapping[str, Facet] = field(default_factory=dict)
+    matching_count: int | None = None
 
     def __len__(self) -> int:
         return len(self.results)

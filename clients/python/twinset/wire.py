@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from twinset.contract import Metric
 from twinset.embeddings import Embedding, Prediction
 from twinset.pair_contract import PairContract
 from twinset.status import error_from_status
-from twinset.v1 import catalog_pb2, embedding_pb2, recommender_pb2
+from twinset.v1 import catalog_pb2, embedding_pb2, filter_pb2, recommender_pb2
 
 _METRICS = {
     embedding_pb2.METRIC_COSINE: Metric.COSINE,
@@ -184,6 +184,24 @@ def recommendations_from_proto(response: recommender_pb2.RecommendResponse) -> i
         fingerprint=response.fingerprint,
         metric=_METRICS[response.metric],
         sequence=response.sequence,
+        facets={facet.field: _facet_from_proto(facet) for facet in response.facets},
+        matching_count=response.matching_count if response.HasField("matching_count") else None,
+    )
+
+
+def facets_to_proto(facets: Mapping[str, int] | Iterable[str]) -> list[filter_pb2.FacetRequest]:
+    """Return the messages for fields, with the number of values of each where that is given."""
+    if isinstance(facets, Mapping):
+        return [filter_pb2.FacetRequest(field=name, limit=limit) for name, limit in facets.items()]
+    return [filter_pb2.FacetRequest(field=name) for name in facets]
+
+
+def _facet_from_proto(facet: filter_pb2.Facet) -> items.Facet:
+    counts = ((_attribute_from_proto(one.value), one.count) for one in facet.counts)
+    return items.Facet(
+        counts=tuple((value, count) for value, count in counts if value is not None),
+        distinct_count=facet.distinct_count,
+        missing_count=facet.missing_count,
     )
 
 

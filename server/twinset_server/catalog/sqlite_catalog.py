@@ -9,10 +9,14 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 
 from twinset import images
+from twinset_server.catalog import matching
+from twinset_server.catalog.columns.codes import Truths
+from twinset_server.catalog.columns.table import Columns
 from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.index.follower import Follower
 from twinset_server.catalog.index.plan import Limits
@@ -34,6 +38,8 @@ from twinset_server.domain import (
     DEFAULT_TARGET_RECALL,
     CatalogStatus,
     Change,
+    Expression,
+    FacetRequest,
     Float32Array,
     Item,
     Picture,
@@ -186,6 +192,8 @@ class SqliteCatalog:
         *,
         exclude: frozenset[str] = frozenset(),
         target_recall: float = DEFAULT_TARGET_RECALL,
+        expression: Expression | None = None,
+        facets: Sequence[FacetRequest] = (),
     ) -> SearchResult:
         """Return the nearest items; see the port.
 
@@ -193,13 +201,12 @@ class SqliteCatalog:
             SpaceNotFound: the catalogue has no space of this name.
             BadVector: the query doesn't fit the space.
         """
-        view = _view(await self._current(), space)
-        asked = Query(fitted("query", query, view.space), k, exclude, target_recall)
+        asked = _asked(await self._current(), Search(space, query, k, exclude, target_recall, expression, facets))
         # What takes a millisecond or two is done at once: a thread would cost half as much again.
-        result = search_briefly(view, asked)
+        result = asked.answer_briefly()
         if result is not None:
             return result
-        return await asyncio.get_running_loop().run_in_executor(self._scans, search, view, asked)
+        return await asyncio.get_running_loop().run_in_executor(self._scans, asked.answer)
 
     async def search_many(self, searches: Sequence[Search]) -> list[SearchResult]:
         """Return the result of each search, in order; see the port.
@@ -209,10 +216,10 @@ class SqliteCatalog:
             BadVector: a query doesn't fit its space.
         """
         views = await self._current()
-        asked = [(view := _view(views, one.space), _query(one, view)) for one in searches]
-        if len(asked) <= _BRIEF_BATCH and (found := _search_briefly(asked)) is not None:
+        asked = [_asked(views, one) for one in searches]
+        if len(asked) <= _BRIEF_BATCH and (found := _answer_briefly(asked)) is not None:
             return found
-        return await asyncio.get_running_loop().run_in_executor(self._scans, _search_each, asked)
+        return await asyncio.get_running_loop().run_in_executor(self._scans, _answer_each, asked)
 
     async def status(self) -> CatalogStatus:
         """Return counts, spaces and the last durable sequence; see the port."""
@@ -312,20 +319,50 @@ def _view(views: Views, space: str) -> View:
     return view
 
 
-def _query(search: Search, view: View) -> Query:
-    values = fitted("query", search.query, view.space)
-    return Query(values, search.k, search.exclude, search.target_recall)
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A search, and what it reads; `values` is the query as the space takes it."""
+
+    search: Search
+    values: Float32Array
+    view: View
+    columns: Columns
+
+    def answer(self) -> SearchResult:
+        """Return the nearest items."""
+        mask = matching.mask_of(self.search, self.columns)
+        return self._completed(search(self.view, self._query(mask)), mask)
+
+    def answer_briefly(self) -> SearchResult | None:
+        """Return the nearest items; None where that would take more than about two milliseconds."""
+        if not matching.is_brief(self.search, self.columns):
+            return None
+        mask = matching.mask_of(self.search, self.columns)
+        result = search_briefly(self.view, self._query(mask))
+        return None if result is None else self._completed(result, mask)
+
+    def _query(self, mask: Truths | None) -> Query:
+        asked = self.search
+        return Query(self.values, asked.k, asked.exclude, asked.target_recall, mask)
+
+    def _completed(self, result: SearchResult, mask: Truths | None) -> SearchResult:
+        return matching.with_facets(result, self.search, mask, self.columns)
 
 
-def _search_briefly(asked: Sequence[tuple[View, Query]]) -> list[SearchResult] | None:
+def _asked(views: Views, search: Search) -> _Asked:
+    view = _view(views, search.space)
+    return _Asked(search, fitted("query", search.query, view.space), view, views.columns)
+
+
+def _answer_briefly(asked: Sequence[_Asked]) -> list[SearchResult] | None:
     found = []
-    for view, query in asked:
-        result = search_briefly(view, query)
+    for one in asked:
+        result = one.answer_briefly()
         if result is None:
             return None
         found.append(result)
     return found
 
 
-def _search_each(asked: Sequence[tuple[View, Query]]) -> list[SearchResult]:
-    return [search(view, query) for view, query in asked]
+def _answer_each(asked: Sequence[_Asked]) -> list[SearchResult]:
+    return [one.answer() for one in asked]

@@ -5,6 +5,18 @@ Nothing here does input or output, and nothing here knows gRPC, Triton, SQLite o
 
 from twinset.contract import Metric
 from twinset_server.domain.changes import Change, FeedSummary, Prepared, Receipt, Refused, Written
+from twinset_server.domain.expressions import (
+    ATTRIBUTES,
+    CATEGORY,
+    And,
+    Compare,
+    Exists,
+    Expression,
+    In,
+    Not,
+    Operator,
+    Or,
+)
 from twinset_server.domain.facets import Facet, FacetRequest
 from twinset_server.domain.items import (
     Item,
@@ -51,18 +63,25 @@ from twinset_server.domain.values import (
 )
 
 __all__ = [
+    "ATTRIBUTES",
+    "CATEGORY",
     "DEFAULT_TARGET_RECALL",
     "MAX_ATTRIBUTES",
     "MAX_ATTRIBUTES_BYTES",
     "SCAN",
     "VISUAL",
+    "And",
     "Attribute",
     "CatalogStatus",
     "Change",
+    "Compare",
+    "Exists",
+    "Expression",
     "Facet",
     "FacetRequest",
     "FeedSummary",
     "Float32Array",
+    "In",
     "Int32Array",
     "Interaction",
     "Item",
@@ -75,6 +94,9 @@ __all__ = [
     "Metric",
     "Neighbour",
     "NewPicture",
+    "Not",
+    "Operator",
+    "Or",
     "Picture",
     "PictureDraft",
     "PictureVectors",

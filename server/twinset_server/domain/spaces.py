@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from twinset.contract import Metric
-from twinset_server.domain.facets import Facet
+from twinset_server.domain.expressions import Expression
+from twinset_server.domain.facets import Facet, FacetRequest
 from twinset_server.domain.values import Float32Array
 
 VISUAL = "visual"
@@ -59,6 +60,9 @@ class Search:
         k: how many items, 1 or more.
         exclude: ids never to return.
         target_recall: the share of the true nearest wanted, above 0 and at most 1, which means that all is compared.
+        expression: which items may be returned; None for all.
+        facets: fields to count the values of, over all items that match `expression`: without a vector in the space or
+            excluded, they count too.
     """
 
     space: str
@@ -66,6 +70,8 @@ class Search:
     k: int
     exclude: frozenset[str] = frozenset()
     target_recall: float = DEFAULT_TARGET_RECALL
+    expression: Expression | None = None
+    facets: Sequence[FacetRequest] = ()
 
 
 class SearchMethod(enum.Enum):

@@ -13,8 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset_server.domain import Attribute
-from twinset_server.filters.expression import And, Compare, Exists, Expression, In, Not, Operator, Or
+from twinset_server.domain import And, Attribute, Compare, Exists, Expression, In, Not, Operator, Or
 
 Truths = NDArray[np.bool_]
 

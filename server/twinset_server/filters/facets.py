@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from twinset_server.domain import Attribute, Facet, FacetRequest, Int32Array
 from twinset_server.errors import InvalidRequest
+from twinset_server.filters.bounds import check_field
 from twinset_server.filters.evaluate import Truths
-from twinset_server.filters.expression import check_field
 
 MAX_FACETS = 16
 MAX_FACET_VALUES = 1000

@@ -16,14 +16,11 @@ import datetime
 import re
 from collections.abc import Callable
 
-from twinset_server.domain import Attribute
-from twinset_server.errors import InvalidRequest
-from twinset_server.filters.expression import (
+from twinset_server.domain import (
     ATTRIBUTES,
     CATEGORY,
-    MAX_DEPTH,
-    MAX_FILTER_BYTES,
     And,
+    Attribute,
     Compare,
     Exists,
     Expression,
@@ -31,8 +28,9 @@ from twinset_server.filters.expression import (
     Not,
     Operator,
     Or,
-    check,
 )
+from twinset_server.errors import InvalidRequest
+from twinset_server.filters.bounds import MAX_DEPTH, MAX_FILTER_BYTES, check
 from twinset_server.filters.tokens import FILTER_FIELD, Kind, Token, Tokens, error, unexpected
 
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)

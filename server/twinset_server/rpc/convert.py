@@ -61,7 +61,7 @@ def item(stored: Item, view: View, spaces: Mapping[str, Space]) -> catalog_pb2.I
         title=stored.title,
         uri=stored.uri,
         category=stored.category,
-        attributes={name: _attribute_message(value) for name, value in stored.attributes.items()},
+        attributes={name: attribute_message(value) for name, value in stored.attributes.items()},
         pictures=[picture(p) for p in stored.pictures],
         vectors=[_vector_message(v, spaces) for v in stored.vectors or ()],
         etag=stored.etag,
@@ -266,7 +266,8 @@ def moment(field: str, message: timestamp_pb2.Timestamp) -> datetime.datetime:
         raise InvalidRequest(field, f"is no valid time: {error}") from error
 
 
-def _attribute_message(value: Attribute) -> catalog_pb2.AttributeValue:
+def attribute_message(value: Attribute) -> catalog_pb2.AttributeValue:
+    """Return the message of a value, by its type."""
     match value:
         case bool():  # before int, which it is too
             return catalog_pb2.AttributeValue(bool_value=value)

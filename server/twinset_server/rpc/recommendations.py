@@ -19,7 +19,7 @@ from twinset_server.recommend import (
     Request,
     VectorExample,
 )
-from twinset_server.rpc import convert
+from twinset_server.rpc import convert, filters
 from twinset_server.scoring import score_of
 
 _DETAIL = {
@@ -42,7 +42,8 @@ def request(message: recommender_pb2.RecommendRequest) -> Request:
     """Return what is asked for.
 
     Raises:
-        InvalidRequest: there isn't exactly one example, or the message asks for what this version doesn't know.
+        InvalidRequest: there isn't exactly one example, the filter is malformed, or the message asks for what this
+            version doesn't know.
     """
     k = message.k if message.HasField("k") else limits.DEFAULT_K
     view = convert.known_view(message.view, catalog_pb2.ITEM_VIEW_ID)
@@ -54,6 +55,8 @@ def request(message: recommender_pb2.RecommendRequest) -> Request:
         exclude=message.exclude,
         detail=_DETAIL[view],
         target_recall=_target_recall(message),
+        expression=filters.expression(message),
+        facets=filters.facet_requests(message.facets),
     )
 
 
@@ -67,6 +70,8 @@ def response(found: Recommendations, spaces: Mapping[str, Space]) -> recommender
         fingerprint=space.fingerprint,
         metric=convert.metric(space.metric),
         sequence=result.sequence,
+        facets=[filters.facet(one) for one in result.facets],
+        matching_count=result.matching,
         plan=_plan(result.plan),
     )
     # Set in place, field by field: messages that are made first and copied into the answer take three times as long.

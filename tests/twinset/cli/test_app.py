@@ -43,6 +43,21 @@ def test_recommend_leaves_out_what_it_is_told_to(twinset: Twinset, photos: Path)
     assert [found["item_id"] for found in json.loads(outcome.out)["recommendations"]] == ["blue"]
 
 
+def test_recommend_shows_counts_under_the_table(twinset: Twinset, server: FakeServer, photos: Path) -> None:
+    twinset("put", photos)
+    server.items["blue"].category = "sky"
+    asked = ("recommend", "--item", "blue", "--filter", "attributes.price < 5", "--facet", "category")
+    lines = [line.split() for line in twinset(*asked).out.splitlines() if line.strip()]
+    assert lines[-4] == ["field", "value", "items"]
+    assert lines[-2:] == [["category", '"sky"', "1"], ["category", "(none)", "2"]]
+    assert server.filters == ["attributes.price < 5"]
+    answer = json.loads(twinset(*asked, "--json").out)
+    assert answer["matching_count"] == 3
+    assert answer["facets"] == {
+        "category": {"counts": [{"value": "sky", "count": 1}], "distinct_count": 1, "missing_count": 2}
+    }
+
+
 def test_recommend_writes_a_page(twinset: Twinset, photos: Path, tmp_path: Path) -> None:
     twinset("put", photos)
     page = tmp_path / "found.html"

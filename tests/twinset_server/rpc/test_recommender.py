@@ -11,7 +11,7 @@ from google.rpc import code_pb2
 from fakes.catalog import FakeCatalog
 from fakes.embedder import FakeEmbedder
 from fakes.pictures import BLUE, GREEN, RED, png
-from twinset.v1 import catalog_pb2, catalog_pb2_grpc, recommender_pb2, recommender_pb2_grpc
+from twinset.v1 import catalog_pb2, catalog_pb2_grpc, filter_pb2, recommender_pb2, recommender_pb2_grpc
 from twinset_server.domain import ItemDeletion, Search, SearchResult
 from twinset_server.limits import MAX_REQUESTS_PER_MESSAGE
 
@@ -200,3 +200,24 @@ async def test_a_stream_reads_no_more_than_it_may_hold(
 
 async def _count(answers: AsyncIterator[Any]) -> int:
     return len([answer async for answer in answers])
+
+
+async def test_a_filter_leaves_what_matches_and_facets_count_it(
+    stub: recommender_pb2_grpc.RecommenderServiceStub,
+) -> None:
+    answer = await stub.Recommend(
+        by_item("red", filter="NOT category:*", facets=[filter_pb2.FacetRequest(field="category")])
+    )
+    assert [one.item.id for one in answer.recommendations] == ["blue", "green"]
+    assert (answer.matching_count, answer.facets[0].missing_count) == (3, 3)
+    nothing = await stub.Recommend(by_item("red", filter_expression=filter_pb2.Filter(exists="category")))
+    assert list(nothing.recommendations) == []
+    assert not nothing.HasField("matching_count")
+
+
+async def test_a_bad_filter_of_a_batch_is_refused_in_its_place(
+    stub: recommender_pb2_grpc.RecommenderServiceStub,
+) -> None:
+    facet = filter_pb2.FacetRequest(field="title")
+    answer = await stub.BatchRecommend(batch(by_item("red", filter="category ="), by_item("red", facets=[facet])))
+    assert found(answer.results) == ["requests[0].filter", "requests[1].facets[0].field"]

@@ -132,6 +132,12 @@ def recommend(
     every: Annotated[bool, typer.Option("--all", help="What looks like each item? Needs --output.")] = False,
     k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many.")] = 10,
     exclude: Annotated[list[str] | None, typer.Option(metavar="ID", help="Never this item. May be repeated.")] = None,
+    filter: Annotated[  # noqa: A002 - the option's name
+        str, typer.Option(metavar="FILTER", help="Only items like 'category = shoes AND attributes.price < 50'.")
+    ] = "",
+    facet: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD", help="Count the field's values. May be repeated.")
+    ] = None,
     space: Annotated[str, typer.Option(metavar="NAME", help="The space to search.")] = "visual",
     json: _Json = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with the pictures.")] = None,
@@ -145,22 +151,37 @@ def recommend(
     With `--all`, write the neighbours of every item to a Parquet file with the columns item_id, rank, neighbour_id and
     score.
 
+    A filter is one of AIP-160 over `category` and `attributes.NAME`: AND, OR, NOT, parentheses, = != < <= > >=, `:` for
+    one of several texts, `:*` for what has the attribute at all. Facets count values over the items that match it.
+
     Examples: `twinset recommend --image photo.jpg -k 5`, `twinset recommend --item shoes/1 --html found.html`,
+    `twinset recommend --item shoes/1 --filter 'attributes.price < 50' --facet attributes.brand`,
     `twinset recommend --all -k 10 -o neighbours.parquet`
     """
     if (image is not None) + (item is not None) + every != 1:
         raise Problem("recommend takes exactly one of --image FILE, --item ID and --all")
     if json and html:
         raise Problem("recommend takes --json or --html, not both")
-    if every != (output is not None) or (every and (json or html or exclude)):
-        raise Problem("--all goes with --output FILE.parquet, and with none of --json, --html and --exclude")
+    if every != (output is not None) or (every and (json or html or exclude or filter or facet)):
+        raise Problem(
+            "--all goes with --output FILE.parquet, and with none of --json, --html, --exclude, --filter and --facet"
+        )
     picture = None if image is None else _read_picture(image)
     with session(context).connect(server) as client:
         if output is not None:
             _recommend_all(client, output, k, space)
             return
         try:
-            answer = client.recommend(item=item, picture=picture, k=k, exclude=exclude or (), space=space, view="basic")
+            answer = client.recommend(
+                item=item,
+                picture=picture,
+                k=k,
+                exclude=exclude or (),
+                space=space,
+                view="basic",
+                filter=filter,
+                facets=facet or (),
+            )
         except TwinsetError as error:
             if (fault := picture_fault(error)) is None:
                 raise
@@ -172,6 +193,8 @@ def recommend(
         report.print_json(report.recommendations_json({"item": item} if item else {"image": str(image)}, answer))
     elif html is None:
         report.console().print(report.recommendations_table(answer))
+        if facet:
+            report.console().print(report.facets_table(answer))
 
 
 def _read_picture(path: Path) -> bytes:

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from twinset.embeddings import Embedding
+from twinset.filters import literal
 from twinset.items import Catalog, Item, Model, Recommendations
 
 # In a pipe there is no width, and a table of 80 columns would cut the ids that the reader came for.
@@ -79,7 +80,26 @@ def recommendations_json(query: Mapping[str, str], answer: Recommendations) -> d
             }
             for rank, found in enumerate(answer, start=1)
         ],
+        "matching_count": answer.matching_count,
+        "facets": {
+            name: {
+                "counts": [{"value": _plain(value), "count": count} for value, count in facet.counts],
+                "distinct_count": facet.distinct_count,
+                "missing_count": facet.missing_count,
+            }
+            for name, facet in answer.facets.items()
+        },
     }
+
+
+def facets_table(answer: Recommendations) -> Table:
+    """Return the counts of values as a table: field, value, items."""
+    table = _table("field", "value", "items", right=("items",))
+    for name, facet in answer.facets.items():
+        for value, count in facet.counts:
+            _add(table, name, literal(value), f"{count:,}")
+        _add(table, name, "(none)", f"{facet.missing_count:,}")
+    return table
 
 
 def predictions_table(found: Iterable[tuple[str, Embedding]]) -> Table:

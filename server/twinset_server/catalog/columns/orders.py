@@ -7,9 +7,17 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset_server.filters.expression import Operator
+from twinset_server.domain import Operator
 
 INT64 = np.iinfo(np.int64)
+
+
+def nearest_real(number: float) -> float:
+    """Return the float64 nearest to an int or a float; infinite where that is beyond all."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def compare_whole(values: NDArray[np.int64], operator: Operator, operand: float) -> NDArray[np.bool_]:
@@ -27,10 +35,7 @@ def compare_whole(values: NDArray[np.int64], operator: Operator, operand: float)
 
 def compare_real(values: NDArray[np.float64], operator: Operator, operand: float) -> NDArray[np.bool_]:
     """Return `[N]` whether each of `values` compares to `operand`, which is an int or a float, as an order says."""
-    try:
-        rounded = float(operand)
-    except OverflowError:
-        rounded = math.inf if operand > 0 else -math.inf
+    rounded = nearest_real(operand)
     # Between the operand and its float64 there is no other float64.
     if rounded > operand:
         operator = Operator.LESS if operator in (Operator.LESS, Operator.AT_MOST) else Operator.AT_LEAST

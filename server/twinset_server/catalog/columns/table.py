@@ -18,10 +18,6 @@ from twinset_server.catalog.columns.values import Values
 Int64Array = NDArray[np.int64]
 Places32 = NDArray[np.int32]
 
-CATEGORY = "category"
-ATTRIBUTES = "attributes."
-"""Before the name of an attribute: together they name its field."""
-
 
 @dataclass(frozen=True, slots=True)
 class Column:

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from twinset_server.catalog.columns.growing import Growing
 from twinset_server.catalog.columns.hashes import HashIndex
 from twinset_server.catalog.columns.lists import Lists
-from twinset_server.catalog.columns.orders import INT64, compare_real, compare_whole
+from twinset_server.catalog.columns.orders import INT64, compare_real, compare_whole, nearest_real
 from twinset_server.catalog.columns.texts import ABOVE, BELOW, EQUAL, LONGER, Texts
-from twinset_server.domain import Attribute
-from twinset_server.filters.expression import Operator
+from twinset_server.domain import Attribute, Operator
 
 BoolArray = NDArray[np.bool_]
 
@@ -283,14 +282,18 @@ def _plain(value: object) -> tuple[int, int | None]:
     match value:
         case bool():
             return _TRUTH, int(value)
+        case int() if INT64.min <= value <= INT64.max:
+            return _WHOLE, value
         case int():
-            return _WHOLE, value if INT64.min <= value <= INT64.max else None
+            # A filter may ask for 2 ** 63, which is stored as the float64 that it equals.
+            real = nearest_real(value)
+            return _REAL, _bits(real) if real == value else None
         case float() if not math.isfinite(value):
             return _REAL, None
         case float() if value.is_integer() and INT64.min <= int(value) <= INT64.max:
             return _WHOLE, int(value)
         case float():
-            return _REAL, struct.unpack("<q", struct.pack("<d", value))[0]
+            return _REAL, _bits(value)
         case datetime.datetime():
             return _TIME, _microseconds(value)
     raise ValueError(f"{type(value).__name__} is no type of an attribute")
@@ -314,6 +317,11 @@ def _microseconds(time: datetime.datetime) -> int:
     if time.tzinfo is None:
         raise ValueError("the time has no zone")
     return (time - _EPOCH) // _MICROSECOND
+
+
+def _bits(value: float) -> int:
+    bits: int = struct.unpack("<q", struct.pack("<d", value))[0]
+    return bits
 
 
 def _real(bits: int) -> float:

@@ -8,10 +8,11 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 from twinset_server.catalog.columns.codes import CodesWriter
-from twinset_server.catalog.columns.table import ATTRIBUTES, CATEGORY, Column, Columns, Int64Array
+from twinset_server.catalog.columns.table import Column, Columns, Int64Array
 from twinset_server.catalog.columns.values import Values
 from twinset_server.catalog.store import attributes
 from twinset_server.catalog.store.log import ItemRow, Snapshot
+from twinset_server.domain import ATTRIBUTES, CATEGORY
 
 _log = logging.getLogger(__name__)
 

@@ -22,9 +22,8 @@ from twinset_server.catalog.index.rows import Delta
 from twinset_server.catalog.index.search import Query, scan, search
 from twinset_server.catalog.index.views import View
 from twinset_server.config import StoreSettings
-from twinset_server.domain import Space
+from twinset_server.domain import Operator, Space
 from twinset_server.errors import StoreUnavailable
-from twinset_server.filters.expression import Operator
 
 
 def builder_of(database: Database, index: Path, *, fold_at: int = 50) -> Builder:
