@@ -13,6 +13,7 @@ Source of the grammar: https://google.aip.dev/160 and the EBNF that it links to.
 from __future__ import annotations
 
 import datetime
+import functools
 import re
 from collections.abc import Callable
 
@@ -42,6 +43,9 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _TRUTHS = {"true": True, "false": False}
 _JOINERS = ("AND", "OR")
 
+_REMEMBERED_LENGTH = 512
+"""Characters of what is remembered: a tree takes some twenty times the memory of its text."""
+
 _Leaf = Callable[[], Expression]
 
 
@@ -57,10 +61,17 @@ def parse(text: str) -> Expression | None:
         raise InvalidRequest(FILTER_FIELD, f"takes {size} bytes, at most {MAX_FILTER_BYTES} allowed")
     if not text.strip():
         return None
-    parser = _Parser(text)
-    expression = parser.whole()
+    return _remembered(text) if len(text) <= _REMEMBERED_LENGTH else _parsed(text)
+
+
+def _parsed(text: str) -> Expression:
+    expression = _Parser(text).whole()
     check(FILTER_FIELD, expression)
     return expression
+
+
+# Callers ask by a few filters again and again, and to read one takes as long as to evaluate it: 100 us.
+_remembered = functools.lru_cache(maxsize=256)(_parsed)
 
 
 class _Parser:

@@ -54,9 +54,9 @@ _NAME = (
     (Kind.MINUS, re.compile(r"-")),
     (Kind.WORD, re.compile(r"[^\s()\"'<>=:!.,\\-][^\s()\"'<>=:!.,\\]*")),
 )
-# Of a value: with dots and a sign, a time even with colons. What a minus negates isn't written together with it.
+# Of a value: with dots and a number's sign, a time even with colons. Another minus negates.
 _VALUE = (
-    (Kind.MINUS, re.compile(r"-(?=[\"'(])")),
+    (Kind.MINUS, re.compile(r"-(?![\d.])")),
     (Kind.WORD, re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)(?![^\s()])")),
     (Kind.WORD, re.compile(r"(?:[^\s()\"'<>=:!,\\]|\\.)+")),
 )
