@@ -34,7 +34,13 @@ async def answering_worker(settings: Settings, place: Place, *, model_is_ready: 
     Raises:
         StartupError: a part can't start; the message says what to do.
     """
-    async with open_catalog(Folder(settings.store.path), settings.store, builder_wait_s=_BUILDER_WAIT_S) as catalog:
+    opened = open_catalog(
+        Folder(settings.store.path),
+        settings.store,
+        builder_wait_s=_BUILDER_WAIT_S,
+        check_share=settings.search.check_share,
+    )
+    async with opened as catalog:
         visual = catalog.spaces().get(VISUAL)
         embedder_opened = open_embedder(
             settings.triton,

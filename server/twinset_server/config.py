@@ -71,6 +71,17 @@ class StoreSettings(_Section):
     slow_at: int = Field(20_000, ge=1, description="Vectors outside the index at which writes are slowed down.")
 
 
+class SearchSettings(_Section):
+    """How searches are watched."""
+
+    check_share: float = Field(
+        0.001,
+        ge=0,
+        le=1,
+        description="Share of searches that is made again exactly, in the background, to know the recall; 0: none.",
+    )
+
+
 class CatalogSettings(_Section):
     """What the server adds to items."""
 
@@ -104,6 +115,7 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     triton: TritonSettings = TritonSettings()
     store: StoreSettings = StoreSettings()
+    search: SearchSettings = SearchSettings()
     catalog: CatalogSettings = CatalogSettings()
     admin: AdminSettings = AdminSettings()
     spaces: dict[str, ExternalSpace] = Field(default_factory=dict, description="External spaces by name.")
@@ -180,6 +192,7 @@ def setting_names() -> list[str]:
         "server": ServerSettings,
         "triton": TritonSettings,
         "store": StoreSettings,
+        "search": SearchSettings,
         "catalog": CatalogSettings,
         "admin": AdminSettings,
     }

@@ -260,10 +260,26 @@ class Recommendations:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredRecall:
+    """How good the last answers to callers were, by a sample that the server searched for again exactly.
+
+    Attributes:
+        recall_at_10: the mean share of the true nearest ten that was answered, 0 to 1.
+        search_count: how many searches it is from: of the one process that told it.
+        since: when the oldest of them was made, in UTC.
+    """
+
+    recall_at_10: float
+    search_count: int
+    since: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Space:
     """A vector space. `model` is empty for an external one.
 
-    `delta_count` vectors are newer than the index of `index_generation`, and are searched exactly.
+    `delta_count` vectors are newer than the index of `index_generation`, and are searched exactly. `measured_recall` is
+    None until the server has checked an answer.
     """
 
     name: str
@@ -274,6 +290,7 @@ class Space:
     vector_count: int
     index_generation: int
     delta_count: int
+    measured_recall: MeasuredRecall | None = None
 
 
 @dataclass(frozen=True, slots=True)

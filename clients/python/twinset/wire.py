@@ -220,6 +220,9 @@ def catalog_from_proto(response: catalog_pb2.GetCatalogResponse) -> items.Catalo
                 vector_count=space.vector_count,
                 index_generation=space.index_generation,
                 delta_count=space.delta_count,
+                measured_recall=_measured_recall_from_proto(space.measured_recall)
+                if space.HasField("measured_recall")
+                else None,
             )
             for space in response.spaces
         ),
@@ -229,6 +232,10 @@ def catalog_from_proto(response: catalog_pb2.GetCatalogResponse) -> items.Catalo
         interaction_count=response.interaction_count,
         model=_model_from_proto(response.model) if response.HasField("model") else None,
     )
+
+
+def _measured_recall_from_proto(recall: catalog_pb2.MeasuredRecall) -> items.MeasuredRecall:
+    return items.MeasuredRecall(recall.recall_at_10, recall.search_count, recall.since.ToDatetime(datetime.UTC))
 
 
 def _model_from_proto(model: catalog_pb2.Model) -> items.Model:

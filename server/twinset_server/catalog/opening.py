@@ -43,7 +43,7 @@ def declare_spaces(folder: Folder, spaces: Iterable[Space] = ()) -> dict[str, Sp
 
 @contextlib.asynccontextmanager
 async def open_catalog(
-    folder: Folder, settings: StoreSettings, *, builder_wait_s: float = 0.0
+    folder: Folder, settings: StoreSettings, *, builder_wait_s: float = 0.0, check_share: float = 0.0
 ) -> AsyncIterator[SqliteCatalog]:
     """Open the catalogue in `folder`, which this process or its supervisor holds and has declared the spaces of.
 
@@ -54,11 +54,12 @@ async def open_catalog(
         settings: how to keep it.
         builder_wait_s: how long a builder, where one runs, may take to write an index where there is none: with many
             vectors that is quicker than to read them all from the database.
+        check_share: how many of all searches are made again exactly in the background, 0 to 1.
     Raises:
         StartupError: the database or the pictures' folder can't be used.
     """
     with join(folder):
-        catalog = await to_the_end(_opened, folder, settings, builder_wait_s)
+        catalog = await to_the_end(_opened, folder, settings, builder_wait_s, check_share)
         try:
             yield catalog
         finally:
@@ -81,9 +82,9 @@ async def open_alone(
             yield catalog
 
 
-def _opened(folder: Folder, settings: StoreSettings, builder_wait_s: float) -> SqliteCatalog:
+def _opened(folder: Folder, settings: StoreSettings, builder_wait_s: float, check_share: float) -> SqliteCatalog:
     try:
-        catalog = SqliteCatalog(folder, settings, builder_wait_s=builder_wait_s)
+        catalog = SqliteCatalog(folder, settings, builder_wait_s=builder_wait_s, check_share=check_share)
         catalog.start()
     except (sqlite3.Error, OSError) as error:
         raise _unusable(folder, error) from error

@@ -18,9 +18,10 @@ from twinset_server.catalog import matching
 from twinset_server.catalog.columns.codes import Truths
 from twinset_server.catalog.columns.table import Columns
 from twinset_server.catalog.folder import Folder
+from twinset_server.catalog.index.checks import RecallChecks
 from twinset_server.catalog.index.follower import Follower
 from twinset_server.catalog.index.plan import Limits
-from twinset_server.catalog.index.search import Query, search, search_briefly
+from twinset_server.catalog.index.search import Query, scan, search, search_briefly
 from twinset_server.catalog.index.views import View, Views
 from twinset_server.catalog.store import records
 from twinset_server.catalog.store.answers import Request
@@ -68,8 +69,10 @@ _BRIEF_BATCH = 4
 class SqliteCatalog:
     """The catalogue of one process among several; `open_catalog` makes it. Implements the port `Catalog`."""
 
-    def __init__(self, folder: Folder, settings: StoreSettings, *, builder_wait_s: float = 0.0) -> None:
-        """Open what is in `folder`.
+    def __init__(
+        self, folder: Folder, settings: StoreSettings, *, builder_wait_s: float = 0.0, check_share: float = 0.0
+    ) -> None:
+        """Open what is in `folder`; see `open_catalog`.
 
         Raises:
             StartupError, sqlite3.Error, OSError: the database or the pictures' folder can't be used.
@@ -90,6 +93,7 @@ class SqliteCatalog:
         self._readers = Readers(folder.database)
         self._pacing = Pacing(settings.slow_at, lambda: self._follower.delta_length, time.monotonic)
         self._scans = ThreadPoolExecutor(_SCAN_THREADS, thread_name_prefix="catalog-scan")
+        self._checks = RecallChecks(check_share)
         self._copies = ThreadPoolExecutor(_COPY_THREADS, thread_name_prefix="catalog-copies")
         self._closed = False
 
@@ -110,6 +114,7 @@ class SqliteCatalog:
         self._follower.close()
         self._readers.close()
         self._scans.shutdown()
+        self._checks.close()
         self._pictures.close()
         self._connection.close()
 
@@ -204,9 +209,10 @@ class SqliteCatalog:
         asked = _asked(await self._current(), Search(space, query, k, exclude, target_recall, expression, facets))
         # What takes a millisecond or two is done at once: a thread would cost half as much again.
         result = asked.answer_briefly()
-        if result is not None:
-            return result
-        return await asyncio.get_running_loop().run_in_executor(self._scans, asked.answer)
+        if result is None:
+            result = await asyncio.get_running_loop().run_in_executor(self._scans, asked.answer)
+        self._checks.offer(space, result, asked.answer_exactly)
+        return result
 
     async def search_many(self, searches: Sequence[Search]) -> list[SearchResult]:
         """Return the result of each search, in order; see the port.
@@ -217,9 +223,12 @@ class SqliteCatalog:
         """
         views = await self._current()
         asked = [_asked(views, one) for one in searches]
-        if len(asked) <= _BRIEF_BATCH and (found := _answer_briefly(asked)) is not None:
-            return found
-        return await asyncio.get_running_loop().run_in_executor(self._scans, _answer_each, asked)
+        found = _answer_briefly(asked) if len(asked) <= _BRIEF_BATCH else None
+        if found is None:
+            found = await asyncio.get_running_loop().run_in_executor(self._scans, _answer_each, asked)
+        for one, result in zip(asked, found, strict=True):
+            self._checks.offer(one.search.space, result, one.answer_exactly)
+        return found
 
     async def status(self) -> CatalogStatus:
         """Return counts, spaces and the last durable sequence; see the port."""
@@ -229,7 +238,8 @@ class SqliteCatalog:
             items=counts.items,
             pictures=counts.pictures,
             spaces=tuple(
-                SpaceStatus(view.space, view.live, view.generation, view.delta.length) for view in views.spaces.values()
+                SpaceStatus(view.space, view.live, view.generation, view.delta.length, self._checks.recall(name))
+                for name, view in views.spaces.items()
             ),
             sequence=counts.sequence,
             users=counts.users,
@@ -340,6 +350,10 @@ class _Asked:
         mask = matching.mask_of(self.search, self.columns)
         result = search_briefly(self.view, self._query(mask))
         return None if result is None else self._completed(result, mask)
+
+    def answer_exactly(self) -> SearchResult:
+        """Return what comparing all gives, without facets."""
+        return scan(self.view, self._query(matching.mask_of(self.search, self.columns)))
 
     def _query(self, mask: Truths | None) -> Query:
         asked = self.search

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,13 +123,29 @@ class SearchResult:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredRecall:
+    """How good answers were that weren't exact anyhow.
+
+    Attributes:
+        recall_at_10: the mean share of the true nearest ten that was answered, 0 to 1.
+        searches: how many were searched for again exactly.
+        since: when the oldest of them was made, in UTC.
+    """
+
+    recall_at_10: float
+    searches: int
+    since: datetime.datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SpaceStatus:
-    """A space and the state of its index."""
+    """A space and the state of its index. `recall` is None where no answer was checked."""
 
     space: Space
     vectors: int
     generation: int
     delta: int
+    recall: MeasuredRecall | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from twinset_server.domain import (
     Float32Array,
     Item,
     ItemVector,
+    MeasuredRecall,
     Metric,
     Picture,
     Prediction,
@@ -201,6 +202,7 @@ def catalog_status(
                 vector_count=s.vectors,
                 index_generation=s.generation,
                 delta_count=s.delta,
+                measured_recall=None if s.recall is None else _measured_recall(s.recall),
             )
             for s in status.spaces
         ],
@@ -286,6 +288,12 @@ def attribute_message(value: Attribute) -> catalog_pb2.AttributeValue:
 def _vector_message(stored: ItemVector, spaces: Mapping[str, Space]) -> embedding_pb2.Vector:
     return embedding_pb2.Vector(
         space=stored.space, values=_floats(stored.values), fingerprint=spaces[stored.space].fingerprint
+    )
+
+
+def _measured_recall(recall: MeasuredRecall) -> catalog_pb2.MeasuredRecall:
+    return catalog_pb2.MeasuredRecall(
+        recall_at_10=recall.recall_at_10, search_count=recall.searches, since=_timestamp(recall.since)
     )
 
 

@@ -14,7 +14,9 @@ from PIL import Image
 from fakes.items import delete, new_picture, put, unit, vectored, writable
 from fakes.pictures import png
 from twinset.contract import Metric
-from twinset_server.catalog import Folder, SqliteCatalog, open_alone
+from twinset_server.catalog import Folder, SqliteCatalog, declare_spaces, hold, open_alone, open_catalog
+from twinset_server.catalog.index.search import Query, scan
+from twinset_server.catalog.index.views import View
 from twinset_server.catalog.store.changes import Changes
 from twinset_server.catalog.store.collector import Collector
 from twinset_server.catalog.store.staging import Staging
@@ -26,6 +28,7 @@ from twinset_server.domain import (
     ItemUpdate,
     ItemVector,
     Receipt,
+    SearchResult,
     Space,
     WritableItem,
     WritableUser,
@@ -415,3 +418,22 @@ async def test_a_change_that_cannot_be_stored_names_its_field(
     assert isinstance(error, InvalidRequest)
     assert error.field == field
     assert (await catalog.status()).sequence == 0
+
+
+async def test_answers_are_searched_for_again_exactly_and_the_status_tells_the_recall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short_sighted(view: View, query: Query) -> SearchResult:
+        exact = scan(view, query)
+        return replace(exact, neighbours=[*exact.neighbours[:1], *exact.neighbours[3:]], exact=False)
+
+    monkeypatch.setattr("twinset_server.catalog.sqlite_catalog.search_briefly", short_sighted)
+    with hold(tmp_path) as folder:
+        declare_spaces(folder, [VISUAL])
+        async with open_catalog(folder, StoreSettings(path=tmp_path), check_share=1.0) as catalog:
+            await put(catalog, [vectored(str(place), unit(1, place, 0)) for place in range(4)])
+            assert [space.recall for space in (await catalog.status()).spaces] == [None]
+            await catalog.search("visual", unit(1, 0, 0), 3)
+            while (recall := (await catalog.status()).spaces[0].recall) is None:
+                await asyncio.sleep(0.001)
+    assert (recall.recall_at_10, recall.searches) == (pytest.approx(1 / 3), 1)

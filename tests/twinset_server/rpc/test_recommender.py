@@ -1,6 +1,8 @@
 """Batches and streams of recommendations."""
 
 import asyncio
+import dataclasses
+import datetime
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -12,7 +14,7 @@ from fakes.catalog import FakeCatalog
 from fakes.embedder import FakeEmbedder
 from fakes.pictures import BLUE, GREEN, RED, png
 from twinset.v1 import catalog_pb2, catalog_pb2_grpc, filter_pb2, recommender_pb2, recommender_pb2_grpc
-from twinset_server.domain import ItemDeletion, Search, SearchResult
+from twinset_server.domain import CatalogStatus, ItemDeletion, MeasuredRecall, Search, SearchResult
 from twinset_server.limits import MAX_REQUESTS_PER_MESSAGE
 
 COLOURS = {"red": RED, "green": GREEN, "blue": BLUE}
@@ -221,3 +223,22 @@ async def test_a_bad_filter_of_a_batch_is_refused_in_its_place(
     facet = filter_pb2.FacetRequest(field="title")
     answer = await stub.BatchRecommend(batch(by_item("red", filter="category ="), by_item("red", facets=[facet])))
     assert found(answer.results) == ["requests[0].filter", "requests[1].facets[0].field"]
+
+
+async def test_the_catalogue_tells_the_recall_that_was_measured(
+    channel: grpc.aio.Channel, catalog: FakeCatalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    since = datetime.datetime(2026, 11, 1, 12, tzinfo=datetime.UTC)
+    status = await catalog.status()
+    first, *rest = status.spaces
+    told = dataclasses.replace(first, recall=MeasuredRecall(0.97, 250, since))
+
+    async def measured() -> CatalogStatus:
+        return dataclasses.replace(status, spaces=[told, *rest])
+
+    monkeypatch.setattr(catalog, "status", measured)
+    answer = await catalog_pb2_grpc.CatalogServiceStub(channel).GetCatalog(catalog_pb2.GetCatalogRequest())
+    recall = answer.spaces[0].measured_recall
+    assert (recall.recall_at_10, recall.search_count) == (0.97, 250)
+    assert recall.since.ToDatetime(datetime.UTC) == since
+    assert not answer.spaces[1].HasField("measured_recall")

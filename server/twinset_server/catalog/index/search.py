@@ -72,7 +72,7 @@ class Query:
 class _Walk:
     """Rows that hold `k` items, and what the walk to them was; `recall` is what walks as wide gave."""
 
-    candidates: Sequence[Candidates]
+    candidates: Candidates
     width: int
     compared: int
     recall: float
@@ -100,35 +100,31 @@ def scan(view: View, query: Query) -> SearchResult:
 def _search(view: View, query: Query, at_most: float) -> SearchResult | None:
     """Return the nearest items; None where that would cost more than `at_most`."""
     walks: list[_Walk] = []
-    candidates: list[Candidates] = []
+    scanned: list[Candidates] = []
     for segment, (rows, truths) in zip([*view.segments, None], _parts(view, query), strict=True):
         walk = None if segment is None else _walked(segment, truths, view, query, at_most)
         if walk is not None:
             walks.append(walk)
-            candidates.extend(walk.candidates)
             at_most -= walk.cost
-            continue
-        at_most -= _scan_cost(rows, truths)
-        if at_most < 0:
-            return None
-        candidates.append(_all(rows, truths, view.sequence))
-    return _answer(view, query, candidates, walks)
+        elif rows.length:
+            at_most -= _scan_cost(rows, truths)
+            if at_most < 0:
+                return None
+            scanned.append(_all(rows, truths, view.sequence))
+    return _answer(view, query, scanned, walks)
 
 
-def _answer(view: View, query: Query, candidates: Sequence[Candidates], walks: Sequence[_Walk]) -> SearchResult:
+def _answer(view: View, query: Query, scanned: Sequence[Candidates], walks: Sequence[_Walk]) -> SearchResult:
     wanted = Wanted(query.values, view.space.metric, query.k, query.exclude)
-    walked = {id(one) for walk in walks for one in walk.candidates}
     compared = sum(walk.compared for walk in walks) + sum(
-        one.count if one.allowed is None else int(np.count_nonzero(one.allowed))
-        for one in candidates
-        if id(one) not in walked
+        one.count if one.allowed is None else int(np.count_nonzero(one.allowed)) for one in scanned
     )
     if walks:
         recall = min(walk.recall for walk in walks)
         plan = SearchPlan(SearchMethod.WALK, max(walk.width for walk in walks), recall)
     else:
         plan = SCAN if query.mask is None else SearchPlan(SearchMethod.GATHER, expected_recall=1.0)
-    neighbours = nearest(candidates, wanted)
+    neighbours = nearest([*(walk.candidates for walk in walks), *scanned], wanted)
     return SearchResult(neighbours, exact=not walks, examined=compared, sequence=view.sequence, plan=plan)
 
 
@@ -174,15 +170,13 @@ def _walked(segment: Segment, truths: Truths | None, view: View, query: Query, a
             return None
         found = segment.graph.nearest(query.values, count, width)
         compared += found.compared
-        places = np.concatenate([found.places, segment.strays])
+        # Strays may be among what a walk found all the same: an item counts once anyhow.
+        places = np.concatenate([found.places, segment.strays]) if len(segment.strays) else found.places
         allowed = rows.died[places] > view.sequence
         if truths is not None:
             allowed &= truths[places]
-        places = places[allowed]
         if _hold_enough(segment, found.places, allowed, query):
-            # Strays may be among what a walk found all the same.
-            candidates = [Candidates(rows, np.unique(places))]
-            return _Walk(candidates, width, compared + len(segment.strays), measured[1], cost)
+            return _Walk(Candidates(rows, places[allowed]), width, compared + len(segment.strays), measured[1], cost)
     return None
 
 

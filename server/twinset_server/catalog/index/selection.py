@@ -113,8 +113,10 @@ def _kth_rank(
 
 
 def _allowed(one: Candidates) -> Places:
-    places = _at(one, np.arange(one.count))
-    return places if one.allowed is None else places[one.allowed]
+    if isinstance(one.places, slice):
+        start = one.places.indices(one.rows.length)[0]
+        return start + (np.arange(one.count) if one.allowed is None else np.flatnonzero(one.allowed))
+    return one.places if one.allowed is None else one.places[one.allowed]
 
 
 def _at(one: Candidates, numbers: Places) -> Places:
