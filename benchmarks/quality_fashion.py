@@ -27,6 +27,7 @@ from twinset.contract import Metric
 from twinset_exporter import tensorflow_noise
 from twinset_exporter.backbones.efficientnet_lite0 import PRETRAINED
 from twinset_exporter.backbones.registry import BACKBONES
+from twinset_exporter.errors import ExportError
 from twinset_exporter.measures.neighbours import nearest, precision
 from twinset_exporter.training import features as feature_folder
 from twinset_exporter.training.category import items, tuning
@@ -53,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     data = DataOption(parser, "fashion-mnist", otherwise=f"{fashion.DEBIAN} is read")
     parser.add_argument("--seeds", type=int, default=3, help="how many trainings of each kind")
-    parser.add_argument("--tuned-seeds", type=int, help="how many of the slow kind (default: as --seeds)")
+    parser.add_argument("--tuned-seeds", type=int, help="how many of the slow kind, 0 for none (default: as --seeds)")
     parser.add_argument("--features", type=Path, help="features that `embed` wrote before, in FOLDER/train and /t10k")
     parser.add_argument("--model", help="judge this exported model instead")
     parser.add_argument("--output", default=EMBEDDING, help="with --model: which of its outputs")
@@ -62,13 +63,13 @@ def main() -> None:
     folder = data.given(arguments)
     source = folder / "fashion-mnist" if folder and (folder / "fashion-mnist").is_dir() else fashion.DEBIAN
     tensorflow_noise.silence()
-    test = fashion.read(source, "t10k", 2 * fashion.INDEXED, FOLDER)
     try:
+        test = fashion.read(source, "t10k", 2 * fashion.INDEXED, FOLDER)
         if arguments.model:
             write("fashion.model", [_of_model(arguments, test)])
         else:
             write("fashion", _trained(arguments, source, test))
-    except ServiceFailed as error:
+    except (ServiceFailed, ExportError) as error:
         sys.exit(f"quality_fashion: {error}")
 
 
@@ -96,26 +97,22 @@ def _trained(arguments: argparse.Namespace, source: Path, test: Part) -> list[Fi
             values.append(_judge(head.run(rows)[EMBEDDING], head.metric, test))
         return values
 
-    tuned = [_tuned(train, test, seed) for seed in range(arguments.tuned_seeds or arguments.seeds)]
+    tuned_seeds = arguments.seeds if arguments.tuned_seeds is None else arguments.tuned_seeds
+    tuned = [_tuned(train, test, seed) for seed in range(tuned_seeds)]
     network = f"{BACKBONE} of {BACKBONES[BACKBONE].size} pixels"
     learned = f"{_protocol()}; trained on {fashion.TRAINED_ON:,} training pictures, a fifth of them validating"
     values = {"published": frozen(Published()), "frozen": frozen(MetricLearning())}
-    return [
+    figures = [
         Figure("fashion.p6.plain", plain, None, "share", "higher", f"{_protocol()}; {network}"),
         *(
             Figure.over_seeds(f"fashion.p6.{name}", got, None, "share", "higher", f"{learned}; {network}, frozen")
             for name, got in values.items()
         ),
-        Figure.over_seeds(
-            "fashion.p6.best",
-            tuned,
-            AIM,
-            "share",
-            "higher",
-            f"{learned}; {BACKBONE} of {SIDE} pixels, tuned after {tuning.AFTER}",
-            BOUND,
-        ),
     ]
+    if tuned:
+        protocol = f"{learned}; {BACKBONE} of {SIDE} pixels, tuned after {tuning.AFTER}"
+        figures.append(Figure.over_seeds("fashion.p6.best", tuned, AIM, "share", "higher", protocol, BOUND))
+    return figures
 
 
 def _features(given: Path | None, parts: Sequence[Part]) -> list[Path]:

@@ -31,6 +31,7 @@ from twinset_exporter import tensorflow_noise
 from twinset_exporter.datasets import labels
 from twinset_exporter.datasets.labels import LabelledPictures
 from twinset_exporter.datasets.splits import Split, contents, folds
+from twinset_exporter.errors import ExportError
 from twinset_exporter.measures.neighbours import nearest, precision
 from twinset_exporter.training import features as feature_folder
 from twinset_exporter.training import loop
@@ -61,16 +62,16 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = data.required(arguments) / "products"
     tensorflow_noise.silence()
-    items = labels.read(folder / "images", folder / "styles.csv", columns=[LABEL])
-    classes, names = numbered(items.labels[LABEL])
-    parts = folds(items.ids, together=contents(items.paths))
     try:
+        items = labels.read(folder / "images", folder / "styles.csv", columns=[LABEL])
+        classes, names = numbered(items.labels[LABEL])
+        parts = folds(items.ids, together=contents(items.paths))
         if arguments.model:
             write("products_head.model", _of_model(arguments, items, classes, parts))
         else:
             rows = _features(arguments.features, folder / "images", items.ids)
             write("products_head", _trained(arguments.seeds, items, Examples(rows, classes, names), parts))
-    except ServiceFailed as error:
+    except (ServiceFailed, ExportError) as error:
         sys.exit(f"quality_products: {error}")
 
 
