@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +45,15 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def wares(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder to train on: `pictures`, 20 samples of each of `KINDS`, and `labels.csv` with `category`."""
-    folder = tmp_path_factory.mktemp("wares")
+    return some_samples(tmp_path_factory.mktemp("wares"), KINDS, OF_A_KIND)
+
+
+def some_samples(folder: Path, kinds: Iterable[str], each: int) -> Path:
+    """Copy the first `each` samples of the kinds into `folder`, with their rows of the labels, and return it."""
     ids = []
-    for kind in KINDS:
+    for kind in kinds:
         (folder / "pictures" / kind).mkdir(parents=True)
-        for file in sorted((SAMPLES / kind).glob("*.png"))[:OF_A_KIND]:
+        for file in sorted((SAMPLES / kind).glob("*.png"))[:each]:
             shutil.copy(file, folder / "pictures" / kind)
             ids.append(f"{kind}/{file.stem}")
     heading, *lines = (SAMPLES / "labels.csv").read_text().splitlines()
@@ -107,10 +111,12 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 @pytest.fixture(scope="session")
 def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Return a server that holds the first pictures of the samples, by ten labels."""
+    """Return a server that holds 30 samples of each of ten labels."""
+    kinds = [path.name for path in SAMPLES.iterdir() if path.is_dir()]
+    samples = some_samples(tmp_path_factory.mktemp("samples"), kinds, 30)
     with starting(repository) as start:
         running = start(tmp_path_factory.mktemp("shared") / "data")
-        put = run("--server", running.address, "put", SAMPLES, "--attributes", SAMPLES / "labels.csv")
+        put = run("--server", running.address, "put", samples / "pictures", "--attributes", samples / "labels.csv")
         assert put.returncode == 0, put.stderr
         yield running
 

@@ -18,11 +18,11 @@ K = 10
 
 def test_look_alikes_of_the_samples_have_their_label(client: Client) -> None:
     labels = {item.id: item.category for item in client.list_items()}
-    assert len(labels) == 1000
-    queries = list(labels)[::10]
+    assert len(labels) == 300
+    queries = list(labels)[::3]
     hits = [labels[r.item.id] == labels[query] for query in queries for r in client.recommend(item=query, k=K)]
     assert len(hits) == K * len(queries)
-    assert np.mean(hits) >= 0.70  # .10 by chance
+    assert np.mean(hits) >= 0.65  # .10 by chance
 
 
 def test_a_stored_picture_finds_its_own_item_first(client: Client) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +84,33 @@ def repository(tmp_path: Path) -> Repository:
 
 @pytest.fixture
 def export_tiny(repository: Repository) -> Callable[[int], Result]:
+    """Return what exports the tiny backbone with random weights of a seed."""
     return lambda seed: export(Request(TINY, RandomWeights(seed), PIPELINE), repository, RecordedSteps())
+
+
+@pytest.fixture(scope="session")
+def exported_tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Result]:
+    """Return the same, which exports once for all tests; they copy it."""
+
+    @cache
+    def exported(seed: int) -> Result:
+        folder = Repository(tmp_path_factory.mktemp("tiny"))
+        return export(Request(TINY, RandomWeights(seed), PIPELINE), folder, RecordedSteps())
+
+    return exported
+
+
+@pytest.fixture
+def tiny_model(repository: Repository, exported_tiny: Callable[[int], Result]) -> Callable[[int], Result]:
+    """Return what puts the tiny backbone with random weights of a seed, once exported, into the test's repository."""
+
+    def copied(seed: int) -> Result:
+        result = exported_tiny(seed)
+        path = repository.root / result.path.name
+        shutil.copytree(result.path, path)
+        return dataclasses.replace(result, path=path)
+
+    return copied
 
 
 @pytest.fixture(scope="session")

@@ -99,8 +99,8 @@ def test_the_size_is_that_of_the_model_of_one_s_own(
     assert reason in err
 
 
-def test_random_weights_are_said_to_be_random(run: Run, export_tiny: Callable[[int], Result]) -> None:
-    result = export_tiny(0)
+def test_random_weights_are_said_to_be_random(run: Run, tiny_model: Callable[[int], Result]) -> None:
+    result = tiny_model(0)
     code, out, _ = run("models", "--repository", str(result.path.parent))
     assert code == 0
     assert re.search(

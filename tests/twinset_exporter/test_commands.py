@@ -59,8 +59,8 @@ def test_a_model_that_isn_t_there_is_a_wrong_call(run: Run, repository: Reposito
     assert "it holds a-a0a0a0a0" in err
 
 
-def test_a_random_model_says_so_in_its_card(run: Run, export_tiny: Callable[[int], Result]) -> None:
-    result = export_tiny(3)
+def test_a_random_model_says_so_in_its_card(run: Run, tiny_model: Callable[[int], Result]) -> None:
+    result = tiny_model(3)
     _, out, _ = run("show", result.path.name, "--repository", result.path.parent)
     assert "**Its weights are random: good for measuring speed, useless for likeness.**" in out
     assert "- weights: random, seed 3" in out
@@ -98,9 +98,9 @@ def test_prove_passes_what_was_published(run: Run, lite0: Result) -> None:
 
 
 def test_the_proof_through_triton_is_added_to_a_card_that_lacks_it_and_to_no_other(
-    run: Run, export_tiny: Callable[[int], Result]
+    run: Run, tiny_model: Callable[[int], Result]
 ) -> None:
-    result = export_tiny(3)
+    result = tiny_model(3)
     name, repository = result.path.name, result.path.parent
     before = read_card(result.path)
     assert before.content["triton"] == {"proved": False, "reason": "it was left out, by --no-triton"}

@@ -50,8 +50,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def fp32(export_tiny: Callable[[int], Result]) -> Result:
-    return export_tiny(3)
+def fp32(tiny_model: Callable[[int], Result]) -> Result:
+    return tiny_model(3)
 
 
 def test_the_same_vectors_may_serve_the_fp32_fingerprint() -> None:

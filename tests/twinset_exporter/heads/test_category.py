@@ -40,8 +40,8 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def publish_heads(repository: Repository, export_tiny: Callable[[int], Result]) -> Publish:
-    backbone = export_tiny(1)
+def publish_heads(repository: Repository, tiny_model: Callable[[int], Result]) -> Publish:
+    backbone = tiny_model(1)
 
     def run(*asked: Head) -> Result:
         return publish(Request(Specification(asked, "shop")), repository, backbone, RecordedSteps())

@@ -61,9 +61,9 @@ def test_recall_is_by_the_metric_of_the_space() -> None:
 
 
 def test_without_the_fp32_model_nothing_can_be_judged(
-    export_tiny: Callable[[int], Result], repository: Repository
+    tiny_model: Callable[[int], Result], repository: Repository
 ) -> None:
-    published = export_tiny(1)
+    published = tiny_model(1)
     lower = dataclasses.replace(published.contract, precision="fp16", artifact="b" * 64, gate=RECORD)
     pictures = np.zeros((2, 16, 16, 3), np.uint8)
     assert fp32_features(repository, lower, pictures).shape == (2, 4)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,10 +39,7 @@ CALIBRATED = PairContract(offset=1.5, scale=0.5, shift=-0.25, prior=0.5, ece=0.0
 Publish = Callable[..., Result]
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    """The heads' files: category, kind and pair."""
-    folder = tmp_path / "files"
+def save_files(folder: Path) -> Path:
     folder.mkdir()
     save_head(folder / "category.keras", FEATURES, {"out": 3})
     save_head(folder / "kind.keras", FEATURES, {"out": 2}, activation="softmax")
@@ -49,8 +48,14 @@ def files(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def backbone(export_tiny: Callable[[int], Result]) -> Result:
-    return export_tiny(1)
+def files(tmp_path: Path) -> Path:
+    """The heads' files: category, kind and pair."""
+    return save_files(tmp_path / "files")
+
+
+@pytest.fixture
+def backbone(tiny_model: Callable[[int], Result]) -> Result:
+    return tiny_model(1)
 
 
 def heads(files: Path) -> tuple[Head, ...]:
@@ -69,16 +74,31 @@ def publish_heads(repository: Repository, backbone: Result) -> Publish:
     return run
 
 
+@pytest.fixture(scope="module")
+def published_shop(tmp_path_factory: pytest.TempPathFactory, exported_tiny: Callable[[int], Result]) -> Result:
+    """All heads on the tiny backbone, published once."""
+    folder, backbone = tmp_path_factory.mktemp("shop"), exported_tiny(1)
+    shutil.copytree(backbone.path, folder / "models" / backbone.path.name)
+    asked = Request(Specification(heads(save_files(folder / "files")), "shop"))
+    return publish(asked, Repository(folder / "models"), backbone, RecordedSteps())
+
+
+@pytest.fixture
+def shop(repository: Repository, published_shop: Result) -> Result:
+    """The same, as the test's own."""
+    shutil.copytree(published_shop.path.parent, repository.root, dirs_exist_ok=True)
+    return dataclasses.replace(published_shop, path=repository.root / published_shop.path.name)
+
+
 def model(result: Result) -> PublishedModel:
     found = Repository(result.path.parent).model(result.path.name)
     assert isinstance(found, PublishedModel)
     return found
 
 
-def test_every_output_is_what_keras_computes(publish_heads: Publish, files: Path, backbone: Result) -> None:
-    result = publish_heads(*heads(files))
-    real = pictures.load(pictures.PACKAGED, backbone.contract.pipeline)
-    rows = open_runtime(model(result)).run(real)
+def test_every_output_is_what_keras_computes(shop: Result, files: Path) -> None:
+    real = pictures.load(pictures.PACKAGED, shop.contract.pipeline)
+    rows = open_runtime(model(shop)).run(real)
     features = rows["features"]
     category = keras.saving.load_model(files / "category.keras").predict(features, verbose=0)
     unit = category / np.linalg.norm(category, axis=1, keepdims=True)
@@ -92,10 +112,8 @@ def test_every_output_is_what_keras_computes(publish_heads: Publish, files: Path
     assert not np.allclose(rows["source"], rows["target"], atol=0.1)
 
 
-def test_the_contract_tells_outputs_spaces_and_components(
-    publish_heads: Publish, files: Path, backbone: Result
-) -> None:
-    contract = publish_heads(*heads(files)).contract
+def test_the_contract_tells_outputs_spaces_and_components(shop: Result, exported_tiny: Callable[[int], Result]) -> None:
+    contract = shop.contract
     assert re.fullmatch("shop-[0-9a-f]{8}", contract.model)
     assert [(s.name, s.output, s.dimension, s.metric) for s in contract.spaces] == [
         ("visual", "embedding", FEATURES, Metric.COSINE),
@@ -109,10 +127,8 @@ def test_the_contract_tells_outputs_spaces_and_components(
     first, *others = (re.sub("-[0-9a-f]{8}$", "", name) for name in contract.components)
     assert first == "tiny"
     assert others == ["features", "category", "kind", "pair"]
-    assert contract.components[0] == backbone.path.name
-    assert ModelContract.from_parameters(model(publish_heads(*heads(files))).parameters).components == (
-        contract.components
-    )
+    assert contract.components[0] == exported_tiny(1).path.name
+    assert ModelContract.from_parameters(model(shop).parameters).components == contract.components
 
 
 def test_without_a_name_it_is_called_after_its_backbone(publish_heads: Publish, files: Path) -> None:
@@ -182,18 +198,17 @@ def test_heads_again_touch_neither_backbone_nor_what_is_there(
     assert len([m for m in repository.models() if isinstance(m, PublishedModel) and not m.contract.components]) == 1
 
 
-def test_the_card_proves_every_output_at_every_batch_size(publish_heads: Publish, files: Path) -> None:
-    result = publish_heads(*heads(files))
-    told = read_card(result.path)
+def test_the_card_proves_every_output_at_every_batch_size(shop: Result) -> None:
+    told = read_card(shop.path)
     batches = told.content["parity"]["batches"]
     assert list(batches) == ["1", "8", "32"]
     for measured in batches.values():
-        assert measured["outputs"].keys() == result.contract.outputs.keys()
+        assert measured["outputs"].keys() == shop.contract.outputs.keys()
         assert all(output["share"] <= 1e-4 for output in measured["outputs"].values())
     assert list(told.content["speed"]["latency_ms"]) == ["1", "8", "32"]
-    assert list(told.components) == list(result.contract.components)
-    text = (result.path / "card.md").read_text()
-    assert f"- {result.contract.components[0]}: backbone, artifact" in text
+    assert list(told.components) == list(shop.contract.components)
+    text = (shop.path / "card.md").read_text()
+    assert f"- {shop.contract.components[0]}: backbone, artifact" in text
     assert "- kind: 2 dimensions, classes boot, sandal, fingerprint" in text
 
 
@@ -211,54 +226,50 @@ def test_the_ensemble_is_asked_of_a_triton_before_it_is_published(
     assert asked < steps.titles.index("Publish the ensemble")
 
 
-def test_a_proof_of_an_ensemble_is_added_to_a_card_that_lacks_it(run: Run, publish_heads: Publish, files: Path) -> None:
-    result = publish_heads(*heads(files))
-    assert read_card(result.path).content["triton"] == triton_proof.unproved(triton_proof.NOT_ASKED)
-    code, out, _ = run("prove", result.path.name, "--repository", result.path.parent, "--record")
+def test_a_proof_of_an_ensemble_is_added_to_a_card_that_lacks_it(run: Run, shop: Result) -> None:
+    assert read_card(shop.path).content["triton"] == triton_proof.unproved(triton_proof.NOT_ASKED)
+    code, out, _ = run("prove", shop.path.name, "--repository", shop.path.parent, "--record")
     assert (code, out.splitlines()[-1]) == (0, "The card tells of it now.")
-    told = read_card(result.path)
-    assert told.content["triton"]["batches"]["1"]["outputs"].keys() == result.contract.outputs.keys()
-    assert told.differences(result.path, result.contract) == []
+    told = read_card(shop.path)
+    assert told.content["triton"]["batches"]["1"]["outputs"].keys() == shop.contract.outputs.keys()
+    assert told.differences(shop.path, shop.contract) == []
 
 
-def test_an_edited_component_is_found_though_its_own_card_is_edited_too(publish_heads: Publish, files: Path) -> None:
-    result = publish_heads(*heads(files))
-    name = next(name for name in result.contract.components if name.startswith("category-"))
-    head = result.path.parent / name
+def test_an_edited_component_is_found_though_its_own_card_is_edited_too(shop: Result) -> None:
+    name = next(name for name in shop.contract.components if name.startswith("category-"))
+    head = shop.path.parent / name
     content = bytearray((head / MODEL).read_bytes())
     content[-1] ^= 1
     (head / MODEL).write_bytes(content)
     written = json.loads((head / "card.json").read_text())
     written["files"][MODEL]["sha256"] = FileDigest.of(bytes(content)).sha256
     (head / "card.json").write_text(json.dumps(written))
-    published = Repository(result.path.parent).model(name)
+    published = Repository(shop.path.parent).model(name)
     assert isinstance(published, PublishedHead)
     assert published.problems() == []
-    (found,) = problems(result.path, result.contract)
+    (found,) = problems(shop.path, shop.contract)
     assert found.startswith(f"{name}/1/model.onnx: SHA-256 is")
-    (check,) = prove(model(result), None, None)
+    (check,) = prove(model(shop), None, None)
     assert not check.passed
 
 
-def test_a_component_that_is_gone_is_found(publish_heads: Publish, files: Path) -> None:
-    result = publish_heads(*heads(files))
-    (result.path.parent / result.contract.components[2] / MODEL).unlink()
-    assert problems(result.path, result.contract) == [
-        f"{result.contract.components[2]}/1/model.onnx: No such file or directory"
+def test_a_component_that_is_gone_is_found(shop: Result) -> None:
+    (shop.path.parent / shop.contract.components[2] / MODEL).unlink()
+    assert problems(shop.path, shop.contract) == [
+        f"{shop.contract.components[2]}/1/model.onnx: No such file or directory"
     ]
 
 
-def test_prove_runs_the_whole_ensemble(publish_heads: Publish, files: Path) -> None:
-    checks = list(prove(model(publish_heads(*heads(files))), None, None))
+def test_prove_runs_the_whole_ensemble(shop: Result) -> None:
+    checks = list(prove(model(shop), None, None))
     assert [check.passed for check in checks] == [True, True]
     assert checks[0].told.startswith("12 files of it and its 5 components")
 
 
-def test_triton_is_told_each_step_and_a_tensor_of_heads_that_is_no_output(publish_heads: Publish, files: Path) -> None:
-    result = publish_heads(*heads(files))
-    config = text_format.Parse((result.path / CONFIG).read_text(), pb.ModelConfig())
+def test_triton_is_told_each_step_and_a_tensor_of_heads_that_is_no_output(shop: Result) -> None:
+    config = text_format.Parse((shop.path / CONFIG).read_text(), pb.ModelConfig())
     steps = config.ensemble_scheduling.step
-    backbone, *others, pair = result.contract.components
+    backbone, *others, pair = shop.contract.components
     # The one that takes the category comes first: Triton needs that, see `render_ensemble`.
     assert [step.model_name for step in steps] == [pair, backbone, *others]
     inside = steps[1].output_map["features"]
@@ -350,20 +361,19 @@ def test_a_damaged_backbone_gets_no_heads(publish_heads: Publish, files: Path, b
         publish_heads(*heads(files))
 
 
-def test_the_commands_know_heads_and_ensembles(run: Run, publish_heads: Publish, files: Path) -> None:
-    result = publish_heads(*heads(files))
-    repository = result.path.parent
+def test_the_commands_know_heads_and_ensembles(run: Run, shop: Result) -> None:
+    repository = shop.path.parent
     code, out, _ = run("models", "--repository", repository)
     assert code == 0
     assert re.search(r"category-[0-9a-f]{8} +a head, for ensembles", out)
     assert re.search(r"shop-[0-9a-f]{8} +tiny +visual \(4, cosine\), category \(3, cosine\), pair_source", out)
-    head = result.contract.components[2]
+    head = shop.contract.components[2]
     code, out, _ = run("show", head, "--repository", repository)
     assert code == 0
     assert "- head: category.keras, sha256 " in out
     code, _, err = run("prove", head, "--repository", repository)
     assert code == 2
     assert "prove an ensemble that has it" in err
-    code, out, _ = run("diff", result.path.name, result.contract.components[0], "--repository", repository)
+    code, out, _ = run("diff", shop.path.name, shop.contract.components[0], "--repository", repository)
     assert code == 0
-    assert json.loads((result.path / "card.json").read_text())["components"].keys() == set(result.contract.components)
+    assert json.loads((shop.path / "card.json").read_text())["components"].keys() == set(shop.contract.components)
