@@ -75,7 +75,8 @@ def other_version(path: Path, rng: np.random.Generator) -> None:
     if path.suffix == ".json":
         document = json.loads(content)
         del document["checksum"]
-        document[str(rng.choice(["format", "usearch"]))] = f"{rng.integers(100, 200)}"
+        versions = [name for name in ("format", "usearch") if name in document]
+        document[str(rng.choice(versions))] = f"{rng.integers(100, 200)}"
         path.write_bytes(sealed(document))
     else:
         path.write_bytes(bytes([content[0] ^ (1 + int(rng.integers(255)))]) + content[1:])

@@ -38,6 +38,9 @@ STEPS = {
     steps.MANIFEST_WRITTEN: 3,
     steps.MANIFEST_RENAMED: 3,
     steps.DIRECTORY_SYNCED: 3,
+    steps.COLUMNS_SAVED: 1,
+    steps.COLUMNS_WRITTEN: 1,
+    steps.COLUMNS_RENAMED: 1,
 }
 """Named steps, each with how often a process gets to it before it ends there."""
 

@@ -33,7 +33,7 @@ class Trial:
 
 
 async def prepare(folder: Path) -> None:
-    """Make a catalogue with two generations, the newest with a graph of its own, and changes since."""
+    """Make a catalogue with two generations, the newest with a graph of its own, columns, and changes since."""
     settings = StoreSettings(path=folder, fold_at=200, graph_at=100)
     paths = Folder(folder)
     async with open_alone(settings, content.EXTERNAL) as catalog:
@@ -82,4 +82,5 @@ def _judged(outcome: dict[str, object]) -> dict[str, object]:
 
 def _item(number: int, version: int = 1) -> WritableItem:
     values = np.asarray(content.vector(f"{number}", version))
-    return WritableItem(f"{number}", "", "", "", {}, [], [ItemVector(content.SPACE, "front", values)])
+    attributes = {"half": number % 2, "version": f"{version}"}
+    return WritableItem(f"{number}", "", "", "", attributes, [], [ItemVector(content.SPACE, "front", values)])

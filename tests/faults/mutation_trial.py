@@ -2,9 +2,9 @@
 
     python -m faults.mutation_trial MASTER FIRST COUNT [PLANTED]
 
-For each mutation from FIRST on it damages a copy of the catalogue in MASTER, opens that, searches, and prints a line of
-JSON: what was damaged, what generation answered, whether it answered as MASTER does, whether USearch got to see bytes
-that were never written, and how long it took to the last answer.
+For each mutation from FIRST on it damages a copy of the catalogue in MASTER, opens that, searches, with and without
+filters, and prints a line of JSON: what was damaged, whether that was found, whether it answered as MASTER does, if
+USearch got to see bytes that were never written, and how long it took to the last answer.
 """
 
 from __future__ import annotations
@@ -25,10 +25,15 @@ from fakes.mutations import MUTATIONS, Mutation, files_of_newest
 from faults import content, planted
 from faults.scratch import scratch
 from twinset_server.catalog import open_alone
-from twinset_server.catalog.index import graph
+from twinset_server.catalog.index import column_files, graph
 from twinset_server.config import StoreSettings
+from twinset_server.domain import Compare, In, Operator
 
 QUERIES = 5
+FILTERS = (
+    Compare("attributes.half", Operator.EQUAL, 1),
+    In("attributes.version", ("2", "3")),
+)
 K = 20
 
 
@@ -60,7 +65,11 @@ async def answers(folder: Path) -> tuple[int, list[Any]]:
     """Return the generation in use and what searches find."""
     settings = StoreSettings(path=folder)
     async with open_alone(settings, content.EXTERNAL) as catalog:
-        results = [await catalog.search(content.SPACE, content.vector("asked", number), K) for number in range(QUERIES)]
+        results = [
+            await catalog.search(content.SPACE, content.vector("asked", number), K, expression=expression)
+            for number in range(QUERIES)
+            for expression in (None, *FILTERS)
+        ]
         [generation] = [one.generation for one in (await catalog.status()).spaces if one.space.name == content.SPACE]
     return generation, [[(one.item_id, round(one.distance, 9)) for one in result.neighbours] for result in results]
 
@@ -91,8 +100,8 @@ async def try_out(master: Path, first: int, count: int, touched: Callable[[], bo
         rng = np.random.default_rng(number)
         with scratch() as folder:
             shutil.copytree(master, folder, dirs_exist_ok=True)
-            [space] = (folder / "index").iterdir()
-            files = files_of_newest(space)
+            columns = folder / "index" / "columns"
+            files = [*files_of_newest(folder / "index" / "1"), *sorted(columns.iterdir())]
             path, kind = files[number % len(files)], list(KINDS)[number // len(files) % len(KINDS)]
             KINDS[kind](path, rng)
             print(json.dumps({"number": number, "kind": kind, "file": path.name}), flush=True)
@@ -100,7 +109,7 @@ async def try_out(master: Path, first: int, count: int, touched: Callable[[], bo
             generation, found = await answers(folder)
             line = {
                 "seconds": time.perf_counter() - begun,
-                "found": generation < newest,
+                "found": column_files.newest_sound(columns) is None if path.parent == columns else generation < newest,
                 "same": found == expected,
                 "touched": touched(),
             }

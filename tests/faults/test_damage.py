@@ -11,7 +11,7 @@ from faults import damage
 from faults.mutation_trial import KINDS
 from faults.share import share
 
-MUTATIONS = share(121, 1000)
+MUTATIONS = share(165, 1000)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def test_damage_is_found_and_the_generation_before_answers_the_same(master: Path
     assert len(trials) == MUTATIONS
     assert [trial for trial in trials if trial.problem] == []
     assert {trial.kind for trial in trials} == set(KINDS)
-    assert len({trial.file for trial in trials}) == 11
+    assert len({trial.file for trial in trials}) == 15
 
 
 def test_the_harness_catches_a_checksum_that_is_skipped(master: Path) -> None:

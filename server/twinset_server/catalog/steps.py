@@ -12,6 +12,9 @@ import threading
 
 SEGMENT_SAVED = "segment-saved"
 SEGMENT_SYNCED = "segment-synced"
+COLUMNS_SAVED = "columns-saved"
+COLUMNS_WRITTEN = "columns-written"
+COLUMNS_RENAMED = "columns-renamed"
 MANIFEST_WRITTEN = "manifest-written"
 MANIFEST_RENAMED = "manifest-renamed"
 DIRECTORY_SYNCED = "directory-synced"

@@ -82,6 +82,7 @@ class Indexing:
                         unswept -= 1
                     if rounds % _PRUNE_EVERY == 0:
                         pruner.prune_answers()
+                        pruner.prune_deleted()
                         pruner.prune_log(min(self._builder.log_floors().values(), default=0))
                 except (sqlite3.Error, OSError) as error:
                     # Nothing is lost but room; a full disk, say, is seen and told by those who write.

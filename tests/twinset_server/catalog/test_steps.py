@@ -10,7 +10,7 @@ import pytest
 
 from fakes.change_log import OWN, Database, some
 from twinset_server.catalog import steps
-from twinset_server.catalog.index import manifest
+from twinset_server.catalog.index import column_files, manifest
 from twinset_server.catalog.index.builder import Builder
 from twinset_server.config import StoreSettings
 
@@ -68,3 +68,25 @@ def test_the_count_says_at_which_time_a_step_kills(tmp_path: Path) -> None:
     environment = {**os.environ, "TWINSET_FAULT_AT": "after-commit:2"}
     done = subprocess.run([sys.executable, "-uc", program], env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"x\n")
+
+
+@pytest.mark.parametrize(
+    ("step", "sound"), [(steps.COLUMNS_SAVED, 1), (steps.COLUMNS_WRITTEN, 1), (steps.COLUMNS_RENAMED, 2)]
+)
+def test_a_builder_killed_at_a_step_leaves_a_sound_snapshot_of_the_columns(
+    tmp_path: Path, step: str, sound: int
+) -> None:
+    database = Database(tmp_path / "catalog.sqlite")
+    database.add_space(OWN)
+    database.put("own", some(range(250)))
+    assert build(tmp_path, None) == 0
+    database.put("own", some(range(250, 500)))
+    assert build(tmp_path, f"{step}:1") == -signal.SIGKILL
+    folder = tmp_path / "index" / "columns"
+    found = column_files.newest_sound(folder)
+    assert found is not None
+    assert (found[0], found[1].length) == (sound, 250 * sound)
+    assert build(tmp_path, None) == 0
+    [left] = column_files.numbers(folder)
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".bin"}
+    assert column_files.open_snapshot(folder, left).length == 500

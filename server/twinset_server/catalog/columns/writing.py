@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
@@ -22,9 +22,8 @@ _KNOWN = 1 << 14
 """So many values of a field have their codes in a dictionary, where to find them takes a tenth of the time."""
 
 _LEAST_GONE = 4096
-"""Places of deleted items are given up when they are more than half, but not for a few."""
-
-_NONE = np.empty(0, np.int64)
+_LEAST_UNUSED = 65_536
+"""Places of deleted items, and values, are given up when no more than half are used, but not for a few."""
 
 
 class _Field:
@@ -43,8 +42,10 @@ class _Field:
         match stored:
             case None:
                 return 0
+            case str() | float():
+                name: Hashable = stored
             case bool():
-                name: Hashable = b"true" if stored else b"false"
+                name = b"true" if stored else b"false"
             case list():
                 name = tuple(stored)
             case dict():
@@ -66,6 +67,18 @@ class _Field:
             _log.error("attribute %s has a value that no filter can find: %s", self._name, error)
             return 0
 
+    def drop_unused(self) -> None:
+        """Give the values that no item has up where they are more than half; the others get new codes."""
+        codes = self.codes.publish().array
+        used = np.flatnonzero(np.bincount(codes, minlength=1)[1:]) + 1
+        if len(self.values) - len(used) <= max(_LEAST_UNUSED, len(used)):
+            return
+        values, renumbered = Values(), np.zeros(len(self.values) + 1, np.int32)
+        for code in used.tolist():
+            renumbered[code] = values.code_of(self.values.value(code))
+        self.values, self.codes = values, CodesWriter(renumbered[codes])
+        self._known.clear()
+
     def publish(self) -> Column:
         """Return the column as it is; the same as before where nothing was written since."""
         codes = self.codes.publish()
@@ -77,24 +90,32 @@ class _Field:
 class ColumnTable:
     """Follows the items in the log; one thread uses it."""
 
-    def __init__(self) -> None:
-        """Begin with no items."""
-        self._sequence = 0
-        self._length = 0
-        self._keys = _NONE
-        self._category = _Field(CATEGORY, CodesWriter.of_none(0))
-        self._attributes: dict[str, _Field] = {}
-        self._fields = {CATEGORY: self._category}
-        self._living = CodesWriter.of_none(0)
+    def __init__(self, columns: Columns | None = None) -> None:
+        """Begin with `columns`, which nobody else appends values to; with no items where it is None."""
+        columns = columns or Columns.empty()
+        self._sequence = columns.sequence
+        self._length = columns.length
+        self._keys = columns.keys
+        self._fields = {
+            name: _Field(name, CodesWriter(column.codes), column.values) for name, column in columns.fields.items()
+        }
+        self._category = self._fields[CATEGORY]
+        self._attributes = {
+            name.removeprefix(ATTRIBUTES): field for name, field in self._fields.items() if name != CATEGORY
+        }
+        self._living = CodesWriter(columns.living.array)
         self._gone = 0
         self._layout = 0
         # By how much the database's own count of items is wrong: then to look once is enough.
         self._miscounted = 0
         self._columns: Columns | None = None
 
-    def follow(self, snapshot: Snapshot) -> None:
+    def follow(self, snapshot: Snapshot, check: Callable[[], None] = lambda: None) -> None:
         """Take in all changes up to `snapshot`. Where that fails half-way, the same may be done once more.
 
+        Args:
+            snapshot: the state to get to.
+            check: called after every few items; what it raises ends it.
         Raises:
             sqlite3.Error: the database can't be read.
         """
@@ -104,6 +125,7 @@ class ColumnTable:
         self._append(snapshot.item_keys(self._sequence))
         for rows in snapshot.changed_items(self._sequence, _CHUNK):
             self._write(rows)
+            check()
         self._end(snapshot.deleted_items(self._sequence))
         if self._length - self._gone != snapshot.items + self._miscounted:
             # The list of deleted items may have been cut before it was read.
@@ -111,8 +133,18 @@ class ColumnTable:
             self._end(keys[~np.isin(keys, snapshot.item_keys(0), assume_unique=True)])
             self._miscounted = self._length - self._gone - snapshot.items
         self._sequence = snapshot.position.sequence
-        if self._gone > max(_LEAST_GONE, self._length // 2):
+        if self._gone > max(_LEAST_GONE, self._length // 2) or any(
+            len(field.values) > max(_LEAST_UNUSED, 2 * self._length) for field in self._fields.values()
+        ):
+            self.tidy()
+
+    def tidy(self) -> None:
+        """Give up what nothing uses: places of deleted items, and values where they are more than half."""
+        self._columns = None
+        if self._gone:
             self._drop_gone()
+        for field in self._fields.values():
+            field.drop_unused()
 
     def publish(self) -> Columns:
         """Return the table as it is; what is taken in later doesn't change it."""
@@ -159,13 +191,15 @@ class ColumnTable:
 
     def _end(self, keys: Int64Array) -> None:
         """Mark those of `keys` as deleted that are here."""
+        if not len(keys):
+            return
         places = np.searchsorted(self._keys[: self._length], keys)
         places = places[places < self._length]
         places = places[np.isin(self._keys[places], keys)]
-        places = places[self._living.publish().array[places] == 1]
-        if len(places):
-            self._living.write(places, np.zeros(len(places), np.int32))
-            self._gone += len(places)
+        ended = np.array([place for place in places.tolist() if self._living[place]], np.int64)
+        if len(ended):
+            self._living.write(ended, np.zeros(len(ended), np.int32))
+            self._gone += len(ended)
 
     def _drop_gone(self) -> None:
         """Give the places of deleted items up; the others move."""

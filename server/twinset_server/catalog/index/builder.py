@@ -1,7 +1,7 @@
-"""The builder: folds what was committed into generations, in two lanes at a lower priority than what answers.
+"""The builder: folds what was committed into generations, in three lanes at a lower priority than what answers.
 
-One lane folds the delta, which takes a second or two; the other merges segments, which may take many minutes. Nothing
-else writes into the folder of the index.
+One lane folds the delta, which takes a second or two; one merges segments, which may take many minutes; and one writes
+snapshots of the table of columns. Nothing else writes into the folder of the index.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from twinset_server.catalog.index.checksums import Stopped
+from twinset_server.catalog.index.column_shelf import ColumnShelf
 from twinset_server.catalog.index.plan import Limits
 from twinset_server.catalog.index.shelf import Progress, Shelf
 from twinset_server.catalog.store.log import ChangeLog
@@ -42,6 +43,7 @@ class Builder:
         self._stop = threading.Event()
         self._at_fold = threading.Event()
         self._shelves: dict[str, Shelf] = {}
+        self._columns = ColumnShelf(index, self._limits, self._stop.is_set, self._at_fold)
         self._lock = threading.Lock()
         self._failure: Exception | None = None
         # Half of the cores at the most: the other half answers.
@@ -56,6 +58,7 @@ class Builder:
         lanes = [
             threading.Thread(target=self._lane, args=(self._fold_all, _FOLD_NICE), name="builder-fold"),
             threading.Thread(target=self._lane, args=(self._merge_all, _MERGE_NICE), name="builder-merge"),
+            threading.Thread(target=self._lane, args=(self._columns.refresh, _MERGE_NICE), name="builder-columns"),
         ]
         for lane in lanes:
             lane.start()
@@ -91,8 +94,18 @@ class Builder:
         with contextlib.closing(ChangeLog(self._database)) as log:
             return self._merge_all(log)
 
+    def refresh_columns_once(self) -> bool:
+        """Write a snapshot of the columns where that is due; return whether one was written.
+
+        Raises:
+            OSError: the disk is full, or failed.
+            Stopped: `close` was called.
+        """
+        with contextlib.closing(ChangeLog(self._database)) as log:
+            return self._columns.refresh(log)
+
     def build_now(self) -> None:
-        """Put all that was committed into segments, however little, and merge until nothing is due.
+        """Put all that was committed into segments, however little, and do all that is due beside that.
 
         Raises:
             OSError: the disk is full, or failed.
@@ -103,6 +116,7 @@ class Builder:
                 shelf.fold(log, at_least=1)
             while self._merge_all(log):
                 pass
+            self._columns.refresh(log)
 
     def rebuild(
         self,

@@ -12,12 +12,12 @@ import contextlib
 import logging
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from twinset_server.catalog.columns.writing import ColumnTable
+from twinset_server.catalog.index.awaiting import BuilderWait
 from twinset_server.catalog.index.checksums import Stopped
 from twinset_server.catalog.index.following import SpaceState
 from twinset_server.catalog.index.manifest import OpenGeneration
@@ -37,8 +37,6 @@ _BULK = 20_000
 """So many vectors outside the index are worth waiting for the builder: searching them one by one is slow."""
 
 _BULK_TICK_S = 0.1
-
-_TELL_S = 5.0
 
 _WATCH_BUSY_MS = 50
 
@@ -60,9 +58,7 @@ class Follower:
         """
         self._database = database
         self._index = index
-        self._builder_wait_s = builder_wait_s
-        self._bulk = bulk
-        self._awaiting_since: float | None = None
+        self._builder = BuilderWait(index, builder_wait_s, bulk)
         self._log = ChangeLog(database)
         self._watch = open_reader(database)
         # It is asked on the event loop, which can't wait for a recovery.
@@ -101,7 +97,11 @@ class Follower:
             StartupError: the database can't be read.
         """
         try:
-            self._await_builder()
+            for name, (key, space) in self._log.spaces().items():
+                state = self._states[name] = SpaceState(self._index / str(key), space)
+                self._found[name] = state.open_newest(self._stop.is_set)
+            self._builder.first_generations(self._log, self._states, self._found, self._stop.is_set)
+            self._columns = ColumnTable(self._builder.first_columns(self._log, self._stop.is_set))
             self._absorb()
         except (sqlite3.Error, StoreUnavailable) as error:
             raise StartupError(
@@ -240,7 +240,7 @@ class Follower:
             if not cut:
                 # First, since vectors are added with the places of their items.
                 self._columns.follow(snapshot)
-                if self._awaits_builder_for(snapshot):
+                if self._builder.awaits(snapshot, self._position.key, self._known_keys()):
                     return False
                 self._take_in(snapshot)
                 position = snapshot.position
@@ -260,6 +260,14 @@ class Follower:
         views = {name: state.view(position.sequence, columns) for name, state in sorted(self._states.items())}
         self._views = Views(position.sequence, views, columns)
         return True
+
+    def _known_keys(self) -> dict[str, int]:
+        """Return the last key of a vector that is known of each space, what was opened included."""
+        return {
+            name: max(self._position.key, self._ready[name].generation.key if name in self._ready else state.key)
+            for name, state in self._states.items()
+            if not state.is_new
+        }
 
     def _cut_off(self) -> list[str]:
         """Return the spaces whose state the log that was just read doesn't reach back to."""
@@ -301,56 +309,3 @@ class Follower:
             return
         for name, start in starts.items():
             yield from snapshot.added(start, name, _CHUNK)
-
-    def _awaits_builder_for(self, snapshot: Snapshot) -> bool:
-        """Return whether the snapshot has so many vectors more that the builder is to bring them.
-
-        A feed may commit a million at once. In memory they would take gigabytes, in every worker.
-        """
-        waiting: list[str] = []
-        if self._builder_wait_s and snapshot.position.key - self._position.key > self._bulk:
-            for name, state in self._states.items():
-                opened = self._ready.get(name)
-                known = max(self._position.key, state.key if opened is None else opened.generation.key)
-                if not state.is_new and snapshot.has_more(name, known, self._bulk):
-                    waiting.append(name)
-        if not waiting:
-            self._awaiting_since = None
-            return False
-        now = time.monotonic()
-        if self._awaiting_since is None:
-            self._awaiting_since = now
-            _log.info("waiting for the builder to write many vectors into the index of %s", ", ".join(waiting))
-        if now - self._awaiting_since < self._builder_wait_s:
-            return True
-        _log.warning("the builder didn't write the index of %s: its vectors go into memory", ", ".join(waiting))
-        return False
-
-    def _await_builder(self) -> None:
-        """Wait until no space has many vectors and no sound generation, or for as long as a builder may take."""
-        ends = time.monotonic() + self._builder_wait_s
-        tell_at = time.monotonic()
-        for name, (key, space) in self._log.spaces().items():
-            state = self._states[name] = SpaceState(self._index / str(key), space)
-            self._found[name] = state.open_newest(self._stop.is_set)
-        # Counted once: a look at each vector takes long, and every worker waits here.
-        many = self._with_many_vectors()
-        while waiting := [name for name in many if self._found[name] is None]:
-            if time.monotonic() >= ends:
-                _log.warning("searches are slow until the builder has written the index of %s", ", ".join(waiting))
-                return
-            if time.monotonic() >= tell_at:
-                _log.info("waiting for the builder to write the index of %s", ", ".join(waiting))
-                tell_at += _TELL_S
-            time.sleep(_TICK_S)
-            for name in waiting:
-                if self._states[name].newer_generation():
-                    self._found[name] = self._states[name].open_newest(self._stop.is_set)
-
-    def _with_many_vectors(self) -> list[str]:
-        """Return those spaces without a sound generation that have many vectors."""
-        missing = [name for name, found in self._found.items() if found is None]
-        if not missing:
-            return []
-        with self._log.snapshot() as snapshot:
-            return [name for name in missing if snapshot.live(name) > self._bulk]

@@ -25,6 +25,13 @@ Were it measured by the rows that wait, a fold that is late would copy a larger 
 _DEAD_SHARE = 5
 """A segment with more than this part of its rows dead is built anew: they take the places of answers."""
 
+_SNAPSHOT_FOLDS = 4
+_SNAPSHOT_SHARE = 20
+"""A snapshot of the columns is due after the changes of so many folds, but not before this part of the items changed.
+
+A start takes in the changes since the last one, some 10 µs each, and to write one takes about 1 µs an item.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -86,6 +93,13 @@ class Limits:
         """Return the limits that follow from the settings."""
         # Writers are slowed down from `slow_at` on: with twice as many, the builder was away, or there was none.
         return cls(fold_at, max(2 * slow_at, 2 * fold_at), graph_at)
+
+    def snapshot_due(self, items: int) -> int:
+        """Return how many items must have changed for a snapshot of the columns of all `items` to be due.
+
+        Without one it is due for `bulk_at` items in any case.
+        """
+        return max(1, min(_SNAPSHOT_FOLDS * self.fold_at, self.bulk_at), items // _SNAPSHOT_SHARE)
 
 
 def fold(shapes: Sequence[Shape], waiting: int, busy: Collection[int], limits: Limits) -> Fold | None:

@@ -7,6 +7,7 @@ import sqlite3
 
 from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.maintenance import pictures
+from twinset_server.catalog.maintenance.checking.columns import check_columns
 from twinset_server.catalog.maintenance.checking.findings import COMPACT, RESTORE, Findings
 from twinset_server.catalog.maintenance.checking.index import check_generations
 from twinset_server.catalog.maintenance.checking.pictures import PictureFiles
@@ -39,6 +40,7 @@ def check(folder: Folder, work: Work) -> CheckReport:
                     for path in leftovers(folder):
                         findings.add(Severity.INFO, path.name, "was left by a restore that didn't end", COMPACT)
                     check_generations(folder, connection, findings, work)
+                    check_columns(folder, findings, work)
         files.check_strays()
     except sqlite3.Error as error:
         work.check()

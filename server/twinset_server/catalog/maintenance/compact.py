@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from twinset_server.catalog.folder import Folder
+from twinset_server.catalog.index import column_files
 from twinset_server.catalog.index.checksums import Unsound
 from twinset_server.catalog.maintenance import pictures
 from twinset_server.catalog.maintenance.generations import keys, places, readable
@@ -71,7 +72,17 @@ def drop_rows(folder: Folder, work: Work, *, served: bool) -> int:
         names = list(spaces.keyed(connection))
     with contextlib.closing(Pruner(folder, work.advance)) as pruner:
         pruned = sum(pruner.prune_log(known.get(name, 0 if served else last), name) for name in names)
-        return pruned + pruner.prune_answers()
+        return pruned + pruner.prune_deleted() + pruner.prune_answers()
+
+
+def drop_columns(folder: Folder) -> None:
+    """Remove the snapshots of the columns, which hold what deleted items had; the builder writes another.
+
+    Raises:
+        OSError: they can't be removed.
+    """
+    with column_files.held(folder.index):
+        column_files.remove(column_files.columns_folder(folder.index))
 
 
 def drop_pictures(folder: Folder, work: Work) -> int:

@@ -78,6 +78,7 @@ class FolderMaintenance:
         # First, since rows that the old generations need can go after them.
         stale = await _threaded(work, compact.stale_spaces, folder, work)
         await rebuild.rebuild(self._handle, stale, work, alone=True)
+        await _threaded(work, compact.drop_columns, folder)
         rows = await _threaded(work, compact.drop_rows, folder, work, served=self._served)
         removed = await _threaded(work, compact.drop_pictures, folder, work)
         await _threaded(work, compact.vacuum, folder, work)
@@ -87,6 +88,7 @@ class FolderMaintenance:
     async def rebuild(self, space: str, work: Work) -> RebuildReport:
         """Build the index of a space anew, of every one where `space` is empty; see the port."""
         spaces = await _threaded(work, rebuild.named_spaces, self._folder.database, space)
+        await _threaded(work, compact.drop_columns, self._folder)
         await rebuild.rebuild(self._handle, spaces, work, alone=False)
         return RebuildReport(tuple(spaces))
 

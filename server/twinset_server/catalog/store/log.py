@@ -34,6 +34,9 @@ FROM vectors CROSS JOIN items ON items.key = vectors.item WHERE vectors.key > ? 
 ORDER BY vectors.key
 """
 
+_ITEM_CHANGES = """
+SELECT (SELECT count(*) FROM items WHERE seq > :after) + (SELECT count(*) FROM deleted WHERE seq > :after)
+"""
 _CHANGED = "SELECT key, category, attributes FROM items WHERE seq > ? ORDER BY seq"
 
 
@@ -131,6 +134,11 @@ class Snapshot:
         """Return the keys of items that changes above `after_sequence` deleted, sorted; the oldest are forgotten."""
         found = self._connection.execute("SELECT item FROM deleted WHERE seq > ?", (after_sequence,))
         return np.sort(np.fromiter((key for (key,) in found), np.int64))
+
+    def count_item_changes(self, after_sequence: int) -> int:
+        """Return how many items changes above `after_sequence` put, updated or deleted, each counted once."""
+        (count,) = self._connection.execute(_ITEM_CHANGES, {"after": after_sequence}).fetchone()
+        return int(count)
 
     def has_more(self, space: str, after_key: int, count: int) -> bool:
         """Return whether more than `count` of the space's vectors have keys above `after_key`."""

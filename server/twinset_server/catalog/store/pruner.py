@@ -19,6 +19,13 @@ DELETE FROM dead WHERE (seq, key) IN (
     AND (:space IS NULL OR space = (SELECT key FROM spaces WHERE name = :space)) LIMIT :slice
 )
 """
+_DELETED = """
+DELETE FROM deleted WHERE (seq, item) IN (
+    SELECT seq, item FROM deleted WHERE seq <= (SELECT value FROM meta WHERE name = 'sequence') - :kept LIMIT :slice
+)
+"""
+_KEPT_DELETED = 200_000
+"""Changes of which it stays known what they deleted: a reader that knows less compares all keys instead."""
 
 
 class Pruner:
@@ -44,6 +51,10 @@ class Pruner:
         With `space`, what it says of that one's vectors alone.
         """
         return self._delete(_DEAD, {"bound": sequence, "space": space})
+
+    def prune_deleted(self) -> int:
+        """Delete what is known of items deleted long ago; return how many rows."""
+        return self._delete(_DELETED, {"kept": _KEPT_DELETED})
 
     def close(self) -> None:
         """Close the connection."""

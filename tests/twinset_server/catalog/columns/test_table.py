@@ -31,3 +31,15 @@ def test_rows_of_items_that_are_gone_have_a_truth() -> None:
     columns = columns_of(2, 5)
     assert len(RowPlaces.of(columns, np.array([1, 2, 3, 5, 6])).truth(np.array([True, False]))) == 5
     assert len(RowPlaces.of(columns_of(), np.array([1, 2])).truth(np.zeros(0, np.bool_))) == 2
+
+
+@pytest.mark.parametrize("gap", [1, 3, 100])
+@pytest.mark.parametrize("count", [5, 4000])
+def test_items_are_found_by_their_keys_however_many_are_asked_for(gap: int, count: int) -> None:
+    rng = np.random.default_rng([gap, count])
+    keys = np.unique(rng.integers(1, 3000 * gap, 3000))
+    columns = columns_of(*keys.tolist())
+    wanted = rng.choice(keys, count)
+    np.testing.assert_array_equal(columns.keys[columns.places(wanted)], wanted)
+    beside = columns.places(np.concatenate([wanted, [0, keys[-1] + 5, keys[7] + 1]]))
+    assert ((beside >= 0) & (beside < len(keys))).all()

@@ -12,8 +12,8 @@ import pytest
 from fakes.change_log import Database, some
 from twinset.contract import Metric
 from twinset_server.catalog.columns import writing
+from twinset_server.catalog.index import column_files, manifest
 from twinset_server.catalog.index import follower as follower_module
-from twinset_server.catalog.index import manifest
 from twinset_server.catalog.index.builder import Builder
 from twinset_server.catalog.index.follower import Follower
 from twinset_server.catalog.index.following import SpaceState
@@ -597,3 +597,106 @@ def test_a_generation_of_an_older_format_is_built_anew_from_the_database(databas
     with following(database, index) as follower:
         assert (own(follower).generation, own(follower).delta.length) == (2, 0)
         assert_sees(own(follower), database)
+
+
+def keys_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the key of each item whose attributes are read from the database."""
+    keys: list[int] = []
+    decoded = writing._decoded
+
+    def noting(key: int, encoded: str) -> dict[str, object]:
+        keys.append(key)
+        return decoded(key, encoded)
+
+    monkeypatch.setattr(writing, "_decoded", noting)
+    return keys
+
+
+def test_a_start_reads_the_snapshot_of_the_columns_and_what_came_after(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.put("own", some(range(300)))
+    database.set_attributes({f"{number:05d}": {"v": "yes"} for number in range(300)})
+    builder_of(database, index).build_now()
+    database.set_attributes({"00007": {"v": "no"}, "00009": {}})
+    database.put("own", some(range(300, 302)))
+    database.delete("00001")
+    keys = keys_read(monkeypatch)
+    with following(database, index) as follower:
+        truths = truth_of_rows(follower, "yes")
+        assert sorted(keys) == [8, 10, 301, 302]
+        assert (len(truths), follower.views.columns.alive.sum()) == (301, 301)
+        assert sorted(item for item, truth in truths.items() if not truth) == ["00007", "00009", "00300", "00301"]
+
+
+def test_a_start_with_a_damaged_snapshot_of_the_columns_reads_all_items(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    database.put("own", some(range(300)))
+    database.set_attributes({"00007": {"v": "yes"}})
+    builder_of(database, index).build_now()
+    path = column_files.data_path(index / "columns", 1)
+    path.write_bytes(path.read_bytes()[:-1])
+    keys = keys_read(monkeypatch)
+    with following(database, index, wait_s=30, bulk=100) as follower:
+        assert len(keys) == 300
+        assert [item for item, truth in truth_of_rows(follower, "yes").items() if truth] == ["00007"]
+    assert "the snapshot of categories and attributes can't be used" in caplog.text
+
+
+def test_many_items_without_a_snapshot_of_the_columns_wait_for_the_builder(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.put("own", some(range(300)))
+    builder = builder_of(database, index)
+    builder.fold_once()
+    thread = threading.Timer(0.3, builder.refresh_columns_once)
+    thread.start()
+    keys = keys_read(monkeypatch)
+    with following(database, index, wait_s=30, bulk=100) as follower:
+        assert follower.views.columns.length == 300
+    thread.join()
+    # The builder alone has read them: both are in this process.
+    assert len(keys) == 300
+
+
+async def test_a_search_sees_attributes_that_were_committed_before_it(database: Database, index: Path) -> None:
+    database.put("own", some(range(50)))
+    with following(database, index) as follower:
+        for step in range(100):
+            item, value = f"{step % 50:05d}", "yes" if step % 3 else "no"
+            database.set_attributes({item: {"v": value}})
+            assert follower.behind()
+            await follower.catch_up()
+            assert truth_of_rows(follower, value)[item]
+
+
+async def test_a_reader_sees_each_item_in_one_of_its_states(database: Database, index: Path) -> None:
+    """An item has the same number in two attributes, always; a table of two moments would show two numbers."""
+    names = [f"{number:05d}" for number in range(400)]
+    database.put("own", some(range(400)))
+    stop = threading.Event()
+
+    def write() -> None:
+        rng = np.random.default_rng(0)
+        while not stop.is_set():
+            chosen = rng.integers(0, 400, 40).tolist()
+            database.set_attributes({names[one]: dict.fromkeys("ab", int(rng.integers(5000))) for one in chosen})
+
+    database.set_attributes({name: {"a": 0, "b": 0} for name in names})
+    with following(database, index) as follower:
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            seen = set()
+            for _ in range(300):
+                columns = follower.views.columns
+                a, b = columns.fields["attributes.a"], columns.fields["attributes.b"]
+                first = [a.values.value(code) for code in a.codes.tolist()]
+                await asyncio.sleep(0.001)
+                assert first == [b.values.value(code) for code in b.codes.tolist()]
+                seen.add(columns.sequence)
+        finally:
+            stop.set()
+            writer.join()
+    assert len(seen) > 5

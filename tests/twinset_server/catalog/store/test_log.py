@@ -119,3 +119,23 @@ async def test_the_log_is_pruned_up_to_a_change(catalog: SqliteCatalog, log: Cha
     assert pruner.prune_log(second) == 1
     pruner.close()
     log.close()
+
+
+async def test_deletions_of_items_are_told_until_they_are_long_ago(
+    catalog: SqliteCatalog, log: ChangeLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(catalog, [vectored(item_id, unit(1, 0, 0)) for item_id in "abc"])
+    await delete(catalog, "b")
+    await delete(catalog, "a")
+    await put(catalog, [vectored("b", unit(1, 0, 0))])
+    with log.snapshot() as snapshot:
+        assert (snapshot.items, snapshot.item_keys(0).tolist(), snapshot.item_keys(3).tolist()) == (2, [3, 4], [4])
+        assert [snapshot.deleted_items(known).tolist() for known in (0, 3, 4, 5)] == [[1, 2], [1, 2], [1], []]
+        assert [snapshot.count_item_changes(known) for known in (0, 4, 6)] == [4, 2, 0]
+    pruner = Pruner(Folder(tmp_path))
+    monkeypatch.setattr("twinset_server.catalog.store.pruner._KEPT_DELETED", 2)
+    assert pruner.prune_deleted() == 1
+    pruner.close()
+    with log.snapshot() as snapshot:
+        assert snapshot.deleted_items(0).tolist() == [1]
+    log.close()
