@@ -36,7 +36,7 @@ from twinset_server.domain import (
 _GATHERED = 2.5
 """What a row costs that is picked out from among others."""
 
-_STEP = 400
+_STEP = 250
 """What each unit of a walk's width costs: it compares a few dozen rows in bf16, and waits for each."""
 
 _SURE = 3
