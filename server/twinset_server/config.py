@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from twinset.contract import Metric
-from twinset_server.domain import VISUAL
+from twinset_server.domain import VISUAL, Dtype
 from twinset_server.errors import StartupError
 
 
@@ -67,6 +67,11 @@ class StoreSettings(_Section):
     fold_at: int = Field(4096, ge=1, description="Vectors outside the index at which they are folded into it.")
     graph_at: int = Field(
         16_384, ge=2, description="Vectors in a segment of the index from which on it gets a graph; fewer are compared."
+    )
+    dtypes: dict[str, Dtype] = Field(
+        default_factory=dict,
+        description="By space, the type of components in its graphs, bf16 by default: f32, f16, or i8, half as "
+        "large. Graphs that are there keep theirs until `rebuild`.",
     )
     slow_at: int = Field(20_000, ge=1, description="Vectors outside the index at which writes are slowed down.")
 

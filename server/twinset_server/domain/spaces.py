@@ -75,6 +75,15 @@ class Search:
     facets: Sequence[FacetRequest] = ()
 
 
+class Dtype(enum.StrEnum):
+    """Of what type components are in the graphs of a space: smaller ones are searched sooner, and find less."""
+
+    BF16 = "bf16"
+    F16 = "f16"
+    F32 = "f32"
+    I8 = "i8"
+
+
 class SearchMethod(enum.Enum):
     """How candidates are chosen: all of them, by a graph, those that match a filter, or by parts of the space."""
 

@@ -20,6 +20,7 @@ from twinset_server.catalog.index.plan import Limits
 from twinset_server.catalog.index.shelf import Progress, Shelf
 from twinset_server.catalog.store.log import ChangeLog
 from twinset_server.config import StoreSettings
+from twinset_server.domain import Dtype
 from twinset_server.errors import SpaceNotFound, StoreUnavailable
 
 _log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Builder:
         """Make the builder of the index in the folder `index`, which is derived from `database`."""
         self._database = database
         self._index = index
+        self._dtypes = settings.dtypes
         self._limits = Limits.of(settings.fold_at, settings.slow_at, settings.graph_at)
         self._stop = threading.Event()
         self._at_fold = threading.Event()
@@ -167,7 +169,9 @@ class Builder:
         with self._lock:
             for name, (key, space) in log.spaces().items():
                 if name not in self._shelves:
-                    shelf = Shelf(self._index / str(key), space, self._limits, self._stop.is_set, self._at_fold)
+                    dtype = self._dtypes.get(name, Dtype.BF16)
+                    folder = self._index / str(key)
+                    shelf = Shelf(folder, space, dtype, self._limits, self._stop.is_set, self._at_fold)
                     shelf.open()
                     self._shelves[name] = shelf
             return list(self._shelves.values())

@@ -17,10 +17,11 @@ from usearch.index import Index
 
 from twinset.contract import Metric
 from twinset_server.catalog.index.checksums import Pages, Stopped, Unsound
+from twinset_server.catalog.index.coding import Coding
 from twinset_server.catalog.index.distance import nearest_ranks, ranks_of
 from twinset_server.catalog.index.labels import Places
 from twinset_server.catalog.index.reach import UnknownLayout, unreachable
-from twinset_server.domain import Float32Array, Space
+from twinset_server.domain import Dtype, Float32Array, Space
 
 VERSION = ".".join(usearch.__version__.split(".")[:2])
 """Files of another version of USearch aren't opened: nothing promises that they mean the same."""
@@ -28,7 +29,6 @@ VERSION = ".".join(usearch.__version__.split(".")[:2])
 # On unit vectors `ip` orders as cosine does and spares the division.
 _METRICS = {Metric.COSINE: "ip", Metric.EUCLIDEAN: "l2sq", Metric.INNER_PRODUCT: "ip"}
 
-_DTYPE = "bf16"
 _CONNECTIVITY = 16
 _NARROWEST = 64
 """Width of the walk that gives recall .995 on embeddings of pictures; flatter data, and more of it, needs more."""
@@ -37,7 +37,6 @@ _WIDE_SHARE = 64
 """A walk may be as wide as this part of the rows: wider ones cost as much as comparing them all."""
 
 _BATCH = 512
-_SPARE = 16
 _PROBES = 256
 _PROBE_K = 10
 _MIN_RECALL = 0.95
@@ -67,7 +66,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Rows near a query, nearest first as far as bf16 can tell, and how many were compared to find them."""
+    """Rows near a query, nearest first as far as the graph's type can tell, and how many were compared to find them."""
 
     places: Places
     compared: int
@@ -76,7 +75,7 @@ class Walk:
 class Graph:
     """A saved graph, read from a memory map."""
 
-    def __init__(self, pages: Pages, space: Space, rows: int) -> None:
+    def __init__(self, pages: Pages, space: Space, rows: int, coding: Coding) -> None:
         """Open the graph in `pages`, whose checksum was compared before.
 
         Raises:
@@ -88,12 +87,14 @@ class Graph:
             found["count_present"],
             found["kind_metric"].name.lower(),
             found["kind_scalar"].name.lower(),
-        ) == (space.dimension, rows, _METRICS[space.metric], _DTYPE)
+        ) == (space.dimension, rows, _METRICS[space.metric], coding.dtype.value)
         if not fits:
             raise Unsound(f"the graph is not one of {rows} rows of space {space.name!r}: it says {found}")
         # USearch doesn't keep what it reads from; without this the map would go.
         self._pages = pages
-        self._index = _empty(space)
+        self._index = _empty(space, coding.dtype)
+        self._metric = space.metric
+        self.coding = coding
         self._index.view(pages.data)
         # Searches of one Index share scratch memory. Its own lock is no promise, and ours costs nothing beside a walk.
         self._lock = threading.Lock()
@@ -102,7 +103,7 @@ class Graph:
         """Return the places of up to `count` rows near `query`, dead ones among them, by a walk of at least `width`."""
         with self._lock:
             self._index.expansion_search = width  # type: ignore[misc]
-            matches = self._index.search(query, count, threads=1)
+            matches = self._index.search(self.coding.query(query, self._metric), count, threads=1)
         return Walk(np.asarray(matches.keys).astype(np.intp), int(matches.computed_distances))
 
 
@@ -111,6 +112,7 @@ def build(
     vectors: Float32Array,
     space: Space,
     *,
+    coding: Coding,
     base: Path | None,
     threads: int,
     stopped: Callable[[], bool],
@@ -122,6 +124,7 @@ def build(
         path: a file that doesn't exist.
         vectors: `[N, D]` float32.
         space: their space.
+        coding: how the graph holds them; the same as in `base`.
         base: the graph of the first of them, which is copied and added to.
         threads: how many add; several can leave rows that no walk reaches.
         stopped: asked now and then.
@@ -129,25 +132,30 @@ def build(
     Raises:
         Stopped: `stopped` returned True.
     """
-    index = _empty(space)
+    index = _empty(space, coding.dtype)
     if base is not None:
         index.load(base)
     for start in range(len(index), len(vectors), _BATCH):
         if stopped():
             raise Stopped
         end = min(start + _BATCH, len(vectors))
-        index.add(np.arange(start, end, dtype=np.uint64), vectors[start:end], threads=threads)
+        index.add(np.arange(start, end, dtype=np.uint64), coding.rows(vectors[start:end]), threads=threads)
         progress(end / len(vectors))
     index.save(path)
 
 
 def prove(
-    pages: Pages, vectors: Float32Array, squares: Float32Array, space: Space, stopped: Callable[[], bool]
+    pages: Pages,
+    vectors: Float32Array,
+    squares: Float32Array,
+    space: Space,
+    coding: Coding,
+    stopped: Callable[[], bool],
 ) -> Proof:
     """Return what a saved graph gives, by what it finds of a sample of its rows.
 
-    Each row of the sample must be found when it is asked for, and at least .95 of its true neighbours by the widest
-    walk. A found row counts by its distance: among equal pictures any may stand for another.
+    By the widest walk each row of the sample must be found when it is asked for, and at least .95 of its true
+    neighbours. A found row counts by its distance: among equal pictures any may stand for another.
 
     Raises:
         GraphUnsound: no width is enough, or too many rows are strays.
@@ -160,7 +168,7 @@ def prove(
         raise GraphUnsound(f"the graph over {rows} rows of space {space.name!r} can't be read: {error}") from error
     if len(strays) * _MAX_STRAY_SHARE > rows:
         raise GraphUnsound(f"{len(strays)} of {rows} rows of space {space.name!r} can't be reached")
-    graph = Graph(pages, space, rows)
+    graph = Graph(pages, space, rows, coding)
     k = min(_PROBE_K, rows - 1)
     sample = np.random.default_rng(0).choice(rows, min(_PROBES, rows), replace=False)
     # One more than k: each row of the sample is near itself, which says nothing.
@@ -173,7 +181,7 @@ def prove(
             if stopped():
                 raise Stopped
             query = vectors[place]
-            near = graph.nearest(query, asked(k), width).places
+            near = graph.nearest(query, coding.asked(k), width).places
             places = np.union1d(near, strays)
             ranked = ranks_of(vectors[places], squares[places], query, space.metric)
             own = ranks_of(vectors[[place]], squares[[place]], query, space.metric)
@@ -181,21 +189,16 @@ def prove(
             # A longer vector may be nearer than itself by inner product; then only the neighbours tell.
             found += space.metric is Metric.INNER_PRODUCT or bool((ranked.values <= own.values + own.slack).any())
         recall = hits / max(1, len(sample) * k)
-        if found == len(sample) and recall >= _MIN_RECALL:
+        if recall >= _MIN_RECALL:
             widths.append((width, round(recall, 4)))
-            if recall >= _ENOUGH_RECALL:
-                break
-    if not widths:
+        if recall >= _ENOUGH_RECALL and found == len(sample):
+            break
+    if not widths or found < len(sample):
         raise GraphUnsound(
             f"of {rows} rows of space {space.name!r} a sample of {len(sample)} was asked for: {found} were found, and "
             f"{recall:.2f} of their neighbours, where {_MIN_RECALL} is needed"
         )
     return Proof(tuple(widths), strays)
-
-
-def asked(count: int) -> int:
-    """Return how many rows to ask a graph for where `count` are wanted: bf16 confuses those that are nearly as far."""
-    return int(1.25 * count) + _SPARE
 
 
 def _widths(rows: int) -> Iterator[int]:
@@ -206,11 +209,11 @@ def _widths(rows: int) -> Iterator[int]:
         width *= 2
 
 
-def _empty(space: Space) -> Index:
+def _empty(space: Space, dtype: Dtype) -> Index:
     return Index(
         ndim=space.dimension,
         metric=_METRICS[space.metric],
-        dtype=_DTYPE,
+        dtype=dtype.value,
         connectivity=_CONNECTIVITY,
         enable_key_lookups=False,
     )

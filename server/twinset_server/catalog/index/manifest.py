@@ -26,6 +26,7 @@ from xxhash import xxh3_128
 from twinset_server.catalog import steps
 from twinset_server.catalog.folder import sync
 from twinset_server.catalog.index.checksums import FileSum, Unsound, opened, write_synced
+from twinset_server.catalog.index.coding import Coding
 from twinset_server.catalog.index.graph import VERSION as USEARCH
 from twinset_server.catalog.index.rows import Int64Array
 from twinset_server.catalog.index.segment_files import (
@@ -34,7 +35,7 @@ from twinset_server.catalog.index.segment_files import (
     open_segment,
     remove_segment,
 )
-from twinset_server.domain import Metric, Space
+from twinset_server.domain import Dtype, Metric, Space
 
 _log = logging.getLogger(__name__)
 
@@ -294,8 +295,11 @@ def _segment(record: Mapping[str, Any]) -> SegmentRecord:
     widths = record["widths"]
     if widths is not None:
         widths = tuple((int(width), float(recall)) for width, recall in widths)
+    coding = record["coding"]
+    if coding is not None:
+        coding = Coding(Dtype(coding["dtype"]), float(coding["scale"]))
     files = {name: FileSum(**one) for name, one in record["files"].items()}
-    return SegmentRecord(**{**record, "widths": widths, "files": files})
+    return SegmentRecord(**{**record, "widths": widths, "coding": coding, "files": files})
 
 
 def sealed(document: Mapping[str, Any]) -> bytes:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset_server.catalog.columns.codes import Truths
-from twinset_server.catalog.index.graph import asked
+from twinset_server.catalog.index.graph import Graph
 from twinset_server.catalog.index.rows import Rows
 from twinset_server.catalog.index.segment_files import Segment
 from twinset_server.catalog.index.selection import Candidates, Wanted, nearest
@@ -163,7 +163,7 @@ def _walked(segment: Segment, truths: Truths | None, view: View, query: Query, a
         return None
     rows, compared = segment.rows, 0
     bound = min(at_most, _scan_cost(rows, truths) / (1 if truths is None else _SURE))
-    for count in _counts(segment, truths, query):
+    for count in _counts(segment, segment.graph, truths, query):
         width = max(measured[0], count)
         cost = _STEP * width + _GATHERED * len(segment.strays)
         if cost > bound or count > rows.length // 4:
@@ -180,16 +180,17 @@ def _walked(segment: Segment, truths: Truths | None, view: View, query: Query, a
     return None
 
 
-def _counts(segment: Segment, truths: Truths | None, query: Query) -> Sequence[int]:
+def _counts(segment: Segment, graph: Graph, truths: Truths | None, query: Query) -> Sequence[int]:
     """Return how many rows to ask the graph for, and how many next where these hold too few items."""
     needed = query.k * segment.spread
     excluded = len(query.exclude) * segment.spread
     if truths is not None:
         matching = int(np.count_nonzero(truths))
         share = matching / len(truths)
-        return (asked(math.ceil(_OVERSHOOT * (needed + min(excluded, 16)) / share)),) if matching else ()
+        return (graph.coding.asked(math.ceil(_OVERSHOOT * (needed + min(excluded, 16)) / share)),) if matching else ()
     # Up to a fifth of a segment is dead before it is built anew.
-    return asked(math.ceil(needed + min(excluded, 16))), asked(math.ceil(2 * (needed + excluded))) + 32
+    first = graph.coding.asked(math.ceil(needed + min(excluded, 16)))
+    return first, graph.coding.asked(math.ceil(2 * (needed + excluded))) + 32
 
 
 def _hold_enough(segment: Segment, places: NDArray[np.intp], allowed: Truths, query: Query) -> bool:

@@ -26,10 +26,11 @@ from twinset_server.catalog import steps
 from twinset_server.catalog.folder import sync
 from twinset_server.catalog.index.checksums import FileSum, Pages, SummedFile, Unsound, opened, summed, write_synced
 from twinset_server.catalog.index.coarse import Coarse, coarse_of
+from twinset_server.catalog.index.coding import Coding
 from twinset_server.catalog.index.graph import Graph, GraphUnsound, build, prove
 from twinset_server.catalog.index.labels import Places, TextLabels, Texts
 from twinset_server.catalog.index.rows import ALIVE, Int64Array, Rows, squares
-from twinset_server.domain import Float32Array, Space
+from twinset_server.domain import Dtype, Float32Array, Space
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class SegmentRecord:
         length: no row is longer (L2).
         rounded: no row lost more to the rounding to bytes (L2).
         widths: of walks through its graph, rising, each with its recall@10; None where it has no graph.
+        coding: how the graph holds vectors; None where there is none.
         flat: True where a graph was tried, and didn't find enough.
         files: its files by name.
     """
@@ -73,6 +75,7 @@ class SegmentRecord:
     length: float
     rounded: float
     widths: tuple[tuple[int, float], ...] | None
+    coding: Coding | None
     flat: bool
     files: Mapping[str, FileSum]
 
@@ -119,12 +122,12 @@ def open_segment(
         rows = _rows(pages, record, space)
     except ValueError as error:
         raise Unsound(f"{path} doesn't hold {record.rows} rows of dimension {space.dimension}: {error}") from error
-    if record.widths is None:
+    if record.widths is None or record.coding is None:
         return Segment(record, rows, None, np.empty(0, np.intp))
     strays = pages[_STRAYS].view(np.int64)
     if len(strays) and not 0 <= strays.min() <= strays.max() < record.rows:
         raise Unsound(f"{path / _STRAYS} names rows that don't exist")
-    return Segment(record, rows, Graph(pages[_GRAPH], space, record.rows), strays)
+    return Segment(record, rows, Graph(pages[_GRAPH], space, record.rows, record.coding), strays)
 
 
 def _rows(pages: Mapping[str, Pages], record: SegmentRecord, space: Space) -> Rows:
@@ -221,8 +224,8 @@ class SegmentWriter:
     def finish(
         self,
         *,
-        graph: bool,
-        base: int | None,
+        graph: Dtype | None,
+        base: Segment | None,
         threads: int,
         stopped: Callable[[], bool],
         progress: Callable[[float], None],
@@ -230,7 +233,7 @@ class SegmentWriter:
         """Make the segment durable and return its record.
 
         Args:
-            graph: whether to build a graph.
+            graph: the type of components in a graph to build; None for none.
             base: the segment whose graph is over the first of the rows, and is added to.
             threads: how many build it.
             stopped: asked now and then.
@@ -249,11 +252,12 @@ class SegmentWriter:
             length=self._length,
             rounded=self._rounded,
             widths=None,
+            coding=None,
             flat=False,
             files=files,
         )
-        if graph:
-            record = self._with_graph(record, base, threads, stopped, progress)
+        if graph is not None:
+            record = self._with_graph(record, graph, base, threads, stopped, progress)
         steps.reached(steps.SEGMENT_SAVED)
         if record.widths is not None:
             _sync_file(self._path / _GRAPH)
@@ -265,7 +269,8 @@ class SegmentWriter:
     def _with_graph(
         self,
         record: SegmentRecord,
-        base: int | None,
+        dtype: Dtype,
+        base: Segment | None,
         threads: int,
         stopped: Callable[[], bool],
         progress: Callable[[float], None],
@@ -275,21 +280,30 @@ class SegmentWriter:
         if not np.isfinite(rows.squares).all():
             return flat
         path = self._path / _GRAPH
-        start = None if base is None else segment_folder(self._folder, base) / _GRAPH
         # What was extended is built from the start where it isn't good, and what several threads built, by one.
-        tries = dict.fromkeys([(start, threads), (None, threads), (None, 1)])
+        tries = dict.fromkeys([(_extensible(base, dtype, rows), threads), (None, threads), (None, 1)])
         for number, (copied, used) in enumerate(tries, 1):
-            build(path, rows.vectors, self._space, base=copied, threads=used, stopped=stopped, progress=progress)
+            coding = Coding.of(dtype, rows.vectors) if copied is None else copied.coding
+            build(
+                path,
+                rows.vectors,
+                self._space,
+                coding=coding,
+                base=None if copied is None else segment_folder(self._folder, copied.number) / _GRAPH,
+                threads=used,
+                stopped=stopped,
+                progress=progress,
+            )
             found = summed(path)
             try:
-                proof = prove(opened(path, found), rows.vectors, rows.squares, self._space, stopped)
+                proof = prove(opened(path, found), rows.vectors, rows.squares, self._space, coding, stopped)
             except GraphUnsound as error:
                 path.unlink()
                 _log.warning("%s (built by %d threads, try %d of %d)", error, used, number, len(tries))
                 continue
             strays = write_synced(self._path / _STRAYS, proof.strays.astype(np.int64))
             files = {**record.files, _GRAPH: found, _STRAYS: strays}
-            return replace(record, widths=proof.widths, files=files)
+            return replace(record, widths=proof.widths, coding=coding, files=files)
         return flat
 
     def _count_items(self, owners: Int64Array) -> None:
@@ -302,6 +316,22 @@ class SegmentWriter:
         """Remove what was written."""
         self._stack.close()
         remove_segment(self._folder, self._number)
+
+
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """A graph that can be copied and added to."""
+
+    number: int
+    coding: Coding
+
+
+def _extensible(base: Segment | None, dtype: Dtype, rows: Rows) -> _Base | None:
+    """Return what a graph over `rows` can be begun with, the first of which `base` has."""
+    if base is None or base.record.coding is None or base.record.coding.dtype is not dtype:
+        return None
+    coding = base.record.coding
+    return _Base(base.record.number, coding) if coding.fits(rows.vectors[base.rows.length :]) else None
 
 
 def remove_segment(folder: Path, number: int) -> None:

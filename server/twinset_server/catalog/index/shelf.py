@@ -20,7 +20,7 @@ from twinset_server.catalog.index.plan import Limits, Merge
 from twinset_server.catalog.index.rows import Int64Array
 from twinset_server.catalog.index.segment_files import Segment, SegmentWriter, open_segment
 from twinset_server.catalog.store.log import ChangeLog, LogChunk
-from twinset_server.domain import Float32Array, Space
+from twinset_server.domain import Dtype, Float32Array, Space
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +42,17 @@ Progress = Callable[[float], None]
 class Shelf:
     """The generations of one space. `open` comes first; then `fold` by one thread, `merge` and `rebuild` by another."""
 
-    def __init__(self, folder: Path, space: Space, limits: Limits, stopped: Stopping, at_fold: threading.Event) -> None:
+    def __init__(
+        self, folder: Path, space: Space, dtype: Dtype, limits: Limits, stopped: Stopping, at_fold: threading.Event
+    ) -> None:
         """Make a shelf in `folder`, the space's own, that gives up what it does when `stopped` returns True.
 
-        `at_fold` is set while a fold is at work, on this shelf or on another that shares it: merges wait then.
+        New graphs are of `dtype`; those of another stay until they are built anew. `at_fold` is set while a fold is at
+        work, on this shelf or on another that shares it: merges wait then.
         """
         self._folder = folder
         self._space = space
+        self._dtype = dtype
         self._limits = limits
         self._stopped = stopped
         self._at_fold = at_fold
@@ -209,7 +213,7 @@ class Shelf:
     def _finished(
         self,
         writer: SegmentWriter,
-        base: int | None,
+        base: Segment | None,
         threads: int,
         progress: Progress,
         stopped: Stopping,
@@ -220,7 +224,7 @@ class Shelf:
             writer.discard()
             return None
         record = writer.finish(
-            graph=graph and writer.rows >= self._limits.graph_at,
+            graph=self._dtype if graph and writer.rows >= self._limits.graph_at else None,
             base=base,
             threads=threads,
             stopped=stopped,
@@ -228,14 +232,14 @@ class Shelf:
         )
         return open_segment(self._folder, record, self._space, stopped)
 
-    def _copied(self, writer: SegmentWriter, number: int) -> int | None:
-        """Copy the rows of a segment; return its number where its graph goes with them, dead rows and all."""
+    def _copied(self, writer: SegmentWriter, number: int) -> Segment | None:
+        """Copy the rows of a segment; return it where its graph goes with them, dead rows and all."""
         segment = self._holdings.segment(number)
         if segment.graph is None:
             self._copy_living(writer, segment)
             return None
         writer.add_rows(segment.rows)
-        return number
+        return segment
 
     def _copy_living(self, writer: SegmentWriter, segment: Segment) -> None:
         dead = self._holdings.dead()

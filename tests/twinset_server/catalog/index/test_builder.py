@@ -10,10 +10,11 @@ from fakes.change_log import DIMENSION, Database, some, unit_vectors
 from twinset_server.catalog.index import manifest, segment_files
 from twinset_server.catalog.index.builder import Builder
 from twinset_server.catalog.index.checksums import Pages, Stopped
+from twinset_server.catalog.index.coding import Coding
 from twinset_server.catalog.index.graph import GraphUnsound
 from twinset_server.catalog.index.manifest import OpenGeneration
 from twinset_server.config import StoreSettings
-from twinset_server.domain import Float32Array, Space
+from twinset_server.domain import Dtype, Float32Array, Space
 from twinset_server.errors import SpaceNotFound
 
 
@@ -498,6 +499,21 @@ def test_a_space_whose_graph_finds_too_little_stays_exact(
     assert (segment.graph, segment.record.flat) == (None, True)
     assert len(tries) == 1
     assert not builder.merge_once()
+
+
+def test_the_types_of_graphs_are_those_of_the_settings(database: Database, index: Path, space: Space) -> None:
+    database.put("own", some(range(200)))
+    builder_of(database, index).build_now()
+    assert [segment.record.coding for segment in newest(index, space).segments] == [Coding(Dtype.BF16)]
+    settings = StoreSettings(path=index.parent, fold_at=50, graph_at=25, dtypes={"own": Dtype.I8})
+    builder = Builder(database.path, index, settings)
+    database.put("own", some(range(200, 300)))
+    builder.build_now()
+    (segment,) = newest(index, space).segments
+    assert segment.record.coding is not None
+    assert segment.record.coding.dtype is Dtype.I8
+    assert segment.record.coding.scale > 0
+    assert_holds(newest(index, space), database)
 
 
 def test_segments_stay_apart_where_no_graph_over_all_is_good(

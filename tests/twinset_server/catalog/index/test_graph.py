@@ -7,9 +7,12 @@ from fakes.change_log import unit_vectors
 from twinset.contract import Metric
 from twinset_server.catalog.index import graph as graphs
 from twinset_server.catalog.index.checksums import Pages, Stopped, Unsound, opened, summed
+from twinset_server.catalog.index.coding import Coding
 from twinset_server.catalog.index.graph import Graph, GraphUnsound, build, prove
 from twinset_server.catalog.index.rows import squares
-from twinset_server.domain import Float32Array, Space
+from twinset_server.domain import Dtype, Float32Array, Space
+
+BF16 = Coding(Dtype.BF16)
 
 
 def never() -> bool:
@@ -28,7 +31,7 @@ def random_rows(count: int, dimension: int, metric: Metric) -> Float32Array:
 
 
 def built(path: Path, vectors: Float32Array, of: Space, *, base: Path | None = None, threads: int = 1) -> Pages:
-    build(path, vectors, of, base=base, threads=threads, stopped=never, progress=lambda share: None)
+    build(path, vectors, of, coding=BF16, base=base, threads=threads, stopped=never, progress=lambda share: None)
     return opened(path, summed(path))
 
 
@@ -38,8 +41,8 @@ def test_a_walk_finds_what_an_exact_search_finds(tmp_path: Path, metric: Metric,
     vectors = random_rows(1500, 12, metric)
     of = space(metric, 12)
     pages = built(tmp_path / "graph", vectors, of, threads=threads)
-    width, _ = prove(pages, vectors, squares(vectors), of, never).widths[-1]
-    graph = Graph(pages, of, 1500)
+    width, _ = prove(pages, vectors, squares(vectors), of, BF16, never).widths[-1]
+    graph = Graph(pages, of, 1500, BF16)
     hits = 0
     for query in vectors[:50]:
         score = -(vectors @ query) if metric is not Metric.EUCLIDEAN else ((vectors - query) ** 2).sum(axis=1)
@@ -49,13 +52,34 @@ def test_a_walk_finds_what_an_exact_search_finds(tmp_path: Path, metric: Metric,
     assert hits / 500 >= 0.95
 
 
+@pytest.mark.parametrize("dtype", Dtype)
+@pytest.mark.parametrize("metric", Metric)
+def test_each_type_finds_enough_of_what_is_near(tmp_path: Path, metric: Metric, dtype: Dtype) -> None:
+    vectors = random_rows(1200, 24, metric)
+    of = space(metric, 24)
+    coding = Coding.of(dtype, vectors)
+    build(
+        tmp_path / "graph", vectors, of, coding=coding, base=None, threads=1, stopped=never, progress=lambda share: None
+    )
+    proof = prove(opened(tmp_path / "graph", summed(tmp_path / "graph")), vectors, squares(vectors), of, coding, never)
+    assert proof.widths[-1][1] >= 0.98
+
+
+def test_int8_is_not_added_to_where_components_would_be_clipped() -> None:
+    vectors = random_rows(50, 8, Metric.EUCLIDEAN)
+    coding = Coding.of(Dtype.I8, vectors)
+    assert coding.fits(vectors)
+    assert not coding.fits(2 * vectors)
+    assert Coding.of(Dtype.BF16, vectors).fits(2 * vectors)
+
+
 def test_a_graph_that_is_added_to_finds_old_and_new_rows(tmp_path: Path) -> None:
     vectors = random_rows(1200, 12, Metric.COSINE)
     of = space(Metric.COSINE, 12)
     built(tmp_path / "old", vectors[:1000], of)
     pages = built(tmp_path / "new", vectors, of, base=tmp_path / "old")
-    width, _ = prove(pages, vectors, squares(vectors), of, never).widths[-1]
-    graph = Graph(pages, of, 1200)
+    width, _ = prove(pages, vectors, squares(vectors), of, BF16, never).widths[-1]
+    graph = Graph(pages, of, 1200, BF16)
     found = [int(graph.nearest(vectors[place], 1, width).places[0]) for place in range(950, 1050)]
     assert np.mean(np.array(found) == np.arange(950, 1050)) >= 0.99
 
@@ -72,7 +96,7 @@ def test_equal_vectors_are_no_reason_to_distrust_a_graph(tmp_path: Path) -> None
     vectors = np.repeat(random_rows(1, 8, Metric.COSINE), 300, axis=0)
     of = space(Metric.COSINE, 8)
     pages = built(tmp_path / "graph", vectors, of)
-    assert prove(pages, vectors, squares(vectors), of, never).widths == ((64, 1.0),)
+    assert prove(pages, vectors, squares(vectors), of, BF16, never).widths == ((64, 1.0),)
 
 
 def test_a_graph_that_never_finds_its_rows_is_refused(tmp_path: Path) -> None:
@@ -80,7 +104,7 @@ def test_a_graph_that_never_finds_its_rows_is_refused(tmp_path: Path) -> None:
     of = space(Metric.COSINE, 8)
     pages = built(tmp_path / "graph", np.repeat(vectors[:200], 2, axis=0), of)
     with pytest.raises(GraphUnsound, match="400 rows"):
-        prove(pages, vectors, squares(vectors), of, never)
+        prove(pages, vectors, squares(vectors), of, BF16, never)
 
 
 def test_a_graph_of_another_space_is_refused(tmp_path: Path) -> None:
@@ -92,7 +116,7 @@ def test_a_graph_of_another_space_is_refused(tmp_path: Path) -> None:
         (space(Metric.COSINE, 8), 51),
     ):
         with pytest.raises(Unsound, match="the graph is not one of"):
-            Graph(pages, other, rows)
+            Graph(pages, other, rows, BF16)
 
 
 def test_a_build_ends_when_the_builder_does(tmp_path: Path) -> None:
@@ -101,6 +125,7 @@ def test_a_build_ends_when_the_builder_does(tmp_path: Path) -> None:
             tmp_path / "graph",
             random_rows(40, 8, Metric.COSINE),
             space(Metric.COSINE, 8),
+            coding=BF16,
             base=None,
             threads=1,
             stopped=lambda: True,

@@ -8,11 +8,13 @@ import pytest
 
 from fakes.folder import SPACE, vector
 from twinset_server.catalog.index.checksums import FileSum, opened, summed
+from twinset_server.catalog.index.coding import Coding
 from twinset_server.catalog.index.graph import Graph, build
 from twinset_server.catalog.index.labels import Texts
 from twinset_server.catalog.index.manifest import Generation, OpenGeneration
 from twinset_server.catalog.index.segment_files import Segment, SegmentWriter, open_segment
 from twinset_server.catalog.maintenance.generations import differing, unreachable
+from twinset_server.domain import Dtype
 
 ROWS = 400
 
@@ -23,7 +25,9 @@ def segment(tmp_path: Path) -> Segment:
         texts = Texts.of([str(place) for place in range(ROWS)])
         vectors = np.stack([vector(place) for place in range(ROWS)])
         writer.add(np.arange(10, 10 + ROWS), vectors, np.arange(ROWS), texts, texts)
-        record = writer.finish(graph=True, base=None, threads=1, stopped=lambda: False, progress=lambda share: None)
+        record = writer.finish(
+            graph=Dtype.BF16, base=None, threads=1, stopped=lambda: False, progress=lambda share: None
+        )
     return open_segment(tmp_path, record, SPACE)
 
 
@@ -43,8 +47,9 @@ def test_every_stored_vector_is_found_in_a_sound_graph(segment: Segment) -> None
 def test_vectors_that_a_graph_doesn_t_reach_are_named(segment: Segment, tmp_path: Path) -> None:
     path = tmp_path / "of other vectors"
     others = -segment.rows.vectors
-    build(path, others, SPACE, base=None, threads=1, stopped=lambda: False, progress=lambda share: None)
-    graph = Graph(opened(path, summed(path)), replace(SPACE), ROWS)
+    coding = Coding(Dtype.BF16)
+    build(path, others, SPACE, coding=coding, base=None, threads=1, stopped=lambda: False, progress=lambda share: None)
+    graph = Graph(opened(path, summed(path)), replace(SPACE), ROWS, coding)
     lost = unreachable(generation_of(Segment(segment.record, segment.rows, graph, segment.strays)), STORED)
     assert lost == sorted(STORED)
 

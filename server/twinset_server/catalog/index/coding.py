@@ -1,0 +1,73 @@
+"""What a graph holds of vectors: the type of their components, and for int8 their scale.
+
+Whatever a walk finds is compared again in full, so a smaller type costs rows that are missed, never wrong distances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twinset.contract import Metric
+from twinset_server.domain import Dtype, Float32Array
+
+_LEVELS = 127
+_CHUNK = 4096
+
+_MARGIN = 1.05
+"""Components of added rows may be this many times as large as those that gave the scale: they are clipped."""
+
+_SPARE = 16
+_SHARE = {Dtype.F32: 1.0, Dtype.F16: 1.25, Dtype.BF16: 1.25, Dtype.I8: 3.0}
+"""How many times as many rows are asked for as are wanted: rounding confuses those that are nearly as far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """How a graph holds vectors.
+
+    Attributes:
+        dtype: of a component.
+        scale: the component that int8 holds as 127; 0 for another type.
+    """
+
+    dtype: Dtype
+    scale: float = 0.0
+
+    @classmethod
+    def of(cls, dtype: Dtype, vectors: Float32Array) -> Coding:
+        """Return the coding of a graph over `vectors`, `[N, D]`."""
+        return cls(dtype, _largest(vectors)) if dtype is Dtype.I8 else cls(dtype)
+
+    def fits(self, vectors: Float32Array) -> bool:
+        """Return whether more `vectors` can be added to a graph of this coding."""
+        return self.dtype is not Dtype.I8 or _largest(vectors) <= _MARGIN * self.scale
+
+    def rows(self, vectors: Float32Array) -> NDArray[np.generic]:
+        """Return `[N, D]` vectors as the graph takes them; USearch itself rounds floats."""
+        return _bytes(vectors, self.scale) if self.dtype is Dtype.I8 else vectors
+
+    def query(self, values: Float32Array, metric: Metric) -> NDArray[np.generic]:
+        """Return a query, `[D]`, as the graph takes it."""
+        if self.dtype is not Dtype.I8:
+            return values
+        # An inner product orders rows alike whatever the query's length: none of it need be clipped.
+        own = metric is not Metric.EUCLIDEAN
+        return _bytes(values, _largest(values[np.newaxis]) if own else self.scale)
+
+    def asked(self, count: int) -> int:
+        """Return how many rows to ask the graph for where `count` are wanted."""
+        return int(_SHARE[self.dtype] * count) + _SPARE
+
+
+def _bytes(values: Float32Array, scale: float) -> NDArray[np.int8]:
+    whole: NDArray[np.int8] = np.clip(np.rint(values * (_LEVELS / scale)), -_LEVELS, _LEVELS).astype(np.int8)
+    return whole
+
+
+def _largest(vectors: Float32Array) -> float:
+    chunks = (vectors[start : start + _CHUNK] for start in range(0, len(vectors), _CHUNK))
+    # Of vectors that are all zero, anything is the scale.
+    return max((float(np.abs(chunk).max()) for chunk in chunks), default=0.0) or 1.0
