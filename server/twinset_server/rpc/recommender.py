@@ -40,7 +40,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):
         """See the proto."""
         found = await self._recommender.recommend(recommendations.request(request), timeout_s=time_left_s(context))
         response = recommendations.response(found, self._catalog.spaces())
-        check_size("k", response)
+        check_size(recommendations.largest_part(response), response)
         return response
 
     async def BatchRecommend(  # noqa: N802

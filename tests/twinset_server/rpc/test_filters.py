@@ -23,7 +23,7 @@ from twinset_server.domain import (
 )
 from twinset_server.errors import InvalidRequest
 from twinset_server.filters.parse import parse
-from twinset_server.rpc import filters
+from twinset_server.rpc import filters, recommendations
 
 NOON = datetime.datetime(2026, 3, 1, 12, tzinfo=datetime.UTC)
 A, B = filter_pb2.Filter(exists="category"), filter_pb2.Filter(exists="attributes.b")
@@ -164,6 +164,15 @@ def test_counts_go_out_with_their_values() -> None:
         distinct_count=5,
         missing_count=4,
     )
+
+
+def test_an_answer_that_facets_make_too_large_says_so() -> None:
+    facet = filter_pb2.Facet(field="category", counts=[filter_pb2.FacetCount(value=RED, count=1)] * 100)
+    found = [recommender_pb2.Recommendation(picture_id="x" * 9)] * 50
+    assert recommendations.largest_part(recommender_pb2.RecommendResponse(facets=[facet], recommendations=found)) == (
+        "facets"
+    )
+    assert recommendations.largest_part(recommender_pb2.RecommendResponse(recommendations=found)) == "k"
 
 
 @pytest.mark.parametrize("value", [True, -3, 2.5, 1e300, 'say "a\\b*"', "", "true", "2026-03-01", NOON])
