@@ -24,6 +24,9 @@ _LEAST_ROOM = 4096
 _BLOCK = 1 << 16
 """Codes looked up at a time: numpy widens them to 64 bits first, which shall stay in the cache."""
 
+_FEW = 4
+"""Codes that are found sooner one by one than by a table."""
+
 
 class Codes:
     """The codes of one state. Immutable, but for what it remembers of its own making."""
@@ -181,11 +184,16 @@ def _look_up(table: Truths, codes: Codes32, found: Truths) -> None:
         for start in range(0, len(codes), _BLOCK):
             block = codes[start : start + _BLOCK].view(np.uint32) - np.uint32(first)
             np.less_equal(block, np.uint32(last - first), out=found[start : start + _BLOCK])
+    elif count <= _FEW:
+        np.equal(codes, first, out=found)
+        for code in (1 + first + np.flatnonzero(table[first + 1 :])).tolist():
+            found |= codes == code
     else:
         take(table, codes, found)
 
 
 def take(table: Truths, numbers: Codes32, found: Truths) -> None:
-    """Write `table[numbers]` into `found`, in about half of the time; each of `numbers` must be in the table."""
+    """Write `table[numbers]` into `found`, in a third of the time; each of `numbers` must be in the table."""
+    # No mode is needed, but this one is the fastest: a million take .5 ms, .8 by "clip", and 1.7 as table[numbers].
     for start in range(0, len(numbers), _BLOCK):
-        np.take(table, numbers[start : start + _BLOCK], out=found[start : start + _BLOCK], mode="clip")
+        np.take(table, numbers[start : start + _BLOCK], out=found[start : start + _BLOCK], mode="wrap")

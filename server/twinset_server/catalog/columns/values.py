@@ -139,9 +139,10 @@ class Values:
             case datetime.datetime() if operator in _ORDERS:
                 truths[1:] = (kinds == _TIME) & compare_whole(payloads, operator, _microseconds(operand))
             case int() | float() if operator in _ORDERS and not isinstance(operand, bool):
-                truths[1:] = (kinds == _WHOLE) & compare_whole(payloads, operator, operand)
-                reals = kinds == _REAL
-                if reals.any():
+                # Most fields have numbers of one of the two kinds.
+                if (wholes := kinds == _WHOLE).any():
+                    truths[1:] = wholes & compare_whole(payloads, operator, operand)
+                if (reals := kinds == _REAL).any():
                     # The eight bytes of other kinds may be NaN.
                     with np.errstate(invalid="ignore"):
                         truths[1:] |= reals & compare_real(payloads.view(np.float64), operator, operand)
