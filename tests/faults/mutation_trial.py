@@ -101,7 +101,7 @@ async def try_out(master: Path, first: int, count: int, touched: Callable[[], bo
         with scratch() as folder:
             shutil.copytree(master, folder, dirs_exist_ok=True)
             columns = folder / "index" / "columns"
-            files = [*files_of_newest(folder / "index" / "1"), *sorted(columns.iterdir())]
+            files = [*files_of_newest(folder / "index" / "1"), *sorted(columns.glob("columns-*"))]
             path, kind = files[number % len(files)], list(KINDS)[number // len(files) % len(KINDS)]
             KINDS[kind](path, rng)
             print(json.dumps({"number": number, "kind": kind, "file": path.name}), flush=True)

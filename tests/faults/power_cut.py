@@ -18,7 +18,9 @@ from faults.disk.power import PoweredFolder
 from faults.ledger import Ledger, Stored
 from faults.scratch import scratch
 from twinset_server.catalog import SqliteCatalog, external_space, open_alone
-from twinset_server.catalog.index import manifest
+from twinset_server.catalog.index import column_files, manifest
+from twinset_server.catalog.index.checksums import Unsound
+from twinset_server.domain import And, Compare, Exists, Expression, Not, Operator
 from twinset_server.errors import TwinsetError
 
 
@@ -67,7 +69,7 @@ def folders(
 
 async def judge(folder: Path, told: Ledger) -> list[str]:
     """Open the catalogue in `folder`, and return what is lost, resurrected or not found."""
-    index = _lost_generation(folder, told.generation)
+    index = _lost_generation(folder, told.generation) + _unsound_columns(folder)
     async with open_alone(power_load.settings(folder), content.EXTERNAL) as catalog:
         named = {*told.users, *(name for attempt in told.attempts.values() for name in attempt.users)}
         stored, problems = await held(catalog, named)
@@ -80,6 +82,18 @@ def _lost_generation(folder: Path, published: int) -> list[str]:
     sound = [manifest.newest_sound(path, space) for path in (folder / "index").glob("*")]
     newest = max((one.generation.number for one in sound if one is not None), default=0)
     return [f"generation {published} was published, and {newest} is the newest"] if newest < published else []
+
+
+def _unsound_columns(folder: Path) -> list[str]:
+    """Tell where a snapshot of the columns got its name before all of it was on disk."""
+    home = column_files.columns_folder(folder / "index")
+    problems = []
+    for number in column_files.numbers(home):
+        try:
+            column_files.open_snapshot(home, number)
+        except Unsound as error:
+            problems.append(f"snapshot {number} of the columns was published: {error}")
+    return problems
 
 
 async def held(catalog: SqliteCatalog, users: Iterable[str]) -> tuple[Stored, list[str]]:
@@ -115,11 +129,25 @@ async def misplaced(catalog: SqliteCatalog, stored: Stored) -> list[str]:
     found = {neighbour.item_id for neighbour in everything.neighbours}
     if found != set(stored.items):
         problems.append(f"searches find {sorted(found ^ set(stored.items))} besides or not")
+    for state in set(stored.items.values()):
+        expected = {name for name, one in stored.items.items() if one == state}
+        of_state = await catalog.search(
+            content.SPACE, content.vector("any", 1), len(expected) + 50, expression=_of(*state)
+        )
+        found = {neighbour.item_id for neighbour in of_state.neighbours}
+        if found != expected:
+            problems.append(f"a filter for version and price {state} finds {sorted(found ^ expected)} besides or not")
     status = await catalog.status()
     [vectors] = [one.vectors for one in status.spaces if one.space.name == content.SPACE]
     if (status.items, vectors) != (len(stored.items), len(stored.items)):
         problems.append(f"{status.items} items and {vectors} vectors are counted, {len(stored.items)} are there")
     return problems
+
+
+def _of(version: int, price: int) -> Expression:
+    """Return a filter for the items at this version, at this price or without one."""
+    priced = Compare("attributes.price", Operator.EQUAL, price) if price else Not(Exists("attributes.price"))
+    return And((Compare("attributes.version", Operator.EQUAL, version), priced))
 
 
 async def _users(catalog: SqliteCatalog, names: Iterable[str]) -> dict[str, int]:

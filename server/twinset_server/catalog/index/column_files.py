@@ -69,8 +69,11 @@ def numbers(folder: Path) -> list[int]:
 @contextlib.contextmanager
 def held(index: Path) -> Iterator[None]:
     """Keep all others from writing and removing snapshots in the folder of the index, and wait for it."""
-    index.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(FileLock(index / "columns.lock")) as lock, lock.exclusive():
+    folder = columns_folder(index)
+    folder.mkdir(parents=True, exist_ok=True)
+    # What is synced below a directory whose own entry isn't would go with it at a power cut.
+    sync(folder.parent)
+    with contextlib.closing(FileLock(folder / "lock")) as lock, lock.exclusive():
         yield
 
 
@@ -82,9 +85,6 @@ def write(folder: Path, columns: Columns) -> int:
     Raises:
         OSError: the disk is full, or failed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    # What is synced below a directory whose own entry isn't would go with it at a power cut.
-    sync(folder.parent)
     number = max([*_numbered(folder, ".json"), *_numbered(folder, ".bin")], default=0) + 1
     temporary = manifest_path(folder, number).with_suffix(".tmp")
     try:

@@ -73,7 +73,7 @@ def test_a_start_from_a_snapshot_is_the_database_after_any_changes(
         random_changes(items, rng, int(rng.integers(1, 9)))
         assert_same(started(index, log), items)
     assert written > 1
-    assert len(list((index / "columns").iterdir())) == 2
+    assert len(list((index / "columns").glob("columns-*"))) == 2
 
 
 def test_a_snapshot_has_the_living_items_alone_and_their_codes_as_the_file_has_them(
@@ -130,7 +130,7 @@ def test_a_snapshot_that_somebody_removed_is_written_again(items: ItemsDatabase,
     assert shelf.refresh(log)
     assert not shelf.refresh(log)
     column_files.remove(index / "columns")
-    assert list((index / "columns").iterdir()) == []
+    assert list((index / "columns").glob("columns-*")) == []
     assert shelf.refresh(log)
     assert_same(started(index, log), items)
 
@@ -167,7 +167,7 @@ def test_damage_is_found_and_the_database_says_the_same(
     found = column_files.newest_sound(index / "columns")
     assert found is not None
     assert_same(found[1], items)
-    assert len(list((index / "columns").iterdir())) == 2
+    assert len(list((index / "columns").glob("columns-*"))) == 2
 
 
 def test_values_that_no_item_has_are_not_kept_for_ever(
