@@ -88,6 +88,8 @@ class FakeServer(
         items: the catalogue, by id.
         puts: sizes of the messages that PutItems got.
         put_names: the request_ids of those messages; `delete_names` those of DeleteItem.
+        accuracies: of each recommendation asked for, True for exact, its target recall, or None.
+        batches: how many recommendations each message asked for at once.
         calls: names of the unary calls, in order.
         refusals: what the next unary calls end in, first one first.
         break_stream_after: messages that streams answer, all together, before each of them breaks.
@@ -112,6 +114,8 @@ class FakeServer(
         self.streamed = 0
         self.recommend_refusals: list[Refusal] = []
         self.filters: list[str | filter_pb2.Filter] = []
+        self.accuracies: list[bool | float | None] = []
+        self.batches: list[int] = []
         self.put_refusals: dict[str, list[Refusal]] = {}
         self.silent_after: int | None = None
         self.fell_silent = threading.Event()
@@ -321,30 +325,54 @@ class FakeServer(
 
     def Recommend(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         self._begin(context, "Recommend")
+        try:
+            return self._recommend(request)
+        except Refusal as refusal:
+            _abort(context, refusal)
+
+    def BatchRecommend(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
+        self._begin(context, "BatchRecommend")
+        self.batches.append(len(request.requests))
+        return recommender_pb2.BatchRecommendResponse(results=map(self._recommended, request.requests))
+
+    def StreamRecommend(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:  # noqa: N802
+        for request in self._stream(context, requests):
+            self.batches.append(len(request.requests))
+            yield recommender_pb2.StreamRecommendResponse(results=map(self._recommended, request.requests))
+
+    def _recommended(self, request: Any) -> recommender_pb2.RecommendResult:
+        try:
+            return recommender_pb2.RecommendResult(response=self._recommend(request))
+        except Refusal as refusal:
+            return recommender_pb2.RecommendResult(error=refusal.status)
+
+    def _recommend(self, request: Any) -> recommender_pb2.RecommendResponse:
         if self.recommend_refusals:
-            _abort(context, self.recommend_refusals.pop(0))
+            raise self.recommend_refusals.pop(0)
+        accuracy = request.WhichOneof("accuracy")
+        self.accuracies.append(accuracy and getattr(request, accuracy))
         self.filters.append(request.filter_expression if request.HasField("filter_expression") else request.filter)
         (example,) = request.examples
         excluded = set(request.exclude)
         match example.WhichOneof("example"):
             case "item_id":
                 if example.item_id not in self.items:
-                    _abort(context, not_found(example.item_id))
+                    raise not_found(example.item_id)
                 if example.item_id not in self._vectors:
-                    _abort(context, Refusal(code_pb2.FAILED_PRECONDITION, "no vector", "ITEM_HAS_NO_VECTOR"))
+                    raise Refusal(code_pb2.FAILED_PRECONDITION, "no vector", "ITEM_HAS_NO_VECTOR")
                 query = self._vectors[example.item_id]
                 excluded.add(example.item_id)
             case "picture":
                 try:
                     query = embed(example.picture)
                 except PictureError as error:
-                    _abort(context, invalid("examples[0].picture", str(error)))
+                    raise invalid("examples[0].picture", str(error)) from error
             case _:
                 query = np.frombuffer(example.vector.values, "<f4").astype(np.float32)
                 if len(query) != DIMENSION:
-                    _abort(context, invalid("examples[0].vector.values", f"{len(query)} components, not {DIMENSION}"))
+                    raise invalid("examples[0].vector.values", f"{len(query)} components, not {DIMENSION}")
         if not 1 <= request.k <= 1000:
-            _abort(context, invalid("k", f"{request.k} is not 1 to 1,000"))
+            raise invalid("k", f"{request.k} is not 1 to 1,000")
         scores = {i: float(v @ query) for i, v in self._vectors.items() if i not in excluded}
         best = sorted(scores, key=lambda item_id: (-scores[item_id], item_id.encode()))[: request.k]
         view = request.view or catalog_pb2.ITEM_VIEW_ID
@@ -356,6 +384,7 @@ class FakeServer(
                 for i in best
             ],
             exact=True,
+            plan=recommender_pb2.SearchPlan(method=recommender_pb2.SEARCH_METHOD_SCAN, expected_recall=1),
             candidates_examined=len(scores),
             space="visual",
             fingerprint=FINGERPRINT,

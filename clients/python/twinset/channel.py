@@ -22,6 +22,7 @@ _RETRIED = [
     {"service": "twinset.v1.CatalogService", "method": "ListItems"},
     {"service": "twinset.v1.CatalogService", "method": "GetCatalog"},
     {"service": "twinset.v1.RecommenderService", "method": "Recommend"},
+    {"service": "twinset.v1.RecommenderService", "method": "BatchRecommend"},
 ]
 _SERVICE_CONFIG = {
     "methodConfig": [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +17,8 @@ from twinset.catalog_writes import CatalogWrites
 from twinset.channel import DEFAULT_SERVER, KEEPALIVE_S, open_channel
 from twinset.embeddings import Embedding
 from twinset.errors import NotFound
-from twinset.items import Catalog, Item, Picture, Recommendations, Vector, View
+from twinset.items import Catalog, Item, Picture, View
+from twinset.recommending import Recommending
 from twinset.status import error_from_call, error_from_status
 from twinset.stream import PipelinedStream
 from twinset.v1 import (
@@ -25,8 +26,6 @@ from twinset.v1 import (
     catalog_pb2_grpc,
     embedding_pb2,
     embedding_pb2_grpc,
-    filter_pb2,
-    recommender_pb2,
     recommender_pb2_grpc,
 )
 
@@ -35,7 +34,7 @@ _EMBED_AT_ONCE = 16
 _PAGE_SIZES: dict[View, int] = {"id": 1000, "basic": 1000, "full": 16}
 
 
-class Client(CatalogWrites, CatalogExports):
+class Client(CatalogWrites, CatalogExports, Recommending):
     """A connection to a twinset server; a context manager.
 
     ```python
@@ -210,62 +209,6 @@ class Client(CatalogWrites, CatalogExports):
                     picture = response.picture
                 chunks.append(response.chunk)
         return wire.picture_from_proto(picture, b"".join(chunks))
-
-    def recommend(
-        self,
-        *,
-        item: str | None = None,
-        picture: bytes | None = None,
-        vector: Vector | None = None,
-        k: int = 10,
-        exclude: Iterable[str] = (),
-        space: str = "",
-        view: View = "id",
-        filter: str | filter_pb2.Filter = "",  # noqa: A002 - its name in the proto, and everywhere
-        facets: Mapping[str, int] | Iterable[str] = (),
-    ) -> Recommendations:
-        """Return the items that look most like one example, best first.
-
-        Args:
-            item: the example is this item; it is never an answer to itself.
-            picture: the example is this encoded picture.
-            vector: the example is this vector.
-            k: how many, 1 to 1,000 (100 with the view `full`).
-            exclude: ids never to return, up to 1,000.
-            space: the space to search; `visual` by default, and for a vector the one that it lives in.
-            view: how much of each item comes along.
-            filter: which items may be returned, such as `category = "shoes" AND attributes.price < 50`; or the same as
-                a message. `twinset.filters.literal` writes values.
-            facets: fields to count the values of over the items that match: their names, or by name how many values.
-
-        Raises:
-            ValueError: not exactly one of `item`, `picture` and `vector` is given.
-            InvalidArgument: `k` is out of range, filter or vector are malformed, or the picture can't be decoded.
-            NotFound: the item or the space isn't there.
-            FailedPrecondition: the vector is of another model or space, or the item has none there.
-        """
-        example = recommender_pb2.Example()
-        if sum(given is not None for given in (item, picture, vector)) != 1:
-            raise ValueError("recommend takes exactly one of item, picture and vector")
-        if item is not None:
-            example.item_id = item
-        elif picture is not None:
-            example.picture = picture
-        elif vector is not None:
-            example.vector.CopyFrom(wire.vector_to_proto(vector))
-            space = space or vector.space
-        request = recommender_pb2.RecommendRequest(
-            examples=[example],
-            k=k,
-            exclude=exclude,
-            space=space,
-            view=wire.view_to_proto(view),
-            filter=filter if isinstance(filter, str) else "",
-            filter_expression=None if isinstance(filter, str) else filter,
-            facets=wire.facets_to_proto(facets),
-        )
-        with self._errors():
-            return wire.recommendations_from_proto(self._recommender.Recommend(request, timeout=self.timeout_s))
 
     def catalog(self) -> Catalog:
         """Return counts, spaces and the sequence of the last durable change."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from twinset.contract import Metric
 from twinset.errors import TwinsetError
 from twinset.pair_contract import PairContract
+from twinset.v1 import filter_pb2
 
 Attribute = str | int | float | bool | tuple[str, ...] | datetime.datetime
 """A typed attribute: text, whole number, number, truth, several texts, or a time (without a zone it is UTC)."""
@@ -217,6 +218,52 @@ class Facet:
     missing_count: int
 
 
+Method = Literal["scan", "walk", "gather", "partitions"]
+"""How candidates were chosen: all of them, by a graph, those that match a filter, or by the nearest parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchPlan:
+    """The way to an answer.
+
+    Attributes:
+        method: how candidates were chosen; what is newer than the index is compared in any case.
+        width: rows that a walk kept in sight, or parts compared; 0 where all was compared.
+        expected_recall: what searches as wide found of the true nearest when the index was calibrated; None where that
+            isn't known.
+    """
+
+    method: Method
+    width: int = 0
+    expected_recall: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to recommend by: exactly one of `item`, `picture` and `vector`; all else is as in `Client.recommend`."""
+
+    item: str | None = None
+    picture: bytes | None = field(default=None, repr=False)
+    vector: Vector | None = None
+    k: int = 10
+    exclude: Sequence[str] = ()
+    space: str = ""
+    view: View = "id"
+    filter: str | filter_pb2.Filter = ""
+    facets: Mapping[str, int] | Sequence[str] = ()
+    exact: bool = False
+    target_recall: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """What became of one query: its `recommendations`, unless `error` says why there are none."""
+
+    query: Query
+    recommendations: Recommendations | None = None
+    error: TwinsetError | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Recommendations:
     """Recommendations, best first.
@@ -231,6 +278,7 @@ class Recommendations:
         sequence: every change up to it counts.
         facets: by field, those asked for: over all items that match, the example and excluded ones too.
         matching_count: how many items those are; None where no facets were asked for.
+        plan: how the candidates were chosen.
     """
 
     results: tuple[Recommendation, ...]
@@ -242,6 +290,7 @@ class Recommendations:
     sequence: int
     facets: Mapping[str, Facet] = field(default_factory=dict)
     matching_count: int | None = None
+    plan: SearchPlan = SearchPlan("scan")
 
     def __len__(self) -> int:
         return len(self.results)

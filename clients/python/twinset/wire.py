@@ -20,6 +20,13 @@ _METRICS = {
     embedding_pb2.METRIC_INNER_PRODUCT: Metric.INNER_PRODUCT,
 }
 
+_METHODS: dict[int, items.Method] = {
+    recommender_pb2.SEARCH_METHOD_SCAN: "scan",
+    recommender_pb2.SEARCH_METHOD_WALK: "walk",
+    recommender_pb2.SEARCH_METHOD_GATHER: "gather",
+    recommender_pb2.SEARCH_METHOD_PARTITIONS: "partitions",
+}
+
 _VIEWS: dict[items.View, catalog_pb2.ItemView] = {
     "id": catalog_pb2.ITEM_VIEW_ID,
     "basic": catalog_pb2.ITEM_VIEW_BASIC,
@@ -171,6 +178,38 @@ def embedding_from_proto(result: embedding_pb2.EmbedResult, model: str) -> Embed
     )
 
 
+def query_to_proto(query: items.Query) -> recommender_pb2.RecommendRequest:
+    """Return the request.
+
+    Raises:
+        ValueError: not exactly one example is given, or `exact` and `target_recall` both.
+    """
+    if sum(given is not None for given in (query.item, query.picture, query.vector)) != 1:
+        raise ValueError("a query takes exactly one of item, picture and vector")
+    if query.exact and query.target_recall is not None:
+        raise ValueError("a query takes exact or target_recall, not both")
+    example, space = recommender_pb2.Example(), query.space
+    if query.item is not None:
+        example.item_id = query.item
+    elif query.picture is not None:
+        example.picture = query.picture
+    elif query.vector is not None:
+        example.vector.CopyFrom(vector_to_proto(query.vector))
+        space = space or query.vector.space
+    return recommender_pb2.RecommendRequest(
+        examples=[example],
+        k=query.k,
+        exclude=query.exclude,
+        space=space,
+        view=view_to_proto(query.view),
+        filter=query.filter if isinstance(query.filter, str) else "",
+        filter_expression=None if isinstance(query.filter, str) else query.filter,
+        facets=facets_to_proto(query.facets),
+        exact=True if query.exact else None,
+        target_recall=query.target_recall,
+    )
+
+
 def recommendations_from_proto(response: recommender_pb2.RecommendResponse) -> items.Recommendations:
     """Return an answer of the recommender."""
     return items.Recommendations(
@@ -186,6 +225,15 @@ def recommendations_from_proto(response: recommender_pb2.RecommendResponse) -> i
         sequence=response.sequence,
         facets={facet.field: _facet_from_proto(facet) for facet in response.facets},
         matching_count=response.matching_count if response.HasField("matching_count") else None,
+        plan=_plan_from_proto(response.plan),
+    )
+
+
+def _plan_from_proto(plan: recommender_pb2.SearchPlan) -> items.SearchPlan:
+    return items.SearchPlan(
+        method=_METHODS.get(plan.method, "scan"),
+        width=plan.width,
+        expected_recall=plan.expected_recall if plan.HasField("expected_recall") else None,
     )
 
 

@@ -181,6 +181,7 @@ def test_status_shows_counts_and_spaces(twinset: Twinset, server: FakeServer, ph
         (["recommend", "--item", "a", "--all", "-o", "x"], "exactly one of"),
         (["recommend", "--item", "a", "--json", "--html", "x"], "not both"),
         (["recommend", "--all"], "--all goes with --output"),
+        (["recommend", "--item", "a", "--exact", "--recall", "0.9"], "--exact or --recall, not both"),
         (["recommend", "--item", "a", "-o", "x"], "--all goes with --output"),
         (["recommend", "--item", "a", "-k", "0"], "'-k'"),
         (["recommend", "--item", "nobody"], "no item 'nobody': `twinset items` lists the items"),
@@ -273,3 +274,16 @@ def test_without_its_packages_the_command_line_says_what_to_install(
     with pytest.raises(SystemExit, match="2"):
         twinset.cli.main()
     assert "pip install 'twinset[cli]'" in capsys.readouterr().err
+
+
+def test_recommend_asks_as_surely_as_it_is_told(
+    twinset: Twinset, server: FakeServer, photos: Path, tmp_path: Path
+) -> None:
+    twinset("put", photos)
+    server.accuracies.clear()
+    [item_id, *_] = sorted(server.items)
+    found = json.loads(twinset("recommend", "--item", item_id, "--json", "--exact").out)
+    assert found["method"] == "scan"
+    twinset("recommend", "--item", item_id, "--recall", "0.9")
+    twinset("recommend", "--all", "--exact", "-o", tmp_path / "neighbours.parquet")
+    assert server.accuracies == [True, 0.9, *[True] * len(server.items)]

@@ -26,7 +26,7 @@ from twinset.client import Client
 from twinset.errors import TwinsetError
 from twinset.folder import FolderError, IdRule
 from twinset.images import PictureError, read_header
-from twinset.items import Recommendations
+from twinset.items import Query, Recommendations
 from twinset.vectors import VectorsError
 
 # The common ancestor of whatever is wrong with a command line; typer names its children only.
@@ -138,6 +138,10 @@ def recommend(
     facet: Annotated[
         list[str] | None, typer.Option(metavar="FIELD", help="Count the field's values. May be repeated.")
     ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare every vector.")] = False,
+    recall: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Share of the true nearest that is enough. [default: .98]")
+    ] = None,
     space: Annotated[str, typer.Option(metavar="NAME", help="The space to search.")] = "visual",
     json: _Json = False,
     html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with the pictures.")] = None,
@@ -162,6 +166,8 @@ def recommend(
         raise Problem("recommend takes exactly one of --image FILE, --item ID and --all")
     if json and html:
         raise Problem("recommend takes --json or --html, not both")
+    if exact and recall is not None:
+        raise Problem("recommend takes --exact or --recall, not both")
     if every != (output is not None) or (every and (json or html or exclude or filter or facet)):
         raise Problem(
             "--all goes with --output FILE.parquet, and with none of --json, --html, --exclude, --filter and --facet"
@@ -169,7 +175,7 @@ def recommend(
     picture = None if image is None else _read_picture(image)
     with session(context).connect(server) as client:
         if output is not None:
-            _recommend_all(client, output, k, space)
+            _recommend_all(client, output, Query(k=k, space=space, exact=exact, target_recall=recall))
             return
         try:
             answer = client.recommend(
@@ -181,6 +187,8 @@ def recommend(
                 view="basic",
                 filter=filter,
                 facets=facet or (),
+                exact=exact,
+                target_recall=recall,
             )
         except TwinsetError as error:
             if (fault := picture_fault(error)) is None:
@@ -229,14 +237,14 @@ def _write_page(client: Client, path: Path, query: str | SheetItem, answer: Reco
     typer.echo(f"{path}: open it in a browser")
 
 
-def _recommend_all(client: Client, path: Path, k: int, space: str) -> None:
+def _recommend_all(client: Client, path: Path, query: Query) -> None:
     # Here, so that the other commands don't wait for pyarrow.
     from twinset.cli.neighbours import check_target, write_neighbours
 
     check_target(path)
     start = time.monotonic()
     with counting("asking", client.catalog().item_count) as show:
-        written = write_neighbours(client, path, k=k, space=space, progress=lambda so_far: show(so_far.items))
+        written = write_neighbours(client, path, query, progress=lambda so_far: show(so_far.items))
     seconds = time.monotonic() - start
     typer.echo(
         f"{path}: {report.counted(written.rows, 'neighbour')} of {report.counted(written.items, 'item')}, "
@@ -244,7 +252,8 @@ def _recommend_all(client: Client, path: Path, k: int, space: str) -> None:
     )
     if written.without_vector:
         typer.echo(
-            f"{report.counted(written.without_vector, 'item')} without a vector in {space!r}, and so without neighbours"
+            f"{report.counted(written.without_vector, 'item')} without a vector in {query.space!r}, "
+            "and so without neighbours"
         )
 
 

@@ -7,19 +7,26 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from twinset.batches import batches
 from twinset.cli.problem import Problem
 from twinset.client import Client
-from twinset.errors import FailedPrecondition, NotFound
-from twinset.items import Recommendations
+from twinset.items import Query, QueryResult, Recommendations
 
 _THREADS = 8
-_IN_FLIGHT = 4 * _THREADS
+_IN_FLIGHT = 2 * _THREADS
+_BATCH = 64
+_NEIGHBOURS_IN_ANSWER = 5000
+"""An answer is at most 4 MiB: each may take as much as ids of 256 bytes do, and more."""
+
+_WITHOUT_NEIGHBOURS = ("ITEM_HAS_NO_VECTOR", "ITEM_NOT_FOUND")
+"""Why an item has none; the second was deleted since it was listed."""
+
 _ROWS_IN_GROUP = 100_000
 
 _Row = tuple[str, int, str, float]
@@ -55,8 +62,10 @@ def check_target(path: Path) -> None:
         raise Problem(f"--output {path}: the folder {path.parent} does not exist: create it, or name another")
 
 
-def write_neighbours(client: Client, path: Path, *, k: int, space: str, progress: Callable[[Written], None]) -> Written:
-    """Write the `k` best neighbours of every item, in the order of the items' ids, rank 1 first.
+def write_neighbours(client: Client, path: Path, query: Query, *, progress: Callable[[Written], None]) -> Written:
+    """Write the best neighbours of every item, in the order of the items' ids, rank 1 first.
+
+    `query` says all but the item: how many neighbours, in which space, how surely.
 
     The file appears when it is complete; until then a temporary one lies beside it. Memory holds one row group and the
     answers in flight.
@@ -70,7 +79,7 @@ def write_neighbours(client: Client, path: Path, *, k: int, space: str, progress
     try:
         with pq.ParquetWriter(partial, _SCHEMA, compression="zstd") as writer:
             rows: list[_Row] = []
-            for item_id, answer in _answers(client, k, space):
+            for item_id, answer in _answers(client, query):
                 written.items += 1
                 if answer is None:
                     written.without_vector += 1
@@ -99,36 +108,32 @@ def _write_group(writer: pq.ParquetWriter, rows: Sequence[_Row]) -> None:
         writer.write_table(pa.table([list(column) for column in zip(*rows, strict=True)], schema=_SCHEMA))
 
 
-def _answers(client: Client, k: int, space: str) -> Iterator[tuple[str, Recommendations | None]]:
-    """Return each item's answer, None where it has no vector; several are asked for at a time."""
+def _answers(client: Client, query: Query) -> Iterator[tuple[str, Recommendations | None]]:
+    """Return each item's answer, None where it has no vector; several batches are asked for at a time."""
 
-    def ask(item_id: str) -> Recommendations | None:
-        try:
-            return client.recommend(item=item_id, k=k, space=space)
-        except FailedPrecondition as error:
-            if error.reason != "ITEM_HAS_NO_VECTOR":
-                raise
-        except NotFound as error:
-            if error.reason != "ITEM_NOT_FOUND":  # deleted since it was listed
-                raise
-        return None
+    def ask(item_ids: Sequence[str]) -> list[QueryResult]:
+        return list(client.recommend_many([replace(query, item=item_id) for item_id in item_ids], batch=batch))
 
-    ids = (item.id for item in client.list_items(view="id"))
+    batch = max(1, min(_BATCH, _NEIGHBOURS_IN_ANSWER // query.k))
+    ids = batches((item.id for item in client.list_items(view="id")), size=len, most=batch)
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="twinset-recommend")
     try:
-        yield from _in_order(pool, ask, ids)
+        for result in _in_order(pool, ask, ids):
+            if result.error is not None and result.error.reason not in _WITHOUT_NEIGHBOURS:
+                raise result.error
+            assert result.query.item is not None  # noqa: S101 - for the type checker
+            yield result.query.item, result.recommendations
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, ask: Callable[[str], Recommendations | None], ids: Iterable[str]
-) -> Iterator[tuple[str, Recommendations | None]]:
-    under_way: deque[tuple[str, Future[Recommendations | None]]] = deque()
-    for item_id in ids:
-        under_way.append((item_id, pool.submit(ask, item_id)))
+    pool: ThreadPoolExecutor, ask: Callable[[Sequence[str]], list[QueryResult]], groups: Iterable[Sequence[str]]
+) -> Iterator[QueryResult]:
+    under_way: deque[Future[list[QueryResult]]] = deque()
+    for group in groups:
+        under_way.append(pool.submit(ask, group))
         if len(under_way) == _IN_FLIGHT:
-            first, answer = under_way.popleft()
-            yield first, answer.result()
-    for item_id, answer in under_way:
-        yield item_id, answer.result()
+            yield from under_way.popleft().result()
+    for answers in under_way:
+        yield from answers.result()

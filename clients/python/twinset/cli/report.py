@@ -66,6 +66,7 @@ def recommendations_json(query: Mapping[str, str], answer: Recommendations) -> d
         "fingerprint": answer.fingerprint,
         "exact": answer.exact,
         "candidates_examined": answer.candidates_examined,
+        "method": answer.plan.method,
         "sequence": answer.sequence,
         "recommendations": [
             {
