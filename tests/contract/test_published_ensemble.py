@@ -93,19 +93,22 @@ async def test_a_request_runs_the_backbone_once_and_only_the_heads_that_it_needs
         before = after
 
 
-@pytest.mark.parametrize(
-    "outputs",
-    [["embedding"], ["features"], ["category"], ["kind"], ["kind", "features"], ["embedding", "category", "kind"]],
-)
-async def test_any_outputs_can_be_asked_for(
-    published: PublishedModel, embedder: TritonEmbedder, outputs: list[str]
-) -> None:
+async def test_any_outputs_can_be_asked_for(published: PublishedModel, embedder: TritonEmbedder) -> None:
     pictures = some_pictures(40)
-    rows = await embedder.embed(pictures, outputs, timeout_s=30)
     expected = open_runtime(published).run(pictures)
-    assert rows.keys() == set(outputs)
-    for name in outputs:
-        np.testing.assert_allclose(rows[name], expected[name], atol=1e-5)
+    some = (
+        ["embedding"],
+        ["features"],
+        ["category"],
+        ["kind"],
+        ["kind", "features"],
+        ["embedding", "category", "kind"],
+    )
+    for outputs in some:
+        rows = await embedder.embed(pictures, outputs, timeout_s=30)
+        assert rows.keys() == set(outputs)
+        for name in outputs:
+            np.testing.assert_allclose(rows[name], expected[name], atol=1e-5)
 
 
 async def test_many_requests_at_a_time_get_each_their_own_rows(
