@@ -8,7 +8,7 @@ import numpy as np
 
 from twinset_server.catalog.columns.codes import Truths
 from twinset_server.catalog.columns.table import Columns
-from twinset_server.domain import Search, SearchResult
+from twinset_server.domain import Compare, Operator, Search, SearchResult
 from twinset_server.filters import facets
 from twinset_server.filters.bounds import comparisons
 from twinset_server.filters.evaluate import evaluate
@@ -16,14 +16,25 @@ from twinset_server.filters.evaluate import evaluate
 _BRIEF_LOOKS = 1_000_000
 """At so many items a comparison takes .1 ms with one of a few values, and 2 with a range of a million."""
 
+_TEXT_LOOKS = 20
+"""To order a text takes as long as to look at so many items."""
+
+_BY_INDEX = (Operator.EQUAL, Operator.NOT_EQUAL, Operator.HAS)
+"""Operators that look an operand up instead."""
+
 _FACET_LOOKS = 8
 """To count a field's values takes as long as so many comparisons."""
 
 
 def is_brief(search: Search, columns: Columns) -> bool:
     """Return whether filter and facets take less than about two milliseconds."""
-    asked = 0 if search.expression is None else comparisons(search.expression)
-    return (asked + _FACET_LOOKS * len(search.facets)) * columns.length <= _BRIEF_LOOKS
+    looks = _FACET_LOOKS * len(search.facets) * columns.length
+    for part in () if search.expression is None else comparisons(search.expression):
+        looks += columns.length
+        column = columns.fields.get(part.field)
+        if column is not None and isinstance(part, Compare) and isinstance(part.operand, str):
+            looks += 0 if part.operator in _BY_INDEX else _TEXT_LOOKS * len(column.values)
+    return looks <= _BRIEF_LOOKS
 
 
 def mask_of(search: Search, columns: Columns) -> Truths | None:

@@ -40,9 +40,9 @@ def check(field: str, expression: Expression) -> None:
             raise InvalidRequest(field, f"has {count} {what}, at most {most} allowed")
 
 
-def comparisons(expression: Expression) -> int:
-    """Return how many comparisons a filter has."""
-    return sum(isinstance(part, Compare | In | Exists) for level in _levels(expression) for part in level)
+def comparisons(expression: Expression) -> Iterator[Compare | In | Exists]:
+    """Yield what a filter asks of fields."""
+    return (part for level in _levels(expression) for part in level if isinstance(part, Compare | In | Exists))
 
 
 def _levels(expression: Expression) -> Iterator[Sequence[Expression]]:

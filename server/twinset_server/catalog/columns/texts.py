@@ -83,27 +83,46 @@ class Texts:
 
     def against(self, text: str) -> NDArray[np.int8]:
         """Return `[T]` how each text stands to `text`: BELOW, EQUAL, ABOVE or LONGER, by code points."""
-        # UTF-8 has the order of code points. Most texts differ from another one within a few bytes.
         count = len(self)
         starts = self._starts.array[: count + 1]
-        utf8 = self._utf8.array
         lengths = np.diff(starts)
         standing = np.zeros(count, np.int8)
         alike = np.arange(count)
+        # UTF-8 has the order of code points, and eight bytes the order of a whole number, the first byte highest.
+        words = _Words(self._utf8.array)
         encoded = text.encode()
-        for position, expected in enumerate(encoded):
-            if not len(alike):
-                return standing
-            ended = lengths[alike] == position
-            standing[alike[ended]] = BELOW
-            alike = alike[~ended]
-            found = utf8[starts[alike] + position]
+        for offset in range(0, len(encoded), 8):
+            part = encoded[offset : offset + 8]
+            expected = np.uint64(int.from_bytes(part.ljust(8, b"\0"), "big"))
+            found = words.at(starts[alike] + offset, np.clip(lengths[alike] - offset, 0, len(part)))
             standing[alike[found < expected]] = BELOW
             standing[alike[found > expected]] = ABOVE
             alike = alike[found == expected]
-        standing[alike[lengths[alike] > len(encoded)]] = LONGER
+        # These differ by their lengths only, or by zeros at the end of one of them, which is the same.
+        more = lengths[alike] - len(encoded)
+        standing[alike[more < 0]] = BELOW
+        standing[alike[more > 0]] = LONGER
         return standing
 
     def _bytes(self, number: int) -> bytes:
         starts = self._starts.array
         return self._utf8.array[starts[number] : starts[number + 1]].tobytes()
+
+
+class _Words:
+    """Eight bytes from anywhere in a text as a whole number."""
+
+    def __init__(self, utf8: NDArray[np.uint8]) -> None:
+        if len(utf8) < 8:
+            utf8 = np.concatenate([utf8, np.zeros(8, np.uint8)])
+        self._last = len(utf8) - 8
+        self._words = np.ndarray(self._last + 1, ">u8", buffer=utf8, strides=(1,))
+
+    def at(self, places: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
+        """Return the words at `places`, of which only the first bytes count, 0 to 8 as `lengths` says."""
+        inside = np.minimum(places, self._last)
+        beyond = np.minimum(places - inside, 7).astype(np.uint64)
+        return (self._words[inside].astype(np.uint64) << (8 * beyond)) & _FIRST_BYTES[lengths]
+
+
+_FIRST_BYTES = np.array([(1 << 64) - (1 << 8 * (8 - length)) for length in range(9)], np.uint64)

@@ -19,8 +19,10 @@ real = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(
     [0.5, -0.0, 1.0, 2.0**53, 2.0**63, -(2.0**63)]
 )
 text = st.text(st.sampled_from("ab\0é🎽"), max_size=4) | st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+# Alike for more than the eight bytes that are compared at a time, and ending anywhere within the next.
+long = st.builds(lambda same, rest: "a" * same + rest, st.integers(5, 17), st.text(st.sampled_from("ab\0"), max_size=3))
 time = st.datetimes(timezones=st.sampled_from([datetime.UTC, datetime.timezone(datetime.timedelta(hours=-5))]))
-attribute = whole | real | st.booleans() | text | time | st.lists(text, max_size=3).map(tuple)
+attribute = whole | real | st.booleans() | text | long | time | st.lists(text, max_size=3).map(tuple)
 # A filter may ask for more than is kept.
 operand = attribute | st.integers() | st.sampled_from([float("inf"), -float("inf"), 10**400, 2**63])
 
@@ -59,6 +61,18 @@ def test_select_is_what_python_says_of_each_value(
     truths = values.select(sign, operand, length)
 
     assert truths.tolist() == [False, *(holds(value, sign, operand) for value in distinct[:length])]
+
+
+@settings(max_examples=300)
+@given(st.lists(long, max_size=8), long, st.sampled_from(Operator))
+def test_texts_stand_as_python_orders_them_however_long_they_are_alike(
+    given: list[Attribute], operand: str, sign: Operator
+) -> None:
+    values, distinct = filled(given)
+
+    truths = values.select(sign, operand, len(distinct))
+
+    assert truths.tolist() == [False, *(holds(value, sign, operand) for value in distinct)]
 
 
 @given(st.lists(attribute, max_size=12), st.lists(operand, max_size=5), st.data())
