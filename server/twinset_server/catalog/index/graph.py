@@ -204,8 +204,11 @@ def prove(
 def _widths(rows: int) -> Iterator[int]:
     width = _NARROWEST
     # Few rows are walked as wide as that pays beside what a call costs anyhow.
-    while width <= max(8 * _NARROWEST, rows // _WIDE_SHARE):
+    widest = max(8 * _NARROWEST, rows // _WIDE_SHARE)
+    while width <= widest:
         yield width
+        if width + width // 2 < widest:
+            yield width + width // 2
         width *= 2
 
 

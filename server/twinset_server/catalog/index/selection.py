@@ -61,10 +61,14 @@ Ranking = Callable[[Rows, Places | slice, Float32Array, Metric], Ranked]
 
 def nearest(candidates: Sequence[Candidates], wanted: Wanted) -> list[Neighbour]:
     """Return the nearest `k` items among the candidates, each once, equal distances in the order of ids."""
+    # What a walk gave is little, and near: it needn't be chosen from.
+    few = [one for one in candidates if one.count <= _FEW]
+    many = [one for one in candidates if one.count > _FEW]
     for ranking in (coarse_ranks, ranks):
-        if sum(one.count for one in candidates) <= _FEW + 4 * wanted.k:
+        if sum(one.count for one in many) <= _FEW + 4 * wanted.k:
             break
-        candidates = _within(candidates, ranking, wanted)
+        many = _within(many, ranking, wanted)
+    candidates = [*few, *many]
     parts = [(one.rows, _allowed(one)) for one in candidates]
     return nearest_items(parts, wanted.values, wanted.metric, wanted.k, wanted.exclude)
 
