@@ -40,6 +40,7 @@ bench: $(READY) ## Measure speed; figures go to build/figures
 	@$(BIN)/python -m benchmarks.embed
 	$(BIN)/python -m benchmarks.export
 	$(BIN)/python -m benchmarks.catalog
+	$(BIN)/python -m benchmarks.search_filters --million
 
 quality: $(READY) ## Measure the quality of the answers; figures go to build/figures (TWINSET_DATA names the data folder)
 	@$(BIN)/python -m benchmarks.products

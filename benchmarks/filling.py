@@ -7,7 +7,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,11 +30,31 @@ def item_id(number: int) -> str:
 
 
 def fill(folder: Path, space: str, dimension: int, items: int) -> None:
-    """Put items up to the number `items`, each with a vector, and build the index of all."""
+    """Put items up to the number `items`, each with a vector of the mixture, and build the index of all."""
+    mixture = Mixture(dimension)
+
+    def block(start: int) -> Iterator[WritableItem]:
+        for place, row in enumerate(mixture.rows(min(BLOCK, items - start), start // BLOCK)):
+            vectors = [ItemVector(space, "", row)]
+            yield WritableItem(item_id(start + place), "", "", f"c{place % 20}", {}, (), vectors)
+
+    fill_with(folder, {space: ExternalSpace(dimension=dimension)}, items, block)
+
+
+def fill_with(
+    folder: Path, spaces: Mapping[str, ExternalSpace], items: int, block: Callable[[int], Iterable[WritableItem]]
+) -> None:
+    """Put items up to the number `items`, and build the indexes of all.
+
+    Args:
+        folder: of the catalogue; the items that it holds already stay.
+        spaces: those of the items' vectors.
+        items: how many there are then.
+        block: makes the items from a number on, `BLOCK` of them or as many as there are still to be.
+    """
     # Whatever waits is folded at the end: nobody is slowed down.
     settings = StoreSettings(path=folder, slow_at=2**31)
-    spaces = {space: ExternalSpace(dimension=dimension)}
-    asyncio.run(_put(settings, spaces, space, items))
+    asyncio.run(_put(settings, spaces, items, block))
     with hold(folder) as held:
         Builder(held.database, held.index, settings).build_now()
 
@@ -52,20 +72,19 @@ def synced_us() -> float:
     return statistics.median(later - earlier for earlier, later in pairwise(moments)) * 1e6
 
 
-async def _put(settings: StoreSettings, spaces: Mapping[str, ExternalSpace], space: str, items: int) -> None:
-    mixture = Mixture(spaces[space].dimension)
+async def _put(
+    settings: StoreSettings,
+    spaces: Mapping[str, ExternalSpace],
+    items: int,
+    block: Callable[[int], Iterable[WritableItem]],
+) -> None:
     async with open_alone(settings, spaces) as catalog:
         first = (await catalog.status()).items
         line = asyncio.Semaphore(_AT_ONCE)
         async with asyncio.TaskGroup() as group:
             for start in range(first, items, BLOCK):
                 await line.acquire()
-                rows = mixture.rows(min(BLOCK, items - start), start // BLOCK)
-                block = [
-                    WritableItem(item_id(start + n), "", "", f"c{n % 20}", {}, (), [ItemVector(space, "", row)])
-                    for n, row in enumerate(rows)
-                ]
-                group.create_task(_write(catalog, block, line))
+                group.create_task(_write(catalog, list(block(start)), line))
 
 
 async def _write(catalog: SqliteCatalog, block: list[WritableItem], line: asyncio.Semaphore) -> None:
