@@ -79,12 +79,11 @@ class ColumnShelf:
             raise Stopped
 
     def _is_due(self, snapshot: Snapshot) -> bool:
-        sequence = snapshot.position.sequence
-        if sequence < self._next_look:
+        sequence, due = snapshot.position.sequence, self._limits.snapshot_due(snapshot.items)
+        # Looked at first, since to count takes milliseconds: no item changes without a change of the sequence.
+        if sequence < self._next_look or (self._at_fold.is_set() and sequence - self._sequence < _OVERDUE * due):
             return False
-        changes, due = snapshot.count_item_changes(self._sequence), self._limits.snapshot_due(snapshot.items)
-        if changes < due:
-            # Every change is of one item at most, and many are of none.
-            self._next_look = sequence + due - changes
-            return False
-        return not self._at_fold.is_set() or changes >= _OVERDUE * due
+        changes = snapshot.count_item_changes(self._sequence)
+        # Every change is of one item at most, and many are of none.
+        self._next_look = sequence + due - changes
+        return changes >= due
