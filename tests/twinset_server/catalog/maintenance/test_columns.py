@@ -36,7 +36,8 @@ def home(written: WrittenFolder) -> Path:
     execute("UPDATE items SET category = 'Mug', attributes = '{\"n\":1,\"t\":\"x\"}' WHERE id <> 'gone'")
     execute("UPDATE items SET category = ? WHERE id = 'gone'", (SECRET,))
     home = column_files.columns_folder(written.path / "index")
-    column_files.write(home, table(written))
+    with column_files.held(written.path / "index"):
+        column_files.write(home, table(written))
     written.delete("gone")
     written.put("later")
     execute("UPDATE items SET seq = (SELECT value FROM meta WHERE name = 'sequence'), category = '' WHERE id = 'a'")
