@@ -7,7 +7,6 @@ the kind, eight for a number, and texts as UTF-8. A million different numbers ta
 from __future__ import annotations
 
 import datetime
-import math
 import struct
 from collections.abc import Sequence
 
@@ -16,28 +15,27 @@ from numpy.typing import NDArray
 
 from twinset_server.catalog.columns.growing import Growing
 from twinset_server.catalog.columns.hashes import HashIndex
+from twinset_server.catalog.columns.kinds import (
+    FIRST_TIME,
+    LAST_TIME,
+    REAL,
+    TEXT,
+    TEXTS,
+    TIME,
+    TRUTH,
+    WHOLE,
+    kinds_of,
+    microseconds,
+    plain,
+    real_of,
+    time_of,
+)
 from twinset_server.catalog.columns.lists import Lists
-from twinset_server.catalog.columns.orders import INT64, compare_real, compare_whole, nearest_real
+from twinset_server.catalog.columns.orders import INT64, compare_real, compare_whole
 from twinset_server.catalog.columns.texts import ABOVE, BELOW, EQUAL, LONGER, Texts
 from twinset_server.domain import Attribute, Operator
 
 BoolArray = NDArray[np.bool_]
-
-# The kinds, with what the eight bytes of each hold.
-_WHOLE = 1  # the number itself
-_REAL = 2  # a float64's bits: one that no int64 equals
-_TRUTH = 3  # 0 or 1
-_TIME = 4  # microseconds since 1970
-_TEXT = 5  # the text's number
-_TEXTS = 6  # the list's number
-
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_MICROSECOND = datetime.timedelta(microseconds=1)
-
-_FIRST, _LAST = (
-    (time.replace(tzinfo=datetime.UTC) - _EPOCH) // _MICROSECOND
-    for time in (datetime.datetime.min, datetime.datetime.max)
-)
 
 _HEADER = struct.Struct("<8s5q")
 _MAGIC = b"twsval01"
@@ -93,19 +91,18 @@ class Values:
         if not 1 <= code <= len(self):
             raise IndexError(f"{code} is none of the codes 1 to {len(self)}")
         payload = int(self._payloads.array[code - 1])
-        match int(self._kinds.array[code - 1]):
-            case 1:
-                return payload
-            case 2:
-                return _real(payload)
-            case 3:
-                return bool(payload)
-            case 4:
-                return _EPOCH + payload * _MICROSECOND
-            case 5:
-                return self._texts[payload]
-            case _:
-                return tuple(self._texts[text] for text in self._lists[payload])
+        kind = int(self._kinds.array[code - 1])
+        if kind == WHOLE:
+            return payload
+        if kind == REAL:
+            return real_of(payload)
+        if kind == TRUTH:
+            return bool(payload)
+        if kind == TIME:
+            return time_of(payload)
+        if kind == TEXT:
+            return self._texts[payload]
+        return tuple(self._texts[text] for text in self._lists[payload])
 
     def select(self, operator: Operator, operand: Attribute, length: int) -> BoolArray:
         """Return which values compare to `operand` as `operator` says.
@@ -126,7 +123,7 @@ class Values:
         payloads = self._payloads.array[:length]
         match operand:
             case _ if operator is Operator.NOT_EQUAL:
-                truths[1:] = np.isin(kinds, _kinds_of(operand)) & ~self.among([operand], length)[1:]
+                truths[1:] = np.isin(kinds, kinds_of(operand)) & ~self.among([operand], length)[1:]
             case str() if operator is Operator.HAS:
                 truths[1:] = self.among([operand], length)[1:]
                 self._select_lists(truths[1:], kinds, payloads, operand)
@@ -134,15 +131,15 @@ class Values:
                 return self.among([operand], length)
             case str():
                 matching = np.isin(self._texts.against(operand), _STANDINGS[operator])
-                places = np.flatnonzero(kinds == _TEXT)
+                places = np.flatnonzero(kinds == TEXT)
                 truths[1 + places] = matching[payloads[places]]
             case datetime.datetime() if operator in _ORDERS:
-                truths[1:] = (kinds == _TIME) & compare_whole(payloads, operator, _microseconds(operand))
+                truths[1:] = (kinds == TIME) & compare_whole(payloads, operator, microseconds(operand))
             case int() | float() if operator in _ORDERS and not isinstance(operand, bool):
                 # Most fields have numbers of one of the two kinds.
-                if (wholes := kinds == _WHOLE).any():
+                if (wholes := kinds == WHOLE).any():
                     truths[1:] = wholes & compare_whole(payloads, operator, operand)
-                if (reals := kinds == _REAL).any():
+                if (reals := kinds == REAL).any():
                     # The eight bytes of other kinds may be NaN.
                     with np.errstate(invalid="ignore"):
                         truths[1:] |= reals & compare_real(payloads.view(np.float64), operator, operand)
@@ -165,11 +162,11 @@ class Values:
         """
         length = len(counts) - 1
         kinds, payloads = self._kinds.array[:length], self._payloads.array[:length]
-        alone = kinds <= _TIME
+        alone = kinds <= TIME
         by_text = np.zeros(len(self._texts), np.int64)
-        of_texts = np.flatnonzero(kinds == _TEXT)
+        of_texts = np.flatnonzero(kinds == TEXT)
         by_text[payloads[of_texts]] = counts[1 + of_texts]
-        of_lists = np.flatnonzero((kinds == _TEXTS) & (counts[1:] > 0))
+        of_lists = np.flatnonzero((kinds == TEXTS) & (counts[1:] > 0))
         self._lists.spread(payloads[of_lists], counts[1 + of_lists], by_text)
         every = np.concatenate([np.where(alone, counts[1:], 0), by_text])
         top = np.argpartition(-every, min(limit, len(every) - 1))[:limit] if len(every) else np.empty(0, np.int64)
@@ -233,11 +230,11 @@ class Values:
         """Return kind and payload of a value to keep; its texts are added where they are new."""
         match value:
             case str():
-                return _TEXT, self._texts.number_of(value)
+                return TEXT, self._texts.number_of(value)
             case tuple():
-                return _TEXTS, self._lists.number_of([self._texts.number_of(text) for text in value])
+                return TEXTS, self._lists.number_of([self._texts.number_of(text) for text in value])
             case _:
-                kind, payload = _plain(value)
+                kind, payload = plain(value)
                 if payload is None:
                     raise ValueError(f"{value} is not a finite number of 64 bits")
                 return kind, payload
@@ -247,14 +244,14 @@ class Values:
         match value:
             case str():
                 text = self._texts.find(value)
-                return 0 if text is None else self._code(_TEXT, text)
+                return 0 if text is None else self._code(TEXT, text)
             case tuple():
                 members = [self._texts.find(text) for text in value]
                 known = [member for member in members if member is not None]
                 number = self._lists.find(known) if len(known) == len(members) else None
-                return 0 if number is None else self._code(_TEXTS, number)
+                return 0 if number is None else self._code(TEXTS, number)
             case _:
-                kind, payload = _plain(value)
+                kind, payload = plain(value)
                 return 0 if payload is None else self._code(kind, payload)
 
     def _code(self, kind: int, payload: int) -> int:
@@ -270,77 +267,21 @@ class Values:
         number = self._texts.find(text)
         if number is not None:
             holds = self._lists.holding(number)
-            places = np.flatnonzero(kinds == _TEXTS)
+            places = np.flatnonzero(kinds == TEXTS)
             truths[places] = holds[payloads[places]]
-
-
-def _plain(value: object) -> tuple[int, int | None]:
-    """Return kind and payload of what is no text; no payload for what can't be kept, and so equals no value.
-
-    Raises:
-        ValueError: a time has no zone.
-    """
-    match value:
-        case bool():
-            return _TRUTH, int(value)
-        case int() if INT64.min <= value <= INT64.max:
-            return _WHOLE, value
-        case int():
-            # A filter may ask for 2 ** 63, which is stored as the float64 that it equals.
-            real = nearest_real(value)
-            return _REAL, _bits(real) if real == value else None
-        case float() if not math.isfinite(value):
-            return _REAL, None
-        case float() if value.is_integer() and INT64.min <= int(value) <= INT64.max:
-            return _WHOLE, int(value)
-        case float():
-            return _REAL, _bits(value)
-        case datetime.datetime():
-            return _TIME, _microseconds(value)
-    raise ValueError(f"{type(value).__name__} is no type of an attribute")
-
-
-def _kinds_of(operand: Attribute) -> list[int]:
-    match operand:
-        case bool():
-            return [_TRUTH]
-        case int() | float():
-            return [_WHOLE, _REAL]
-        case datetime.datetime():
-            return [_TIME]
-        case str():
-            return [_TEXT]
-        case _:
-            return [_TEXTS]
-
-
-def _microseconds(time: datetime.datetime) -> int:
-    if time.tzinfo is None:
-        raise ValueError("the time has no zone")
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def _bits(value: float) -> int:
-    bits: int = struct.unpack("<q", struct.pack("<d", value))[0]
-    return bits
-
-
-def _real(bits: int) -> float:
-    value: float = struct.unpack("<d", struct.pack("<q", bits))[0]
-    return value
 
 
 def _check(
     kinds: NDArray[np.uint8], payloads: NDArray[np.int64], members: NDArray[np.int32], texts: int, lists: int
 ) -> None:
     """Raise `ValueError` where a value isn't one that `Values` would have kept."""
-    reals = payloads[kinds == _REAL].view(np.float64)
+    reals = payloads[kinds == REAL].view(np.float64)
     within = [
-        ((kinds >= _WHOLE) & (kinds <= _TEXTS), "a kind"),
-        (np.isin(payloads[kinds == _TRUTH], (0, 1)), "a truth"),
-        (_between(payloads[kinds == _TIME] - _FIRST, _LAST - _FIRST + 1), "a time"),
-        (_between(payloads[kinds == _TEXT], texts), "a text's number"),
-        (_between(payloads[kinds == _TEXTS], lists), "a list's number"),
+        ((kinds >= WHOLE) & (kinds <= TEXTS), "a kind"),
+        (np.isin(payloads[kinds == TRUTH], (0, 1)), "a truth"),
+        (_between(payloads[kinds == TIME] - FIRST_TIME, LAST_TIME - FIRST_TIME + 1), "a time"),
+        (_between(payloads[kinds == TEXT], texts), "a text's number"),
+        (_between(payloads[kinds == TEXTS], lists), "a list's number"),
         (_between(members, texts), "a list's text"),
         (np.isfinite(reals) & ((reals != np.floor(reals)) | (np.abs(reals) >= -float(INT64.min))), "a number"),
     ]
