@@ -6,6 +6,7 @@ SHELL := /bin/bash
 
 BIN := .venv/bin
 READY := .venv/.ready
+RIVALS := .venv/.ready-rivals
 GOOGLEAPIS := build/googleapis
 
 ROUNDS ?= 2000
@@ -36,11 +37,18 @@ faults: $(READY) ## Kill, cut, damage and fill; figures go to build/figures (hou
 	@PYTHONPATH=tests:. $(BIN)/python -m faults --rounds $(ROUNDS)
 	TWINSET_FAULTS=all $(BIN)/python -m pytest tests/faults
 
-bench: $(READY) ## Measure speed; figures go to build/figures
+bench: $(READY) $(RIVALS) ## Measure speed; figures go to build/figures (TWINSET_DATA names the data folder)
 	@$(BIN)/python -m benchmarks.embed
 	$(BIN)/python -m benchmarks.export
 	$(BIN)/python -m benchmarks.catalog
 	$(BIN)/python -m benchmarks.search_filters --million
+	$(BIN)/python -m benchmarks.search_rivals
+	$(BIN)/python -m benchmarks.search_recall
+
+# Other searches that ours is compared with. hnswlib has no wheel: it needs a C++ compiler.
+$(RIVALS): $(READY) constraints-bench.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r constraints-bench.txt
+	touch $@
 
 quality: $(READY) ## Measure the quality of the answers; figures go to build/figures (TWINSET_DATA names the data folder)
 	@$(BIN)/python -m benchmarks.products
@@ -75,10 +83,12 @@ $(GOOGLEAPIS): $(READY)
 	cp "$$packages"/google/api/{annotations,client,field_behavior,http,launch_stage}.proto $@/google/api/
 	cp "$$packages/google/rpc/status.proto" $@/google/rpc/
 
-constraints: $(READY) ## Pin the newest dependencies that fit together in constraints.txt
-	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --quiet \
-	    --override constraints-overrides.txt --generate-hashes --no-emit-index-url --no-header --no-annotate \
-	    --output-file constraints.txt
+PIN := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \
+    --override constraints-overrides.txt --generate-hashes --no-emit-index-url --no-header --no-annotate
+
+constraints: $(READY) ## Pin the newest dependencies that fit together in constraints.txt and constraints-bench.txt
+	@$(PIN) --extra cli --extra server --extra embedded --extra exporter --extra dev --output-file constraints.txt
+	$(PIN) --extra bench --constraint constraints.txt --output-file constraints-bench.txt
 
 clean: ## Remove what was made here, .venv apart
 	@rm -rf build dist demo.html demo-data .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -11,12 +11,14 @@ from twinset.contract import Metric
 
 _AT_ONCE = 64
 """Queries compared at a time: with a million rows their scores take 256 MB."""
+_ROUNDING = 1e-6
+"""What sums of float32 in another order may differ by, beside the score."""
 
 
 class Oracle:
     """Every score of some queries against all rows, in float32.
 
-    Rows that score the same as the last of the true answers are as right as it is.
+    Rows that score the same as the last of the true answers, but for rounding, are as right as it is.
     """
 
     def __init__(self, rows: NDArray[np.float32], queries: NDArray[np.float32], metric: Metric) -> None:
@@ -52,4 +54,5 @@ class Oracle:
         if not k:
             return float(not found)
         least = np.partition(chosen, len(chosen) - k)[len(chosen) - k]
+        least -= _ROUNDING * abs(least)
         return sum(bool(scores[row] >= least and (may is None or may[row])) for row in found[:k]) / k
