@@ -23,6 +23,7 @@ from twinset_server.domain import (
     Attribute,
     Change,
     Compare,
+    Dtype,
     Expression,
     FacetRequest,
     Float32Array,
@@ -74,8 +75,9 @@ STEPS = st.lists(
 class Shop:
     """A catalogue on disk, and the model of it."""
 
-    def __init__(self, folder: Path, seed: int, seen: Counter[str]) -> None:
-        self.settings = StoreSettings(path=folder, pictures="none", fold_at=30, graph_at=60)
+    def __init__(self, folder: Path, seed: int, dtype: Dtype, seen: Counter[str]) -> None:
+        dtypes = dict.fromkeys(SPACES, dtype)
+        self.settings = StoreSettings(path=folder, pictures="none", fold_at=30, graph_at=60, dtypes=dtypes)
         self.model = Model(SPACES)
         self.rng = np.random.default_rng(seed)
         self.seen = seen
@@ -186,10 +188,10 @@ def _histories(seen: Counter[str], examples: int) -> None:
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(STEPS, st.integers(0, 2**32 - 1), st.lists(EXPRESSIONS, min_size=3, max_size=6))
-    def history(steps: list[tuple[str, Any]], seed: int, at_last: list[Expression]) -> None:
+    @given(STEPS, st.integers(0, 2**32 - 1), st.sampled_from(Dtype), st.lists(EXPRESSIONS, min_size=3, max_size=6))
+    def history(steps: list[tuple[str, Any]], seed: int, dtype: Dtype, at_last: list[Expression]) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            shop = Shop(Path(folder), seed, seen)
+            shop = Shop(Path(folder), seed, dtype, seen)
             asyncio.run(shop.live([("fold", 0), *steps, ("search", at_last), ("merge", 0), ("search", at_last)]))
 
     history()
