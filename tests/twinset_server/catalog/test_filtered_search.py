@@ -203,7 +203,7 @@ def walks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("twinset_server.catalog.index.search._STEP", 0.001)
 
 
-@pytest.mark.parametrize("examples", [4, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [3, pytest.param(150, marks=pytest.mark.slow)])
 def test_any_history_is_filtered_as_python_filters_it(examples: int) -> None:
     seen: Counter[str] = Counter()
     _histories(seen, examples)

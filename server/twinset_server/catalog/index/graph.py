@@ -203,8 +203,8 @@ def prove(
 
 def _widths(rows: int) -> Iterator[int]:
     width = _NARROWEST
-    # Few rows are walked as wide as that pays beside what a call costs anyhow.
-    widest = max(8 * _NARROWEST, rows // _WIDE_SHARE)
+    # Few rows are walked as wide as that pays beside what a call costs anyhow, and no wider than they are many.
+    widest = max(_NARROWEST, min(8 * _NARROWEST, rows), rows // _WIDE_SHARE)
     while width <= widest:
         yield width
         if width + width // 2 < widest:
