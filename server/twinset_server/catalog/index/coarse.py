@@ -91,8 +91,8 @@ def coarse_of(vectors: Float32Array) -> Coarse:
         span = slice(start, start + _CHUNK)
         chunk = vectors[span]
         largest = np.maximum(chunk.max(axis=1), -chunk.min(axis=1))
-        # A scale below the smallest normal number has no bits left; such a row is as good as zero.
-        scale = np.where(largest > _LEVELS * _TINY, largest / _LEVELS, 1).astype(np.float32)[:, np.newaxis]
+        # A scale below the smallest normal number would have no bits left.
+        scale = np.maximum(largest / _LEVELS, _TINY).astype(np.float32)[:, np.newaxis]
         parts: Float32Array = chunk / scale
         whole = np.rint(parts)
         values[span], scales[span] = whole, scale[:, 0]

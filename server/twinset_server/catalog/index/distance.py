@@ -24,6 +24,7 @@ from twinset_server.domain import Float32Array
 Float64Array = NDArray[np.float64]
 Ranks = NDArray[np.float32] | Float64Array
 
+_UNIT_SLACK = 1e-5
 _EPS = float(np.finfo(np.float32).eps)
 
 _CHUNK = 1024
@@ -65,6 +66,19 @@ def ranks_of(vectors: Float32Array, squares: Float32Array, query: Float32Array, 
         lengths = np.concatenate([np.einsum("nd,nd->n", part, part) for part in parts])
         values = _product(np.concatenate([part @ query.astype(np.float64) for part in parts]), lengths, metric)
     return Ranked(values, _slack(values.dtype, query, float(np.sqrt(lengths.max(initial=0.0))), metric))
+
+
+def rank_at(distance: float, query: Float32Array, metric: Metric) -> float:
+    """Return a rank that no row at `distance` of `query`, `[D]` float32, or nearer has above."""
+    match metric:
+        case Metric.COSINE:
+            # Of vectors whose length is 1 up to the rounding of float32.
+            return distance - 1 + _UNIT_SLACK
+        case Metric.EUCLIDEAN:
+            wide = query.astype(np.float64)
+            return distance - float(wide @ wide)
+        case Metric.INNER_PRODUCT:
+            return distance
 
 
 def nearest_ranks(

@@ -18,10 +18,10 @@ from usearch.index import Index
 from twinset.contract import Metric
 from twinset_server.catalog.index.checksums import Pages, Stopped, Unsound
 from twinset_server.catalog.index.coding import Coding
-from twinset_server.catalog.index.distance import nearest_ranks, ranks_of
+from twinset_server.catalog.index.distance import Ranked, nearest_ranks, ranks_of
 from twinset_server.catalog.index.labels import Places
 from twinset_server.catalog.index.reach import UnknownLayout, unreachable
-from twinset_server.domain import Dtype, Float32Array, Space
+from twinset_server.domain import Float32Array, Space
 
 VERSION = ".".join(usearch.__version__.split(".")[:2])
 """Files of another version of USearch aren't opened: nothing promises that they mean the same."""
@@ -30,8 +30,11 @@ VERSION = ".".join(usearch.__version__.split(".")[:2])
 _METRICS = {Metric.COSINE: "ip", Metric.EUCLIDEAN: "l2sq", Metric.INNER_PRODUCT: "ip"}
 
 _CONNECTIVITY = 16
-_NARROWEST = 64
-"""Width of the walk that gives recall .995 on embeddings of pictures; flatter data, and more of it, needs more."""
+_NARROWEST = 32
+"""Width of the walk that gives recall .99 on embeddings of pictures; flatter data, and more of it, needs more."""
+
+_CHEAP = 512
+"""Few rows are walked as wide as this: it costs little beside what a call costs anyhow."""
 
 _WIDE_SHARE = 64
 """A walk may be as wide as this part of the rows: wider ones cost as much as comparing them all."""
@@ -87,12 +90,12 @@ class Graph:
             found["count_present"],
             found["kind_metric"].name.lower(),
             found["kind_scalar"].name.lower(),
-        ) == (space.dimension, rows, _METRICS[space.metric], coding.dtype.value)
+        ) == (coding.dimension(space.dimension), rows, _METRICS[space.metric], coding.dtype.value)
         if not fits:
             raise Unsound(f"the graph is not one of {rows} rows of space {space.name!r}: it says {found}")
         # USearch doesn't keep what it reads from; without this the map would go.
         self._pages = pages
-        self._index = _empty(space, coding.dtype)
+        self._index = _empty(space, coding)
         self._metric = space.metric
         self.coding = coding
         self._index.view(pages.data)
@@ -132,7 +135,7 @@ def build(
     Raises:
         Stopped: `stopped` returned True.
     """
-    index = _empty(space, coding.dtype)
+    index = _empty(space, coding)
     if base is not None:
         index.load(base)
     for start in range(len(index), len(vectors), _BATCH):
@@ -154,8 +157,9 @@ def prove(
 ) -> Proof:
     """Return what a saved graph gives, by what it finds of a sample of its rows.
 
-    By the widest walk each row of the sample must be found when it is asked for, and at least .95 of its true
-    neighbours. A found row counts by its distance: among equal pictures any may stand for another.
+    By the widest walk at least .95 of the sample's true neighbours must be found. Each row of it must be found when it
+    is asked for; where one isn't, all rows are asked for, and those that aren't found are strays too. A found row
+    counts by its distance: among equal pictures any may stand for another.
 
     Raises:
         GraphUnsound: no width is enough, or too many rows are strays.
@@ -184,27 +188,57 @@ def prove(
             near = graph.nearest(query, coding.asked(k), width).places
             places = np.union1d(near, strays)
             ranked = ranks_of(vectors[places], squares[places], query, space.metric)
-            own = ranks_of(vectors[[place]], squares[[place]], query, space.metric)
             hits += min(k, int(np.count_nonzero((ranked.values <= limit + ranked.slack) & (places != place))))
-            # A longer vector may be nearer than itself by inner product; then only the neighbours tell.
-            found += space.metric is Metric.INNER_PRODUCT or bool((ranked.values <= own.values + own.slack).any())
+            found += _is_found(place, ranked, vectors, squares, space.metric)
         recall = hits / max(1, len(sample) * k)
         if recall >= _MIN_RECALL:
             widths.append((width, round(recall, 4)))
         if recall >= _ENOUGH_RECALL and found == len(sample):
             break
-    if not widths or found < len(sample):
+    if found < len(sample):
+        strays = np.union1d(strays, _lost(graph, vectors, squares, space.metric, width, stopped))
+    if not widths or len(strays) * _MAX_STRAY_SHARE > rows:
         raise GraphUnsound(
-            f"of {rows} rows of space {space.name!r} a sample of {len(sample)} was asked for: {found} were found, and "
-            f"{recall:.2f} of their neighbours, where {_MIN_RECALL} is needed"
+            f"of {rows} rows of space {space.name!r} {len(strays)} can't be found, and of the neighbours of a sample "
+            f"{recall:.2f}, where {_MIN_RECALL} is needed"
         )
     return Proof(tuple(widths), strays)
 
 
+def _is_found(place: int, near: Ranked, vectors: Float32Array, squares: Float32Array, metric: Metric) -> bool:
+    """Return whether a row, or one that is as near to it as itself, is among those that were found."""
+    # A longer vector may be nearer than itself by inner product; then only the neighbours tell.
+    if metric is Metric.INNER_PRODUCT:
+        return True
+    own = ranks_of(vectors[[place]], squares[[place]], vectors[place], metric)
+    return bool((near.values <= own.values + own.slack).any())
+
+
+def _lost(
+    graph: Graph,
+    vectors: Float32Array,
+    squares: Float32Array,
+    metric: Metric,
+    width: int,
+    stopped: Callable[[], bool],
+) -> Places:
+    """Return the rows that a walk from their own vector doesn't find."""
+    lost = []
+    for place, query in enumerate(vectors):
+        if stopped():
+            raise Stopped
+        near = graph.nearest(query, min(_PROBE_K, len(vectors)), width).places
+        if place in near:
+            continue
+        ranked = ranks_of(vectors[near], squares[near], query, metric)
+        if not _is_found(place, ranked, vectors, squares, metric):
+            lost.append(place)
+    return np.array(lost, np.intp)
+
+
 def _widths(rows: int) -> Iterator[int]:
     width = _NARROWEST
-    # Few rows are walked as wide as that pays beside what a call costs anyhow, and no wider than they are many.
-    widest = max(_NARROWEST, min(8 * _NARROWEST, rows), rows // _WIDE_SHARE)
+    widest = max(_NARROWEST, min(_CHEAP, rows), rows // _WIDE_SHARE)
     while width <= widest:
         yield width
         if width + width // 2 < widest:
@@ -212,11 +246,11 @@ def _widths(rows: int) -> Iterator[int]:
         width *= 2
 
 
-def _empty(space: Space, dtype: Dtype) -> Index:
+def _empty(space: Space, coding: Coding) -> Index:
     return Index(
-        ndim=space.dimension,
+        ndim=coding.dimension(space.dimension),
         metric=_METRICS[space.metric],
-        dtype=dtype.value,
+        dtype=coding.dtype.value,
         connectivity=_CONNECTIVITY,
         enable_key_lookups=False,
     )

@@ -297,7 +297,7 @@ def _segment(record: Mapping[str, Any]) -> SegmentRecord:
         widths = tuple((int(width), float(recall)) for width, recall in widths)
     coding = record["coding"]
     if coding is not None:
-        coding = Coding(Dtype(coding["dtype"]), float(coding["scale"]))
+        coding = Coding(Dtype(coding["dtype"]), float(coding["scale"]), float(coding["length"]))
     files = {name: FileSum(**one) for name, one in record["files"].items()}
     return SegmentRecord(**{**record, "widths": widths, "coding": coding, "files": files})
 

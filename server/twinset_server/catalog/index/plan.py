@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-_MERGE_SHARE = 8
-"""Segments are merged when the younger has at least this part of the older's rows."""
+_MERGE_SHARE = 4
+"""Segments are merged when the younger has at least this part of the older's rows.
+
+An eighth wrote the larger one twice as often, which takes a core and the memory's bandwidth from searches.
+"""
 
 _FLAT_SHARE = 2
 """The same where a graph over the older one was tried in vain: each trial costs a whole build."""

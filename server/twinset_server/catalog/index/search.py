@@ -69,6 +69,20 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class _Part:
+    """A segment or the delta: its rows, which of them the filter leaves, and how many these are."""
+
+    rows: Rows
+    truths: Truths | None
+    matching: int
+
+    @property
+    def scan_cost(self) -> float:
+        """What it costs to compare those that the filter leaves."""
+        return self.rows.length if self.truths is None else min(self.rows.length, _GATHERED * self.matching)
+
+
+@dataclass(frozen=True, slots=True)
 class _Walk:
     """Rows that hold `k` items, and what the walk to them was; `recall` is what walks as wide gave."""
 
@@ -93,7 +107,7 @@ def search_briefly(view: View, query: Query) -> SearchResult | None:
 
 def scan(view: View, query: Query) -> SearchResult:
     """Return the nearest items among all live vectors that the filter leaves."""
-    candidates = [_all(rows, truths, view.sequence) for rows, truths in _parts(view, query)]
+    candidates = [_all(part, view.sequence) for part in _parts(view, query)]
     return _answer(view, query, candidates, [])
 
 
@@ -101,16 +115,16 @@ def _search(view: View, query: Query, at_most: float) -> SearchResult | None:
     """Return the nearest items; None where that would cost more than `at_most`."""
     walks: list[_Walk] = []
     scanned: list[Candidates] = []
-    for segment, (rows, truths) in zip([*view.segments, None], _parts(view, query), strict=True):
-        walk = None if segment is None else _walked(segment, truths, view, query, at_most)
+    for segment, part in zip([*view.segments, None], _parts(view, query), strict=True):
+        walk = None if segment is None else _walked(segment, part, view, query, at_most)
         if walk is not None:
             walks.append(walk)
             at_most -= walk.cost
-        elif rows.length:
-            at_most -= _scan_cost(rows, truths)
+        elif part.rows.length:
+            at_most -= part.scan_cost
             if at_most < 0:
                 return None
-            scanned.append(_all(rows, truths, view.sequence))
+            scanned.append(_all(part, view.sequence))
     return _answer(view, query, scanned, walks)
 
 
@@ -128,32 +142,25 @@ def _answer(view: View, query: Query, scanned: Sequence[Candidates], walks: Sequ
     return SearchResult(neighbours, exact=not walks, examined=compared, sequence=view.sequence, plan=plan)
 
 
-def _parts(view: View, query: Query) -> Iterator[tuple[Rows, Truths | None]]:
-    """Yield the rows of each segment, and at last the delta, with what the filter says of them."""
+def _parts(view: View, query: Query) -> Iterator[_Part]:
+    """Yield each segment, and at last the delta."""
     rows = [*(segment.rows for segment in view.segments), view.delta]
     for part, places in zip(rows, view.places, strict=True):
-        yield part, None if query.mask is None else places.truth(query.mask)
+        truths = None if query.mask is None else places.truth(query.mask)
+        yield _Part(part, truths, part.length if truths is None else int(np.count_nonzero(truths)))
 
 
-def _scan_cost(rows: Rows, truths: Truths | None) -> float:
-    if truths is None:
-        return rows.length
-    return min(rows.length, _GATHERED * int(np.count_nonzero(truths)))
-
-
-def _all(rows: Rows, truths: Truths | None, sequence: int) -> Candidates:
+def _all(part: _Part, sequence: int) -> Candidates:
     """Return all rows that live and that the filter leaves."""
+    rows = part.rows
+    if part.truths is not None and part.matching * _GATHERED < rows.length:
+        places = np.flatnonzero(part.truths)
+        return Candidates(rows, places[rows.died[places] > sequence])
     allowed = rows.alive(sequence)
-    if truths is None:
-        return Candidates(rows, slice(0, rows.length), allowed)
-    allowed &= truths
-    places = np.flatnonzero(allowed)
-    if len(places) * _GATHERED < rows.length:
-        return Candidates(rows, places)
-    return Candidates(rows, slice(0, rows.length), allowed)
+    return Candidates(rows, slice(0, rows.length), allowed if part.truths is None else allowed & part.truths)
 
 
-def _walked(segment: Segment, truths: Truths | None, view: View, query: Query, at_most: float) -> _Walk | None:
+def _walked(segment: Segment, part: _Part, view: View, query: Query, at_most: float) -> _Walk | None:
     """Return what a walk gives; None where to compare the segment's rows costs less, or is needed."""
     widths = segment.record.widths
     if segment.graph is None or widths is None:
@@ -161,9 +168,9 @@ def _walked(segment: Segment, truths: Truths | None, view: View, query: Query, a
     measured = next((one for one in widths if one[1] >= query.target_recall), None)
     if measured is None or query.target_recall == 1:
         return None
-    rows, compared = segment.rows, 0
-    bound = min(at_most, _scan_cost(rows, truths) / (1 if truths is None else _SURE))
-    for count in _counts(segment, segment.graph, truths, query):
+    rows, truths, compared = part.rows, part.truths, 0
+    bound = min(at_most, part.scan_cost / (1 if truths is None else _SURE))
+    for count in _counts(segment, segment.graph, part, query):
         width = max(measured[0], count)
         cost = _STEP * width + _GATHERED * len(segment.strays)
         if cost > bound or count > rows.length // 4:
@@ -180,14 +187,15 @@ def _walked(segment: Segment, truths: Truths | None, view: View, query: Query, a
     return None
 
 
-def _counts(segment: Segment, graph: Graph, truths: Truths | None, query: Query) -> Sequence[int]:
+def _counts(segment: Segment, graph: Graph, part: _Part, query: Query) -> Sequence[int]:
     """Return how many rows to ask the graph for, and how many next where these hold too few items."""
     needed = query.k * segment.spread
     excluded = len(query.exclude) * segment.spread
-    if truths is not None:
-        matching = int(np.count_nonzero(truths))
-        share = matching / len(truths)
-        return (graph.coding.asked(math.ceil(_OVERSHOOT * (needed + min(excluded, 16)) / share)),) if matching else ()
+    if part.truths is not None:
+        if not part.matching:
+            return ()
+        share = part.matching / part.rows.length
+        return (graph.coding.asked(math.ceil(_OVERSHOOT * (needed + min(excluded, 16)) / share)),)
     # Up to a fifth of a segment is dead before it is built anew.
     first = graph.coding.asked(math.ceil(needed + min(excluded, 16)))
     return first, graph.coding.asked(math.ceil(2 * (needed + excluded))) + 32

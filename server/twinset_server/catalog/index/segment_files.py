@@ -283,7 +283,7 @@ class SegmentWriter:
         # What was extended is built from the start where it isn't good, and what several threads built, by one.
         tries = dict.fromkeys([(_extensible(base, dtype, rows), threads), (None, threads), (None, 1)])
         for number, (copied, used) in enumerate(tries, 1):
-            coding = Coding.of(dtype, rows.vectors) if copied is None else copied.coding
+            coding = Coding.of(dtype, rows.vectors, self._space.metric) if copied is None else copied.coding
             build(
                 path,
                 rows.vectors,

@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset.contract import Metric
-from twinset_server.catalog.index.distance import Ranked, coarse_ranks, ranks
+from twinset_server.catalog.index.distance import Ranked, coarse_ranks, rank_at, ranks
 from twinset_server.catalog.index.labels import Places
 from twinset_server.catalog.index.ordering import nearest_items
 from twinset_server.catalog.index.rows import Rows
 from twinset_server.domain import Float32Array, Neighbour
 
 _SPARE = 16
+_MOST = float(np.finfo(np.float32).max)
+"""No row that may be an answer has a larger rank."""
+
 _FEW = 128
 """So many rows are compared exactly at once: choosing among them first would cost more."""
 
@@ -64,17 +67,21 @@ def nearest(candidates: Sequence[Candidates], wanted: Wanted) -> list[Neighbour]
     # What a walk gave is little, and near: it needn't be chosen from.
     few = [one for one in candidates if one.count <= _FEW]
     many = [one for one in candidates if one.count > _FEW]
+    parts = [(one.rows, _allowed(one)) for one in few]
+    found = nearest_items(parts, wanted.values, wanted.metric, wanted.k, wanted.exclude)
+    farthest = rank_at(found[-1].distance, wanted.values, wanted.metric) if len(found) == wanted.k else np.inf
     for ranking in (coarse_ranks, ranks):
         if sum(one.count for one in many) <= _FEW + 4 * wanted.k:
             break
-        many = _within(many, ranking, wanted)
-    candidates = [*few, *many]
-    parts = [(one.rows, _allowed(one)) for one in candidates]
+        many = _within(many, ranking, wanted, farthest)
+    if not any(one.count for one in many):
+        return found
+    parts += [(one.rows, _allowed(one)) for one in many]
     return nearest_items(parts, wanted.values, wanted.metric, wanted.k, wanted.exclude)
 
 
-def _within(candidates: Sequence[Candidates], ranking: Ranking, wanted: Wanted) -> list[Candidates]:
-    """Return those among which the nearest `k` items certainly are."""
+def _within(candidates: Sequence[Candidates], ranking: Ranking, wanted: Wanted, farthest: float) -> list[Candidates]:
+    """Return those among which the nearest `k` items certainly are, if they are no farther than rank `farthest`."""
     candidates = [one for one in candidates if one.count]
     ranked = [ranking(one.rows, one.places, wanted.values, wanted.metric) for one in candidates]
     for one, of in zip(ranked, candidates, strict=True):
@@ -82,8 +89,10 @@ def _within(candidates: Sequence[Candidates], ranking: Ranking, wanted: Wanted) 
             one.values[~of.allowed] = np.inf
     values = ranked[0].values if len(ranked) == 1 else np.concatenate([one.values for one in ranked])
     starts = np.cumsum([0, *(one.count for one in candidates)])
-    limit = _kth_rank(values, candidates, starts, wanted) + max(one.slack for one in ranked)
-    near = np.flatnonzero((values <= limit) & (values < np.inf))
+    slack = max(one.slack for one in ranked)
+    near = np.flatnonzero(values <= min(farthest + slack, _MOST))
+    if len(near) > _FEW + 4 * wanted.k:
+        near = near[values[near] <= _kth_rank(values, candidates, starts, wanted) + slack]
     ends = np.searchsorted(near, starts)
     return [
         Candidates(one.rows, _at(one, near[ends[number] : ends[number + 1]] - starts[number]))

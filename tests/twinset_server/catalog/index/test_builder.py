@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fakes.change_log import DIMENSION, Database, some, unit_vectors
-from twinset_server.catalog.index import manifest, segment_files
+from twinset_server.catalog.index import manifest, plan, segment_files
 from twinset_server.catalog.index.builder import Builder
 from twinset_server.catalog.index.checksums import Pages, Stopped
 from twinset_server.catalog.index.coding import Coding
@@ -22,6 +22,12 @@ def builder_of(database: Database, index: Path, *, fold_at: int = 100, slow_at: 
     return Builder(
         database.path, index, StoreSettings(path=index.parent, fold_at=fold_at, slow_at=slow_at, graph_at=fold_at // 2)
     )
+
+
+@pytest.fixture(autouse=True)
+def early_merges(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Few rows shall be enough for a merge.
+    monkeypatch.setattr(plan, "_MERGE_SHARE", 8)
 
 
 def newest(index: Path, space: Space) -> OpenGeneration:

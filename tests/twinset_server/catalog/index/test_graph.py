@@ -57,7 +57,7 @@ def test_a_walk_finds_what_an_exact_search_finds(tmp_path: Path, metric: Metric,
 def test_each_type_finds_enough_of_what_is_near(tmp_path: Path, metric: Metric, dtype: Dtype) -> None:
     vectors = random_rows(1200, 24, metric)
     of = space(metric, 24)
-    coding = Coding.of(dtype, vectors)
+    coding = Coding.of(dtype, vectors, metric)
     build(
         tmp_path / "graph", vectors, of, coding=coding, base=None, threads=1, stopped=never, progress=lambda share: None
     )
@@ -67,10 +67,10 @@ def test_each_type_finds_enough_of_what_is_near(tmp_path: Path, metric: Metric, 
 
 def test_int8_is_not_added_to_where_components_would_be_clipped() -> None:
     vectors = random_rows(50, 8, Metric.EUCLIDEAN)
-    coding = Coding.of(Dtype.I8, vectors)
+    coding = Coding.of(Dtype.I8, vectors, Metric.EUCLIDEAN)
     assert coding.fits(vectors)
     assert not coding.fits(2 * vectors)
-    assert Coding.of(Dtype.BF16, vectors).fits(2 * vectors)
+    assert Coding.of(Dtype.BF16, vectors, Metric.EUCLIDEAN).fits(2 * vectors)
 
 
 def test_a_graph_that_is_added_to_finds_old_and_new_rows(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_equal_vectors_are_no_reason_to_distrust_a_graph(tmp_path: Path) -> None
     vectors = np.repeat(random_rows(1, 8, Metric.COSINE), 300, axis=0)
     of = space(Metric.COSINE, 8)
     pages = built(tmp_path / "graph", vectors, of)
-    assert prove(pages, vectors, squares(vectors), of, BF16, never).widths == ((64, 1.0),)
+    assert prove(pages, vectors, squares(vectors), of, BF16, never).widths == ((32, 1.0),)
 
 
 def test_a_graph_that_never_finds_its_rows_is_refused(tmp_path: Path) -> None:
@@ -135,6 +135,6 @@ def test_a_build_ends_when_the_builder_does(tmp_path: Path) -> None:
 
 
 def test_a_walk_is_widened_as_far_as_it_costs_less_than_a_scan() -> None:
-    assert list(graphs._widths(20)) == [64]
-    assert list(graphs._widths(600)) == [64, 96, 128, 192, 256, 384, 512]
+    assert list(graphs._widths(20)) == [32]
+    assert list(graphs._widths(600)) == [32, 48, 64, 96, 128, 192, 256, 384, 512]
     assert list(graphs._widths(200_000))[-2:] == [2048, 3072]

@@ -39,7 +39,7 @@ def test_a_segment_that_is_at_work_is_not_added_to() -> None:
 
 
 def test_a_segment_that_is_due_to_be_merged_is_left_alone() -> None:
-    shapes = [shape(1, 100_000), shape(2, 20_000)]
+    shapes = [shape(1, 80_000), shape(2, 20_000)]
     assert merge(shapes, (), LIMITS) == Merge((1, 2), extend=True)
     assert fold(shapes, 4000, (), LIMITS) == Fold(None, graph=True)
 
@@ -58,22 +58,22 @@ def test_a_segment_gets_its_graph_as_soon_as_it_is_large_enough() -> None:
     assert fold([shape(1, 390, graph=False)], 110, (), Limits(100, 40_000, 500)) == Fold(1, graph=True)
 
 
-def test_segments_are_merged_when_the_younger_is_an_eighth_of_the_older() -> None:
-    assert merge([shape(1, 80_000), shape(2, 9_999)], (), LIMITS) is None
-    assert merge([shape(1, 80_000), shape(2, 10_000)], (), LIMITS) == Merge((1, 2), extend=True)
+def test_segments_are_merged_when_the_younger_is_a_quarter_of_the_older() -> None:
+    assert merge([shape(1, 80_000), shape(2, 19_999)], (), LIMITS) is None
+    assert merge([shape(1, 80_000), shape(2, 20_000)], (), LIMITS) == Merge((1, 2), extend=True)
 
 
 def test_one_merge_takes_all_that_follow_from_it() -> None:
-    shapes = [shape(1, 500_000), shape(2, 60_000), shape(3, 8000)]
+    shapes = [shape(1, 500_000), shape(2, 110_000), shape(3, 28_000)]
     assert merge(shapes, (), LIMITS) == Merge((1, 2, 3), extend=True)
 
 
 def test_only_living_rows_count_for_a_merge() -> None:
-    assert merge([shape(1, 80_000), shape(2, 11_000, dead=1_100)], (), LIMITS) is None
+    assert merge([shape(1, 80_000), shape(2, 21_000, dead=1_100)], (), LIMITS) is None
 
 
 def test_a_merge_waits_for_segments_that_are_at_work() -> None:
-    shapes = [shape(1, 500_000), shape(2, 60_000), shape(3, 8000)]
+    shapes = [shape(1, 500_000), shape(2, 110_000), shape(3, 28_000)]
     assert merge(shapes, {3}, LIMITS) is None
     assert merge(shapes, {1}, LIMITS) is None
     assert merge([*shapes, shape(4, 8000)], {1, 2}, LIMITS) is None

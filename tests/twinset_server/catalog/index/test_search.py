@@ -98,7 +98,7 @@ def test_a_walk_says_how_wide_it_was_and_leaves_exact_answers_to_a_scan(database
     view = three_segments(database, index)
     result = search(view, Query(query_of(1), 10))
     assert result.plan.method is SearchMethod.WALK
-    assert result.plan.width == 64
+    assert result.plan.width == 32
     assert result.plan.expected_recall is not None
     assert 0.98 <= result.plan.expected_recall <= 1
     assert scan(view, Query(query_of(1), 10)).plan == SCAN
