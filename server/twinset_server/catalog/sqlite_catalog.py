@@ -9,20 +9,16 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
 from twinset import images
-from twinset_server.catalog import matching
-from twinset_server.catalog.columns.codes import Truths
-from twinset_server.catalog.columns.table import Columns
+from twinset_server.catalog.asked import answer_briefly, answer_each, asked_of, view_of
 from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.index.checks import RecallChecks
 from twinset_server.catalog.index.follower import Follower
 from twinset_server.catalog.index.plan import Limits
-from twinset_server.catalog.index.search import Query, scan, search, search_briefly
-from twinset_server.catalog.index.views import View, Views
+from twinset_server.catalog.index.views import Views
 from twinset_server.catalog.store import records
 from twinset_server.catalog.store.answers import Request
 from twinset_server.catalog.store.connection import WritingConnection
@@ -54,7 +50,7 @@ from twinset_server.domain import (
     User,
     Written,
 )
-from twinset_server.errors import BadVector, PictureNotStored, SpaceNotFound, StoreUnavailable, TwinsetError
+from twinset_server.errors import BadVector, PictureNotStored, StoreUnavailable, TwinsetError
 
 _log = logging.getLogger(__name__)
 
@@ -181,7 +177,7 @@ class SqliteCatalog:
     async def vector_of(self, item_id: str, space: str) -> Float32Array:
         """Return the item's vector in `space`; see the port."""
         self._check_open()
-        _view(self._follower.views, space)
+        view_of(self._follower.views, space)
         return await self._readers.read(records.vector_of, item_id, space)
 
     async def picture_vectors(self, wanted: Mapping[str, Collection[str]]) -> Mapping[str, StoredVectors]:
@@ -206,7 +202,7 @@ class SqliteCatalog:
             SpaceNotFound: the catalogue has no space of this name.
             BadVector: the query doesn't fit the space.
         """
-        asked = _asked(await self._current(), Search(space, query, k, exclude, target_recall, expression, facets))
+        asked = asked_of(await self._current(), Search(space, query, k, exclude, target_recall, expression, facets))
         # What takes a millisecond or two is done at once: a thread would cost half as much again.
         result = asked.answer_briefly()
         if result is None:
@@ -222,10 +218,10 @@ class SqliteCatalog:
             BadVector: a query doesn't fit its space.
         """
         views = await self._current()
-        asked = [_asked(views, one) for one in searches]
-        found = _answer_briefly(asked) if len(asked) <= _BRIEF_BATCH else None
+        asked = [asked_of(views, one) for one in searches]
+        found = answer_briefly(asked) if len(asked) <= _BRIEF_BATCH else None
         if found is None:
-            found = await asyncio.get_running_loop().run_in_executor(self._scans, _answer_each, asked)
+            found = await asyncio.get_running_loop().run_in_executor(self._scans, answer_each, asked)
         for one, result in zip(asked, found, strict=True):
             self._checks.offer(one.search.space, result, one.answer_exactly)
         return found
@@ -320,63 +316,3 @@ def _checked(change: Change, spaces: Mapping[str, Space], refusal: TwinsetError 
     if refusal is not None and isinstance(found, Entry | EntryUpdate) and found.vectors:
         return refusal
     return found
-
-
-def _view(views: Views, space: str) -> View:
-    view = views.spaces.get(space)
-    if view is None:
-        raise SpaceNotFound(space, views.spaces)
-    return view
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A search, and what it reads; `values` is the query as the space takes it."""
-
-    search: Search
-    values: Float32Array
-    view: View
-    columns: Columns
-
-    def answer(self) -> SearchResult:
-        """Return the nearest items."""
-        mask = matching.mask_of(self.search, self.columns)
-        return self._completed(search(self.view, self._query(mask)), mask)
-
-    def answer_briefly(self) -> SearchResult | None:
-        """Return the nearest items; None where that would take more than about two milliseconds."""
-        if not matching.is_brief(self.search, self.columns):
-            return None
-        mask = matching.mask_of(self.search, self.columns)
-        result = search_briefly(self.view, self._query(mask))
-        return None if result is None else self._completed(result, mask)
-
-    def answer_exactly(self) -> SearchResult:
-        """Return what comparing all gives, without facets."""
-        return scan(self.view, self._query(matching.mask_of(self.search, self.columns)))
-
-    def _query(self, mask: Truths | None) -> Query:
-        asked = self.search
-        return Query(self.values, asked.k, asked.exclude, asked.target_recall, mask)
-
-    def _completed(self, result: SearchResult, mask: Truths | None) -> SearchResult:
-        return matching.with_facets(result, self.search, mask, self.columns)
-
-
-def _asked(views: Views, search: Search) -> _Asked:
-    view = _view(views, search.space)
-    return _Asked(search, fitted("query", search.query, view.space), view, views.columns)
-
-
-def _answer_briefly(asked: Sequence[_Asked]) -> list[SearchResult] | None:
-    found = []
-    for one in asked:
-        result = one.answer_briefly()
-        if result is None:
-            return None
-        found.append(result)
-    return found
-
-
-def _answer_each(asked: Sequence[_Asked]) -> list[SearchResult]:
-    return [one.answer() for one in asked]

@@ -43,7 +43,9 @@ def test_recommend_leaves_out_what_it_is_told_to(twinset: Twinset, photos: Path)
     assert [found["item_id"] for found in json.loads(outcome.out)["recommendations"]] == ["blue"]
 
 
-def test_recommend_shows_counts_under_the_table(twinset: Twinset, server: FakeServer, photos: Path) -> None:
+def test_recommend_shows_counts_under_the_table(
+    twinset: Twinset, server: FakeServer, photos: Path, tmp_path: Path
+) -> None:
     twinset("put", photos)
     server.items["blue"].category = "sky"
     asked = ("recommend", "--item", "blue", "--filter", "attributes.price < 5", "--facet", "category")
@@ -51,6 +53,11 @@ def test_recommend_shows_counts_under_the_table(twinset: Twinset, server: FakeSe
     assert lines[-4] == ["field", "value", "items"]
     assert lines[-2:] == [["category", '"sky"', "1"], ["category", "(none)", "2"]]
     assert server.filters == ["attributes.price < 5"]
+    page = tmp_path / "found.html"
+    assert [line.split() for line in twinset(*asked, "--html", page).out.splitlines() if line.strip()][-2:] == lines[
+        -2:
+    ]
+    assert "attributes.price &lt; 5" in page.read_text()
     answer = json.loads(twinset(*asked, "--json").out)
     assert answer["matching_count"] == 3
     assert answer["facets"] == {

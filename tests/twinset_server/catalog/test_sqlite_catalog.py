@@ -427,7 +427,7 @@ async def test_answers_are_searched_for_again_exactly_and_the_status_tells_the_r
         exact = scan(view, query)
         return replace(exact, neighbours=[*exact.neighbours[:1], *exact.neighbours[3:]], exact=False)
 
-    monkeypatch.setattr("twinset_server.catalog.sqlite_catalog.search_briefly", short_sighted)
+    monkeypatch.setattr("twinset_server.catalog.asked.search_briefly", short_sighted)
     with hold(tmp_path) as folder:
         declare_spaces(folder, [VISUAL])
         async with open_catalog(folder, StoreSettings(path=tmp_path), check_share=1.0) as catalog:

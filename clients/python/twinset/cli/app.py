@@ -196,11 +196,12 @@ def recommend(
             raise Problem(f"{image}: {fault}") from error
         if html:
             query = item if item is not None else SheetItem(image.name if image else "", picture)
-            _write_page(client, html, query, answer, k)
+            _write_page(client, html, query, answer, k, filter)
     if json:
         report.print_json(report.recommendations_json({"item": item} if item else {"image": str(image)}, answer))
-    elif html is None:
-        report.console().print(report.recommendations_table(answer))
+    else:
+        if html is None:
+            report.console().print(report.recommendations_table(answer))
         if facet:
             report.console().print(report.facets_table(answer))
 
@@ -217,7 +218,9 @@ def _read_picture(path: Path) -> bytes:
     return content
 
 
-def _write_page(client: Client, path: Path, query: str | SheetItem, answer: Recommendations, k: int) -> None:
+def _write_page(
+    client: Client, path: Path, query: str | SheetItem, answer: Recommendations, k: int, filtered: str | None
+) -> None:
     name = query if isinstance(query, str) else query.id
     page = render(
         [SheetRow.from_answer(client, query, answer)],
@@ -227,6 +230,7 @@ def _write_page(client: Client, path: Path, query: str | SheetItem, answer: Reco
             "server": client.server,
             "space": answer.space,
             "k": str(k),
+            **({"filter": filtered} if filtered else {}),
             "search": f"{'exact' if answer.exact else 'approximate'}, {answer.candidates_examined:,} vectors compared",
         },
     )

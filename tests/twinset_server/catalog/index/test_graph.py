@@ -107,6 +107,15 @@ def test_a_graph_that_never_finds_its_rows_is_refused(tmp_path: Path) -> None:
         prove(pages, vectors, squares(vectors), of, BF16, never)
 
 
+def test_rows_that_are_not_found_are_compared_besides(tmp_path: Path) -> None:
+    vectors = random_rows(400, 8, Metric.COSINE)
+    of = space(Metric.COSINE, 8)
+    others = vectors.copy()
+    others[40:48] *= -1
+    pages = built(tmp_path / "graph", others, of)
+    assert set(range(40, 48)) <= set(prove(pages, vectors, squares(vectors), of, BF16, never).strays.tolist())
+
+
 def test_a_graph_of_another_space_is_refused(tmp_path: Path) -> None:
     vectors = random_rows(50, 8, Metric.COSINE)
     pages = built(tmp_path / "graph", vectors, space(Metric.COSINE, 8))

@@ -1,0 +1,88 @@
+"""What a search asks of the catalogue at one moment, and its answers: at once where that is brief, or on a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twinset_server.catalog import matching
+from twinset_server.catalog.columns.codes import Truths
+from twinset_server.catalog.columns.table import Columns
+from twinset_server.catalog.index.search import Query, scan, search, search_briefly
+from twinset_server.catalog.index.views import View, Views
+from twinset_server.catalog.store.entry import fitted
+from twinset_server.domain import Float32Array, Search, SearchResult
+from twinset_server.errors import SpaceNotFound
+
+
+def view_of(views: Views, space: str) -> View:
+    """Return a space at that moment.
+
+    Raises:
+        SpaceNotFound: there is none of this name.
+    """
+    view = views.spaces.get(space)
+    if view is None:
+        raise SpaceNotFound(space, views.spaces)
+    return view
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A search, and what it reads; `values` is the query as the space takes it."""
+
+    search: Search
+    values: Float32Array
+    view: View
+    columns: Columns
+
+    def answer(self) -> SearchResult:
+        """Return the nearest items."""
+        mask = matching.mask_of(self.search, self.columns)
+        return self._completed(search(self.view, self._query(mask)), mask)
+
+    def answer_briefly(self) -> SearchResult | None:
+        """Return the nearest items; None where that would take more than about two milliseconds."""
+        if not matching.is_brief(self.search, self.columns):
+            return None
+        mask = matching.mask_of(self.search, self.columns)
+        result = search_briefly(self.view, self._query(mask))
+        return None if result is None else self._completed(result, mask)
+
+    def answer_exactly(self) -> SearchResult:
+        """Return what comparing all gives, without facets."""
+        return scan(self.view, self._query(matching.mask_of(self.search, self.columns)))
+
+    def _query(self, mask: Truths | None) -> Query:
+        asked = self.search
+        return Query(self.values, asked.k, asked.exclude, asked.target_recall, mask)
+
+    def _completed(self, result: SearchResult, mask: Truths | None) -> SearchResult:
+        return matching.with_facets(result, self.search, mask, self.columns)
+
+
+def asked_of(views: Views, search: Search) -> Asked:
+    """Return what a search asks of one moment.
+
+    Raises:
+        SpaceNotFound: the catalogue has no space of this name.
+        BadVector: the query doesn't fit the space.
+    """
+    view = view_of(views, search.space)
+    return Asked(search, fitted("query", search.query, view.space), view, views.columns)
+
+
+def answer_briefly(asked: Sequence[Asked]) -> list[SearchResult] | None:
+    """Return each result; None where one of them would take long."""
+    found = []
+    for one in asked:
+        result = one.answer_briefly()
+        if result is None:
+            return None
+        found.append(result)
+    return found
+
+
+def answer_each(asked: Sequence[Asked]) -> list[SearchResult]:
+    """Return each result, however long that takes."""
+    return [one.answer() for one in asked]
