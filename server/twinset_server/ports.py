@@ -9,6 +9,7 @@ from typing import Protocol
 from twinset.contract import ModelContract
 from twinset_server.domain import (
     DEFAULT_TARGET_RECALL,
+    Attribute,
     CatalogStatus,
     Change,
     Expression,
@@ -17,6 +18,7 @@ from twinset_server.domain import (
     Float32Array,
     Int32Array,
     Item,
+    ItemRows,
     Search,
     SearchResult,
     Space,
@@ -100,6 +102,49 @@ class Feed(Protocol):
 
         Raises:
             DiskFull, StoreUnavailable: nothing was changed.
+        """
+
+
+class CatalogState(Protocol):
+    """All of the catalogue as it was after one change.
+
+    Nothing here waits, and only memory is read: what may take more than a millisecond, a caller puts on a thread.
+    """
+
+    @property
+    def sequence(self) -> int:
+        """The last change that is in it."""
+
+    @property
+    def spaces(self) -> Mapping[str, Space]:
+        """The spaces by name."""
+
+    def search(self, search: Search) -> SearchResult:
+        """Return what `Catalog.search` does of this state.
+
+        Raises:
+            SpaceNotFound: there is no space of this name.
+            BadVector: the query doesn't fit the space.
+        """
+
+    def vectors(self, space: str, item_ids: Sequence[str]) -> ItemRows:
+        """Return all vectors of these items in a space; thousands of items take a few milliseconds.
+
+        Args:
+            space: a name among `self.spaces`.
+            item_ids: each once. One that isn't stored has no row.
+        Raises:
+            SpaceNotFound: there is no space of this name.
+        """
+
+    def attributes(self, field: str, item_ids: Sequence[str]) -> list[Attribute | None]:
+        """Return what each item has in a field, None where it has nothing.
+
+        Items are known here by their vectors: one that has none in any space has no attributes either.
+
+        Args:
+            field: `category`, or `attributes.NAME`.
+            item_ids: each once.
         """
 
 
@@ -202,6 +247,9 @@ class Catalog(Protocol):
             facets: fields to count the values of, over all items that match `expression`: without a vector in the space
                 or excluded, they count too.
         """
+
+    async def state(self) -> CatalogState:
+        """Return the catalogue with all in it that any process has committed, to be read without waiting."""
 
     async def search_many(self, searches: Sequence[Search]) -> list[SearchResult]:
         """Return the result of each search, in order, all of one state of the catalogue; see `search`."""

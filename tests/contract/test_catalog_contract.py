@@ -650,6 +650,46 @@ async def test_many_searches_with_one_of_a_space_that_is_not_there_are_refused(c
         await catalog.search_many([Search("visual", unit(1, 0, 0), 1), Search("nowhere", unit(1, 0, 0), 1)])
 
 
+async def test_a_state_gives_all_vectors_of_items_by_item(catalog: Any) -> None:
+    two = [ItemVector("visual", "0", unit(1, 0, 0)), ItemVector("visual", "1", unit(0, 1, 0))]
+    await put(catalog, [writable("two", two), vectored("one", unit(0, 0, 1)), vectored("gone", unit(1, 1, 1))])
+    await put(catalog, [writable("bare"), writable("shape", [ItemVector("shape", "", np.array([1, 2], np.float32))])])
+    await delete(catalog, "gone")
+    state = await catalog.state()
+    rows = state.vectors("visual", ["one", "gone", "two", "nothing", "bare", "shape"])
+    assert rows.owners.tolist() == [0, 2, 2]
+    assert list(rows.picture_ids) == ["", "0", "1"]
+    np.testing.assert_array_equal(rows.values, np.array([unit(0, 0, 1), unit(1, 0, 0), unit(0, 1, 0)]))
+    assert state.vectors("visual", []).values.shape == (0, 3)
+    assert state.vectors("taste", ["one"]).values.shape == (0, 2)
+    with pytest.raises(SpaceNotFound):
+        state.vectors("nowhere", ["one"])
+
+
+async def test_a_state_stays_as_it_was_taken(catalog: Any) -> None:
+    await put(catalog, [writable("shoe", [ItemVector("visual", "", unit(1, 0, 0))], category="shoes")])
+    state = await catalog.state()
+    await put(catalog, [writable("shoe", [ItemVector("visual", "", unit(0, 1, 0))], category="boots")])
+    await put(catalog, [vectored("new", unit(1, 0, 0))])
+    assert (await catalog.state()).sequence > state.sequence
+    np.testing.assert_array_equal(state.vectors("visual", ["shoe", "new"]).values, [unit(1, 0, 0)])
+    assert state.attributes("category", ["shoe", "new"]) == ["shoes", None]
+    assert ids(state.search(Search("visual", unit(1, 0, 0), 5))) == ["shoe"]
+    assert state.spaces == catalog.spaces()
+    now = await catalog.state()
+    np.testing.assert_array_equal(now.vectors("visual", ["shoe"]).values, [unit(0, 1, 0)])
+    assert now.attributes("category", ["new", "shoe"]) == [None, "boots"]
+
+
+async def test_a_state_gives_attributes_of_items_that_have_vectors(catalog: Any) -> None:
+    await shop(catalog)
+    state = await catalog.state()
+    assert state.attributes("attributes.price", ["c", "nothing", "a", "d"]) == [30, None, 10, None]
+    assert state.attributes("attributes.tags", ["b"]) == [("new", "blue")]
+    assert state.attributes("attributes.nothing", ["b"]) == [None]
+    assert state.attributes("category", ["b", "a"]) == ["shoes", "shoes"]
+
+
 async def shop(catalog: Any) -> None:
     """Put three items with a price and one without vectors, all red but one."""
     for name, price, vector in (("a", 10, unit(1, 0, 0)), ("b", 20, unit(3, 1, 0)), ("c", 30, unit(1, 1, 0))):

@@ -13,6 +13,7 @@ from fakes import filters
 from twinset.contract import Metric
 from twinset_server.domain import (
     DEFAULT_TARGET_RECALL,
+    Attribute,
     CatalogStatus,
     Change,
     Expression,
@@ -22,6 +23,7 @@ from twinset_server.domain import (
     Interaction,
     Item,
     ItemDeletion,
+    ItemRows,
     ItemUpdate,
     ItemVector,
     Neighbour,
@@ -164,47 +166,47 @@ class FakeCatalog:
         expression: Expression | None = None,
         facets: Sequence[FacetRequest] = (),
     ) -> SearchResult:
-        found = self._space(space)
-        _check(query, found, "query")
+        return self._search(Search(space, query, k, exclude, target_recall, expression, facets))
+
+    async def search_many(self, searches: Sequence[Search]) -> list[SearchResult]:
+        return [self._search(one) for one in searches]
+
+    def _search(self, asked: Search) -> SearchResult:
+        found = self._space(asked.space)
+        _check(asked.query, found, "query")
         fields = {item.id: filters.fields_of(item) for item in self._items.values()}
         matching = {
-            item_id for item_id, of_item in fields.items() if not expression or filters.matches(of_item, expression)
+            item_id
+            for item_id, of_item in fields.items()
+            if not asked.expression or filters.matches(of_item, asked.expression)
         }
         vectors = [
-            (item.id, vector) for item in self._items.values() for vector in item.vectors or () if vector.space == space
+            (item.id, vector)
+            for item in self._items.values()
+            for vector in item.vectors or ()
+            if vector.space == asked.space
         ]
         best: dict[str, Neighbour] = {}
         for neighbour in sorted(
             (
-                Neighbour(item_id, vector.picture_id, distance(query, vector.values, found.metric))
+                Neighbour(item_id, vector.picture_id, distance(asked.query, vector.values, found.metric))
                 for item_id, vector in vectors
-                if item_id not in exclude and item_id in matching
+                if item_id not in asked.exclude and item_id in matching
             ),
             key=lambda one: (one.distance, one.item_id.encode()),
         ):
             best.setdefault(neighbour.item_id, neighbour)
         return SearchResult(
-            list(best.values())[:k],
+            list(best.values())[: asked.k],
             exact=True,
             examined=len(vectors),
             sequence=self._sequence,
-            facets=filters.facets(facets, [fields[item_id] for item_id in matching]),
-            matching=len(matching) if facets else None,
+            facets=filters.facets(asked.facets, [fields[item_id] for item_id in matching]),
+            matching=len(matching) if asked.facets else None,
         )
 
-    async def search_many(self, searches: Sequence[Search]) -> list[SearchResult]:
-        return [
-            await self.search(
-                one.space,
-                one.query,
-                one.k,
-                exclude=one.exclude,
-                target_recall=one.target_recall,
-                expression=one.expression,
-                facets=one.facets,
-            )
-            for one in searches
-        ]
+    async def state(self) -> FakeState:
+        return FakeState(self)
 
     async def status(self) -> CatalogStatus:
         items = list(self._items.values())
@@ -343,6 +345,50 @@ class FakeCatalog:
         if name not in self._spaces:
             raise SpaceNotFound(name, self._spaces)
         return self._spaces[name]
+
+
+class FakeState:
+    """Implements the port `CatalogState`: a copy of the catalogue."""
+
+    def __init__(self, catalog: FakeCatalog) -> None:
+        self._catalog = FakeCatalog(catalog.spaces().values())
+        self._catalog._items = dict(catalog._items)
+        self._catalog._sequence = catalog._sequence
+
+    @property
+    def sequence(self) -> int:
+        return self._catalog._sequence
+
+    @property
+    def spaces(self) -> Mapping[str, Space]:
+        return self._catalog.spaces()
+
+    def search(self, search: Search) -> SearchResult:
+        return self._catalog._search(search)
+
+    def vectors(self, space: str, item_ids: Sequence[str]) -> ItemRows:
+        dimension = self._catalog._space(space).dimension
+        rows = [
+            (place, vector)
+            for place, item_id in enumerate(item_ids)
+            for vector in self._vectors_of(item_id)
+            if vector.space == space
+        ]
+        return ItemRows(
+            np.array([vector.values for _, vector in rows], np.float32).reshape(-1, dimension),
+            np.array([place for place, _ in rows], np.intp),
+            [vector.picture_id for _, vector in rows],
+        )
+
+    def attributes(self, field: str, item_ids: Sequence[str]) -> list[Attribute | None]:
+        return [
+            filters.fields_of(self._catalog._items[item_id]).get(field) if self._vectors_of(item_id) else None
+            for item_id in item_ids
+        ]
+
+    def _vectors_of(self, item_id: str) -> Sequence[ItemVector]:
+        item = self._catalog._items.get(item_id)
+        return item.vectors or () if item else ()
 
 
 class FakeFeed:

@@ -19,6 +19,7 @@ from twinset_server.catalog.index.checks import RecallChecks
 from twinset_server.catalog.index.follower import Follower
 from twinset_server.catalog.index.plan import Limits
 from twinset_server.catalog.index.views import Views
+from twinset_server.catalog.state import ViewsState
 from twinset_server.catalog.store import records
 from twinset_server.catalog.store.answers import Request
 from twinset_server.catalog.store.connection import WritingConnection
@@ -51,6 +52,7 @@ from twinset_server.domain import (
     Written,
 )
 from twinset_server.errors import BadVector, PictureNotStored, StoreUnavailable, TwinsetError
+from twinset_server.ports import CatalogState
 
 _log = logging.getLogger(__name__)
 
@@ -225,6 +227,10 @@ class SqliteCatalog:
         for one, result in zip(asked, found, strict=True):
             self._checks.offer(one.search.space, result, one.answer_exactly)
         return found
+
+    async def state(self) -> CatalogState:
+        """Return the catalogue with all in it that any process has committed; see the port."""
+        return ViewsState(await self._current())
 
     async def status(self) -> CatalogStatus:
         """Return counts, spaces and the last durable sequence; see the port."""

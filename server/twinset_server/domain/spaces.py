@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from twinset.contract import Metric
 from twinset_server.domain.expressions import Expression
 from twinset_server.domain.facets import Facet, FacetRequest
@@ -129,6 +132,21 @@ class SearchResult:
     plan: SearchPlan = SCAN
     facets: Sequence[Facet] = ()
     matching: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRows:
+    """All vectors of some items in one space; an item without any there has no row.
+
+    Attributes:
+        values: `[R, D]` float32, of unit length where the space's metric is cosine.
+        owners: `[R]`, rising: the place of each row's item among those asked for.
+        picture_ids: of each row; empty for a vector that the caller brought.
+    """
+
+    values: Float32Array
+    owners: NDArray[np.intp]
+    picture_ids: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
