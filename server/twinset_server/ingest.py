@@ -21,6 +21,7 @@ from twinset_server.domain import (
     Prepared,
     Refused,
     StoredVectors,
+    UserDeletion,
     UserDraft,
     WritableItem,
     WritableUser,
@@ -122,6 +123,15 @@ class Ingest:
         def make(deletion: ItemDeletion) -> ItemDeletion:
             limits.check_id("id", deletion.id)
             limits.check_etag(deletion.etag)
+            return deletion
+
+        return await _each(given, make)
+
+    async def user_deletions(self, given: Sequence[UserDeletion]) -> list[UserDeletion | TwinsetError]:
+        """Return the ends of users, each checked."""
+
+        def make(deletion: UserDeletion) -> UserDeletion:
+            limits.check_id("id", deletion.id)
             return deletion
 
         return await _each(given, make)

@@ -36,6 +36,7 @@ MAX_ID_BYTES = 256
 MAX_REQUEST_ID_BYTES = 64
 MAX_ETAG_BYTES = 64
 MAX_KIND_BYTES = 64
+MAX_RECOMMENDATION_ID_BYTES = 64
 MAX_TITLE_BYTES = 1024
 MAX_URI_BYTES = 2048
 MAX_CATEGORY_BYTES = 256
@@ -167,6 +168,8 @@ def check_interaction(interaction: Interaction) -> None:
     check_id("user_id", interaction.user_id)
     check_id("item_id", interaction.item_id)
     _check_name("kind", interaction.kind, MAX_KIND_BYTES)
+    if interaction.recommendation_id:
+        _check_name("recommendation_id", interaction.recommendation_id, MAX_RECOMMENDATION_ID_BYTES)
     if not math.isfinite(interaction.weight):
         raise InvalidRequest("weight", f"is {interaction.weight}, a finite number is needed")
 

@@ -27,6 +27,7 @@ from twinset_server.domain import (
     StoredVectors,
     UInt8Array,
     User,
+    UserData,
     WritableItem,
     Written,
 )
@@ -170,6 +171,7 @@ class Catalog(Protocol):
             StoreUnavailable: the store is closed.
         Outcomes may be, besides receipts:
             ItemNotFound: an update or a deletion of an item that isn't there.
+            UserNotFound: a deletion of a user of whom nothing is stored.
             StaleEtag: the change names another etag than the stored one.
             ItemChanged: the item isn't any more what the change's vectors were made for.
             IndexBehind: it brings vectors, and far too many stand outside the index.
@@ -184,6 +186,13 @@ class Catalog(Protocol):
 
         Raises:
             UserNotFound: no user has this id.
+        """
+
+    async def user_data(self, user_id: str) -> UserData:
+        """Return what is stored of a user, whether they were put or only did something.
+
+        Raises:
+            UserNotFound: nothing is.
         """
 
     async def interactions(self, *, after: int, limit: int) -> list[StoredInteraction]:

@@ -28,6 +28,7 @@ from twinset_server.domain import (
     Receipt,
     Search,
     Space,
+    UserDeletion,
     WritableUser,
 )
 from twinset_server.errors import (
@@ -505,6 +506,34 @@ async def test_a_user_comes_back_as_it_was_put(catalog: Any) -> None:
     with pytest.raises(UserNotFound, match="bob"):
         await catalog.user("bob")
     assert (await catalog.status()).users == 1
+
+
+async def test_a_user_is_gone_with_all_that_they_did(catalog: Any) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    acts = [Interaction(user, item, "like", 1.0, now) for user, item in (("ann", "a"), ("bob", "a"), ("ann", "b"))]
+    await catalog.write([WritableUser("ann", {"age": 33}, [ItemVector("taste", "", unit(1, 0))]), *acts])
+    data = await catalog.user_data("ann")
+    assert (data.user.attributes, data.interactions) == ({"age": 33}, 2)
+    receipt = await outcome(catalog, UserDeletion("ann"))
+    status = await catalog.status()
+    assert (status.users, status.interactions, status.sequence) == (0, 1, receipt.sequence)
+    assert [one.interaction for one in await catalog.interactions(after=0, limit=9)] == [acts[1]]
+    with pytest.raises(UserNotFound, match="ann"):
+        await catalog.user_data("ann")
+    assert isinstance(await outcome(catalog, UserDeletion("ann")), UserNotFound)
+
+
+async def test_of_a_user_who_was_never_put_their_acts_are_told_and_deleted(catalog: Any) -> None:
+    await catalog.write([Interaction("ann", "a", "like", 1.0, datetime.datetime.now(datetime.UTC))])
+    data = await catalog.user_data("ann")
+    assert (data.user, data.interactions, data.has_factors) == (None, 1, False)
+    assert isinstance(await outcome(catalog, UserDeletion("ann")), Receipt)
+
+
+async def test_an_interaction_names_the_answer_that_it_came_from(catalog: Any) -> None:
+    act = Interaction("ann", "a", "buy", 1.0, datetime.datetime.now(datetime.UTC), "0123abcd")
+    await catalog.write([act])
+    assert [one.interaction for one in await catalog.interactions(after=0, limit=1)] == [act]
 
 
 async def test_interactions_come_back_in_the_order_of_their_changes(catalog: Any) -> None:

@@ -38,6 +38,8 @@ from twinset_server.domain import (
     StoredPicture,
     StoredVectors,
     User,
+    UserData,
+    UserDeletion,
     WritableItem,
     WritableUser,
     Written,
@@ -112,6 +114,12 @@ class FakeCatalog:
         if user_id not in self._users:
             raise UserNotFound(user_id)
         return self._users[user_id]
+
+    async def user_data(self, user_id: str) -> UserData:
+        acts = sum(stored.interaction.user_id == user_id for stored in self._interactions)
+        if user_id not in self._users and not acts:
+            raise UserNotFound(user_id)
+        return UserData(self._users.get(user_id), acts, has_factors=False)
 
     async def interactions(self, *, after: int, limit: int) -> list[StoredInteraction]:
         return [stored for stored in self._interactions if stored.sequence > after][:limit]
@@ -235,6 +243,8 @@ class FakeCatalog:
                     return self._delete(change)
                 case WritableUser():
                     return self._put_user(change)
+                case UserDeletion():
+                    return self._delete_user(change.id)
                 case Interaction():
                     self._sequence += 1
                     self._interactions.append(StoredInteraction(change, self._sequence))
@@ -301,6 +311,15 @@ class FakeCatalog:
             user.id, user.attributes, user.vectors, etag, self._sequence, before.created if before else now, now
         )
         return Receipt(etag, self._sequence)
+
+    def _delete_user(self, user_id: str) -> Receipt:
+        kept = [stored for stored in self._interactions if stored.interaction.user_id != user_id]
+        if user_id not in self._users and len(kept) == len(self._interactions):
+            raise UserNotFound(user_id)
+        self._users.pop(user_id, None)
+        self._interactions = kept
+        self._sequence += 1
+        return Receipt("", self._sequence)
 
     def _put(self, item: WritableItem) -> Receipt:
         _check_etag("item", item.id, item.etag, self._items[item.id].etag if item.id in self._items else "")

@@ -13,7 +13,7 @@ import twinset
 from fakes.pictures import BLUE, RED, TEXT, png
 from fakes.proxy import SilentProxy
 from fakes.service import FakeService
-from twinset import Client, FeedResult, Interaction, Item, ItemUpdate, Picture, User, Vector
+from twinset import Client, FeedResult, Interaction, Item, ItemUpdate, NotFound, Picture, User, Vector
 from twinset.writing import REFUSALS
 from twinset_server.domain import StoredInteraction
 from twinset_server.errors import StoreUnavailable
@@ -253,6 +253,29 @@ def test_interactions_come_back_as_they_were_put_and_an_export_goes_on_behind_th
     list(client.put_interactions([Interaction("u", "i", "view")]))
     (latest,) = client.export_interactions(after=exported[-1].sequence)
     assert (latest.weight, latest.time is not None) == (1.0, True)
+
+
+def test_a_user_is_told_of_and_deleted_with_all_acts(client: Client) -> None:
+    list(client.put_users([User("u", {"age": 33})]))
+    list(client.put_interactions([Interaction("u", "i", "view"), Interaction("v", "i", "view")]))
+    data = client.get_user("u")
+    assert (data.user.id, data.user.attributes, data.interactions, data.has_factors) == ("u", {"age": 33}, 1, False)
+    assert client.get_user("v").user == User("v", vectors=[])
+    sequence = client.delete_user("u")
+    assert sequence == client.catalog().sequence
+    with pytest.raises(NotFound, match="u"):
+        client.get_user("u")
+    assert [one.user_id for one in client.export_interactions()] == ["v"]
+
+
+def test_an_interaction_may_name_the_answer_that_it_came_from(client: Client) -> None:
+    list(client.put_items([Item("a", vectors=[Vector(np.zeros(2, np.float32), "own")])]))
+    vector = Vector(np.zeros(2, np.float32), "own")
+    first, second = client.recommend(vector=vector), client.recommend(vector=vector)
+    assert len({first.recommendation_id, second.recommendation_id}) == 2
+    list(client.put_interactions([Interaction("u", "a", "buy", recommendation_id=first.recommendation_id)]))
+    (stored,) = client.export_interactions()
+    assert stored.recommendation_id == first.recommendation_id
 
 
 def test_a_bad_interaction_fails_alone(client: Client) -> None:

@@ -45,6 +45,7 @@ from twinset.items import (
     SearchPlan,
     Space,
     User,
+    UserData,
     Vector,
     View,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "TwinsetError",
     "Unavailable",
     "User",
+    "UserData",
     "Vector",
     "View",
     "__version__",

@@ -160,6 +160,22 @@ class CatalogWrites:
 
         return self._written(self._catalog.PutUsers, map(wire_changes.user_to_proto, users), message, batch)
 
+    def delete_user(self, user_id: str) -> int:
+        """Delete all that is stored of a user: vectors, factors, interactions; return the change's sequence.
+
+        Raises:
+            NotFound: nothing is stored of this user.
+        """
+        request = catalog_pb2.DeleteUserRequest(id=user_id, request_id=request_id())
+
+        def delete() -> int:
+            try:
+                return int(self._catalog.DeleteUser(request, timeout=self.timeout_s).sequence)
+            except grpc.RpcError as failure:
+                raise error_from_call(failure, self.server) from failure
+
+        return until_available(delete)
+
     def put_interactions(self, interactions: Iterable[Interaction], *, batch: int = 256) -> Iterator[PutResult]:
         """Store what users did; return what became of each, in order. Each is added, none replaces another.
 

@@ -10,14 +10,14 @@ from typing import Self
 
 import grpc
 
-from twinset import wire
+from twinset import wire, wire_changes
 from twinset.batches import batches
 from twinset.catalog_exports import CatalogExports
 from twinset.catalog_writes import CatalogWrites
 from twinset.channel import DEFAULT_SERVER, KEEPALIVE_S, open_channel
 from twinset.embeddings import Embedding
 from twinset.errors import NotFound
-from twinset.items import Catalog, Item, Picture, View
+from twinset.items import Catalog, Item, Picture, UserData, View
 from twinset.recommending import Recommending
 from twinset.status import error_from_call, error_from_status
 from twinset.stream import PipelinedStream
@@ -177,6 +177,16 @@ class Client(CatalogWrites, CatalogExports, Recommending):
                 elif not isinstance(error := error_from_status(result.error), NotFound):
                     raise error
         return found
+
+    def get_user(self, user_id: str) -> UserData:
+        """Return what is stored of a user, whether they were put or only did something.
+
+        Raises:
+            NotFound: nothing is.
+        """
+        with self._errors():
+            request = catalog_pb2.GetUserRequest(id=user_id)
+            return wire_changes.user_data_from_proto(self._catalog.GetUser(request, timeout=self.timeout_s))
 
     def list_items(self, *, view: View = "basic", page_size: int | None = None) -> Iterator[Item]:
         """Return all items in the byte order of their ids, fetched page by page."""

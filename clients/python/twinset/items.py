@@ -131,6 +131,7 @@ class Interaction:
         weight: how much it counts.
         time: when; None means when the server gets it, and a time without a zone is UTC.
         sequence: the change sequence that it got, where it comes from the server.
+        recommendation_id: that of the answer which the user acted upon; empty where there is none.
     """
 
     user_id: str
@@ -139,6 +140,22 @@ class Interaction:
     weight: float = 1.0
     time: datetime.datetime | None = None
     sequence: int = 0
+    recommendation_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UserData:
+    """What is stored of a user.
+
+    Attributes:
+        user: as they were put; where they never were, the id alone.
+        interactions: how many of their acts are stored.
+        has_factors: whether the factors in use hold some of theirs.
+    """
+
+    user: User
+    interactions: int
+    has_factors: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +296,7 @@ class Recommendations:
         facets: by field, those asked for: over all items that match, the example and excluded ones too.
         matching_count: how many items those are; None where no facets were asked for.
         plan: how the candidates were chosen.
+        recommendation_id: names this answer; an interaction that it led to may name it.
     """
 
     results: tuple[Recommendation, ...]
@@ -291,6 +309,7 @@ class Recommendations:
     facets: Mapping[str, Facet] = field(default_factory=dict)
     matching_count: int | None = None
     plan: SearchPlan = SearchPlan("scan")
+    recommendation_id: str = ""
 
     def __len__(self) -> int:
         return len(self.results)

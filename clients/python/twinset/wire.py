@@ -103,7 +103,8 @@ def _attribute_from_proto(value: catalog_pb2.AttributeValue) -> items.Attribute 
     return None  # a kind of a newer server
 
 
-def _attributes_from_proto(values: Mapping[str, catalog_pb2.AttributeValue]) -> dict[str, items.Attribute]:
+def attributes_from_proto(values: Mapping[str, catalog_pb2.AttributeValue]) -> dict[str, items.Attribute]:
+    """Return attributes by name, without those of a kind that this version doesn't know."""
     read = ((name, _attribute_from_proto(value)) for name, value in values.items())
     return {name: value for name, value in read if value is not None}
 
@@ -138,7 +139,7 @@ def item_from_proto(item: catalog_pb2.Item) -> items.Item:
         title=item.title,
         uri=item.uri,
         category=item.category,
-        attributes=_attributes_from_proto(item.attributes),
+        attributes=attributes_from_proto(item.attributes),
         vectors=tuple(vector_from_proto(vector) for vector in item.vectors),
         etag=item.etag,
         sequence=item.sequence,
@@ -226,6 +227,7 @@ def recommendations_from_proto(response: recommender_pb2.RecommendResponse) -> i
         facets={facet.field: _facet_from_proto(facet) for facet in response.facets},
         matching_count=response.matching_count if response.HasField("matching_count") else None,
         plan=_plan_from_proto(response.plan),
+        recommendation_id=response.recommendation_id,
     )
 
 

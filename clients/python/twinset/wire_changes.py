@@ -65,7 +65,11 @@ def user_to_proto(user: items.User) -> catalog_pb2.User:
 def interaction_to_proto(interaction: items.Interaction) -> catalog_pb2.Interaction:
     """Return the message for a put."""
     message = catalog_pb2.Interaction(
-        user_id=interaction.user_id, item_id=interaction.item_id, kind=interaction.kind, weight=interaction.weight
+        user_id=interaction.user_id,
+        item_id=interaction.item_id,
+        kind=interaction.kind,
+        weight=interaction.weight,
+        recommendation_id=interaction.recommendation_id,
     )
     if interaction.time is not None:
         message.time.FromDatetime(interaction.time)
@@ -81,6 +85,22 @@ def interaction_from_proto(interaction: catalog_pb2.Interaction) -> items.Intera
         weight=interaction.weight,
         time=interaction.time.ToDatetime(datetime.UTC),
         sequence=interaction.sequence,
+        recommendation_id=interaction.recommendation_id,
+    )
+
+
+def user_data_from_proto(response: catalog_pb2.GetUserResponse) -> items.UserData:
+    """Return what is stored of a user."""
+    user = response.user
+    return items.UserData(
+        items.User(
+            id=user.id,
+            attributes=wire.attributes_from_proto(user.attributes),
+            vectors=[wire.vector_from_proto(vector) for vector in user.vectors],
+            etag=user.etag,
+        ),
+        response.interaction_count,
+        response.has_factors,
     )
 
 

@@ -49,6 +49,7 @@ from twinset_server.domain import (
     StoredPicture,
     StoredVectors,
     User,
+    UserData,
     Written,
 )
 from twinset_server.errors import BadVector, PictureNotStored, StoreUnavailable, TwinsetError
@@ -151,6 +152,11 @@ class SqliteCatalog:
         """Return a user; see the port."""
         self._check_open()
         return await self._readers.read(records.user, user_id)
+
+    async def user_data(self, user_id: str) -> UserData:
+        """Return what is stored of a user; see the port."""
+        self._check_open()
+        return await self._readers.read(records.user_data, user_id)
 
     async def interactions(self, *, after: int, limit: int) -> list[StoredInteraction]:
         """Return up to `limit` interactions stored by changes above `after`; see the port."""

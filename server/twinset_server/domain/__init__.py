@@ -54,7 +54,16 @@ from twinset_server.domain.spaces import (
     SpaceStatus,
     Vector,
 )
-from twinset_server.domain.users import Interaction, StoredInteraction, User, UserDraft, WritableUser, interaction_id
+from twinset_server.domain.users import (
+    Interaction,
+    StoredInteraction,
+    User,
+    UserData,
+    UserDeletion,
+    UserDraft,
+    WritableUser,
+    interaction_id,
+)
 from twinset_server.domain.values import (
     MAX_ATTRIBUTES,
     MAX_ATTRIBUTES_BYTES,
@@ -121,6 +130,8 @@ __all__ = [
     "StoredVectors",
     "UInt8Array",
     "User",
+    "UserData",
+    "UserDeletion",
     "UserDraft",
     "Vector",
     "WritableItem",

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twinset_server.domain.items import ItemDeletion, ItemUpdate, WritableItem
-from twinset_server.domain.users import Interaction, WritableUser
+from twinset_server.domain.users import Interaction, UserDeletion, WritableUser
 from twinset_server.errors import TwinsetError
 
-Prepared = WritableItem | ItemUpdate | ItemDeletion | WritableUser | Interaction
+Prepared = WritableItem | ItemUpdate | ItemDeletion | WritableUser | UserDeletion | Interaction
 """What a caller changes, checked and ready to commit."""
 
 

@@ -45,14 +45,40 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class UserDeletion:
+    """The end of all that is stored of a user."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UserData:
+    """What is stored of a user.
+
+    Attributes:
+        user: as they were put; None where they never were.
+        interactions: how many of their acts are stored.
+        has_factors: whether the factors in use hold some of theirs.
+    """
+
+    user: User | None
+    interactions: int
+    has_factors: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Interaction:
-    """One user's act on one item, such as "like", "buy", "view" or "dislike". Neither needs to be stored."""
+    """One user's act on one item, such as "like", "buy", "view" or "dislike". Neither needs to be stored.
+
+    `recommendation_id` names the answer that the user acted upon; it may be empty.
+    """
 
     user_id: str
     item_id: str
     kind: str
     weight: float
     time: datetime.datetime
+    recommendation_id: str = ""
 
     @property
     def id(self) -> str:

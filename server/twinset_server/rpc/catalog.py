@@ -11,9 +11,10 @@ from twinset_server.rpc.feeds import Feeds
 from twinset_server.rpc.interactions import Interactions
 from twinset_server.rpc.item_reads import ItemReads
 from twinset_server.rpc.item_writes import ItemWrites
+from twinset_server.rpc.users import Users
 
 
-class CatalogServicer(ItemReads, ItemWrites, Feeds, Interactions):
+class CatalogServicer(ItemReads, ItemWrites, Feeds, Interactions, Users):
     """Answers from the catalogue, and changes it."""
 
     async def GetCatalog(  # noqa: N802

@@ -96,6 +96,7 @@ def interaction(message: catalog_pb2.Interaction, now: datetime.datetime) -> Int
             kind=message.kind,
             weight=message.weight if message.HasField("weight") else 1.0,
             time=convert.moment("time", message.time) if message.HasField("time") else now,
+            recommendation_id=message.recommendation_id,
         )
     except TwinsetError as error:
         return error

@@ -24,6 +24,7 @@ from twinset_server.domain import (
     Prediction,
     Space,
     StoredInteraction,
+    User,
     Vector,
 )
 from twinset_server.embedding import Outputs
@@ -152,6 +153,20 @@ def interaction(stored: StoredInteraction) -> catalog_pb2.Interaction:
         weight=made.weight,
         time=_timestamp(made.time),
         sequence=stored.sequence,
+        recommendation_id=made.recommendation_id,
+    )
+
+
+def user(stored: User, spaces: Mapping[str, Space]) -> catalog_pb2.User:
+    """Return a stored user."""
+    return catalog_pb2.User(
+        id=stored.id,
+        attributes={name: attribute_message(value) for name, value in stored.attributes.items()},
+        vectors=[_vector_message(vector, spaces) for vector in stored.vectors],
+        etag=stored.etag,
+        sequence=stored.sequence,
+        create_time=_timestamp(stored.created),
+        update_time=_timestamp(stored.updated),
     )
 
 

@@ -20,6 +20,7 @@ from twinset_server.recommend import (
     VectorExample,
 )
 from twinset_server.rpc import convert, filters
+from twinset_server.rpc.recommendation_ids import new_recommendation_id
 from twinset_server.scoring import score_of
 
 _DETAIL = {
@@ -73,6 +74,7 @@ def response(found: Recommendations, spaces: Mapping[str, Space]) -> recommender
         facets=[filters.facet(one) for one in result.facets],
         matching_count=result.matching,
         plan=_plan(result.plan),
+        recommendation_id=new_recommendation_id(),
     )
     # Set in place, field by field: messages that are made first and copied into the answer take three times as long.
     add, metric, view = message.recommendations.add, space.metric, _VIEWS[found.detail]

@@ -8,8 +8,14 @@ from typing import NamedTuple
 
 from twinset_server.catalog.store import attributes, spaces
 from twinset_server.catalog.store.entry import Checked, Entry, EntryUpdate, EntryVector, InteractionEntry, UserEntry
-from twinset_server.domain import ItemDeletion, MadeFor, NewPicture, Receipt
-from twinset_server.errors import ItemChanged, ItemNotFound, StaleEtag
+from twinset_server.domain import ItemDeletion, MadeFor, NewPicture, Receipt, UserDeletion
+from twinset_server.errors import ItemChanged, ItemNotFound, StaleEtag, UserNotFound
+
+_OF_USER = (
+    "DELETE FROM users WHERE id = ?",
+    "DELETE FROM interactions WHERE user = ?",
+)
+"""All that is stored by a user's id."""
 
 
 class _Vector(NamedTuple):
@@ -47,6 +53,7 @@ class Changes:
 
         Raises:
             ItemNotFound: an update or a deletion of an item that isn't there.
+            UserNotFound: a deletion of a user of whom nothing is stored.
             StaleEtag: what is stored has another etag.
         """
         sequence = self.sequence + 1
@@ -61,10 +68,22 @@ class Changes:
                 etag = ""
             case UserEntry():
                 self._put_user(change, sequence, etag)
+            case UserDeletion():
+                self._delete_user(change.id)
+                etag = ""
             case InteractionEntry():
                 self._connection.execute(
-                    "INSERT INTO interactions VALUES (?, ?, ?, ?, ?, ?)",
-                    (sequence, change.user_id, change.item_id, change.kind, change.weight, change.time),
+                    "INSERT INTO interactions (seq, user, item, kind, weight, time, recommendation)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (
+                        sequence,
+                        change.user_id,
+                        change.item_id,
+                        change.kind,
+                        change.weight,
+                        change.time,
+                        change.recommendation_id,
+                    ),
                 )
                 etag = ""
         self.sequence = sequence
@@ -176,6 +195,13 @@ class Changes:
             "INSERT INTO user_vectors VALUES (?, ?, ?)",
             [(key, self._spaces[vector.space], vector.values.data) for vector in user.vectors],
         )
+
+    def _delete_user(self, user_id: str) -> None:
+        execute = self._connection.execute
+        execute("DELETE FROM user_vectors WHERE user = (SELECT key FROM users WHERE id = ?)", (user_id,))
+        deleted = sum(execute(statement, (user_id,)).rowcount for statement in _OF_USER)
+        if not deleted:
+            raise UserNotFound(user_id)
 
     def _check_made_for(self, item: int, item_id: str, made_for: MadeFor, category: str) -> None:
         if made_for.category not in (None, category):

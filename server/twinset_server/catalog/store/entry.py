@@ -25,6 +25,7 @@ from twinset_server.domain import (
     Prediction,
     Refused,
     Space,
+    UserDeletion,
     WritableItem,
     WritableUser,
 )
@@ -97,9 +98,10 @@ class InteractionEntry:
     kind: str
     weight: float
     time: int
+    recommendation_id: str = ""
 
 
-Checked = Entry | EntryUpdate | ItemDeletion | UserEntry | InteractionEntry
+Checked = Entry | EntryUpdate | ItemDeletion | UserEntry | UserDeletion | InteractionEntry
 """A change ready to store."""
 
 
@@ -122,6 +124,9 @@ def checked(change: Change, spaces: Mapping[str, Space]) -> Checked:
             return change
         case WritableUser():
             return _user(change, spaces)
+        case UserDeletion():
+            _check_texts(id=change.id)
+            return change
         case Interaction():
             return _interaction(change)
         case Refused():
@@ -200,7 +205,12 @@ def _user(user: WritableUser, spaces: Mapping[str, Space]) -> UserEntry:
 
 
 def _interaction(interaction: Interaction) -> InteractionEntry:
-    _check_texts(user_id=interaction.user_id, item_id=interaction.item_id, kind=interaction.kind)
+    _check_texts(
+        user_id=interaction.user_id,
+        item_id=interaction.item_id,
+        kind=interaction.kind,
+        recommendation_id=interaction.recommendation_id,
+    )
     if not math.isfinite(interaction.weight):
         raise InvalidRequest("weight", f"{interaction.weight} is not a finite number")
     if interaction.time.tzinfo is None:
@@ -211,6 +221,7 @@ def _interaction(interaction: Interaction) -> InteractionEntry:
         interaction.kind,
         interaction.weight,
         to_microseconds(interaction.time.astimezone(datetime.UTC)),
+        interaction.recommendation_id,
     )
 
 

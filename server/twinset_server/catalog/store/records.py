@@ -13,7 +13,16 @@ import numpy as np
 
 from twinset_server.catalog.store import attributes
 from twinset_server.catalog.store.times import from_microseconds
-from twinset_server.domain import Float32Array, Interaction, Item, ItemVector, Picture, StoredInteraction, User
+from twinset_server.domain import (
+    Float32Array,
+    Interaction,
+    Item,
+    ItemVector,
+    Picture,
+    StoredInteraction,
+    User,
+    UserData,
+)
 from twinset_server.errors import ItemNotFound, NoVector, PictureNotFound, UserNotFound
 
 # Lists travel as one JSON parameter: one statement to prepare, whatever their length.
@@ -64,7 +73,7 @@ SELECT spaces.name, value FROM user_vectors JOIN spaces ON spaces.key = user_vec
 WHERE user = ? ORDER BY spaces.name
 """
 _INTERACTIONS = """
-SELECT seq, user, item, kind, weight, time FROM interactions WHERE seq > ? ORDER BY seq LIMIT ?
+SELECT seq, user, item, kind, weight, time, recommendation FROM interactions WHERE seq > ? ORDER BY seq LIMIT ?
 """
 
 _ItemRow = tuple[int, str, str, str, str, str, str, int, int, int, float | None]
@@ -143,16 +152,36 @@ def user(connection: sqlite3.Connection, user_id: str) -> User:
     Raises:
         UserNotFound: no user has this id.
     """
-    statement = "SELECT key, attributes, etag, seq, created, updated FROM users WHERE id = ?"
     with _snapshot(connection):
-        found = connection.execute(statement, (user_id,)).fetchone()
-        if found is None:
-            raise UserNotFound(user_id)
-        key, encoded, etag, sequence, created, updated = found
-        vectors = [
-            ItemVector(space, "", _values(value))
-            for space, value in connection.execute(_USER_VECTORS, (key,)).fetchall()
-        ]
+        found = _user(connection, user_id)
+    if found is None:
+        raise UserNotFound(user_id)
+    return found
+
+
+def user_data(connection: sqlite3.Connection, user_id: str) -> UserData:
+    """Return what is stored of a user.
+
+    Raises:
+        UserNotFound: nothing is.
+    """
+    with _snapshot(connection):
+        found = _user(connection, user_id)
+        (acts,) = connection.execute("SELECT count(*) FROM interactions WHERE user = ?", (user_id,)).fetchone()
+    if found is None and not acts:
+        raise UserNotFound(user_id)
+    return UserData(found, acts, has_factors=False)
+
+
+def _user(connection: sqlite3.Connection, user_id: str) -> User | None:
+    statement = "SELECT key, attributes, etag, seq, created, updated FROM users WHERE id = ?"
+    found = connection.execute(statement, (user_id,)).fetchone()
+    if found is None:
+        return None
+    key, encoded, etag, sequence, created, updated = found
+    vectors = [
+        ItemVector(space, "", _values(value)) for space, value in connection.execute(_USER_VECTORS, (key,)).fetchall()
+    ]
     return User(
         id=user_id,
         attributes=attributes.decode(encoded),
@@ -167,8 +196,8 @@ def user(connection: sqlite3.Connection, user_id: str) -> User:
 def interactions(connection: sqlite3.Connection, after: int, limit: int) -> list[StoredInteraction]:
     """Return up to `limit` interactions stored by changes above `after`, in the order of their changes."""
     return [
-        StoredInteraction(Interaction(user_id, item_id, kind, weight, from_microseconds(time)), sequence)
-        for sequence, user_id, item_id, kind, weight, time in connection.execute(_INTERACTIONS, (after, limit))
+        StoredInteraction(Interaction(user_id, item_id, kind, weight, from_microseconds(time), answer), sequence)
+        for sequence, user_id, item_id, kind, weight, time, answer in connection.execute(_INTERACTIONS, (after, limit))
     ]
 
 

@@ -119,7 +119,8 @@ CREATE TABLE interactions (
     item TEXT NOT NULL COLLATE BINARY,
     kind TEXT NOT NULL,
     weight REAL NOT NULL,
-    time INTEGER NOT NULL
+    time INTEGER NOT NULL,
+    recommendation TEXT NOT NULL DEFAULT ''
 );
 """
 
@@ -139,6 +140,14 @@ CREATE TRIGGER IF NOT EXISTS items_deleted AFTER DELETE ON items BEGIN
     INSERT INTO deleted SELECT value + 1, OLD.key FROM meta WHERE name = 'sequence';
 END;
 """
+
+# A user's acts are found by the user: to rank for them, and to delete them.
+_BY_USER = "CREATE INDEX IF NOT EXISTS interactions_user ON interactions (user, seq);"
+
+_ADDED = _PREDICTIONS + _DELETED + _BY_USER
+
+# What a table made before it lacks gets its default.
+_LATER_COLUMNS = (("interactions", "recommendation", "TEXT NOT NULL DEFAULT ''"),)
 
 # Kept by the tables themselves: to count a million rows takes as long as a hundred searches.
 _COUNTS = "".join(
@@ -202,8 +211,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     if not tables:
         connection.executescript(
-            f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; {_TABLES} {_PREDICTIONS} {_DELETED} {_COUNTS}"
-            "COMMIT;"
+            f"BEGIN IMMEDIATE; PRAGMA application_id = {_APPLICATION_ID}; {_TABLES} {_ADDED} {_COUNTS} COMMIT;"
         )
         return
     (application_id,) = connection.execute("PRAGMA application_id").fetchone()
@@ -217,4 +225,8 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} has schema version {version}, and this twinset-server reads version {VERSION}: start the "
             "twinset-server that wrote it, or set store.path to another folder"
         )
-    connection.executescript(_PREDICTIONS + _DELETED)
+    for table, column, declaration in _LATER_COLUMNS:
+        present = {name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,))}
+        if column not in present:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {declaration}")
+    connection.executescript(_ADDED)

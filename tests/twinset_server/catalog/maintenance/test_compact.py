@@ -1,14 +1,22 @@
 """What was deleted is in no file afterwards, and what is stored stays as it is."""
 
+import datetime
+import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fakes.folder import FakeHandle, WrittenFolder, contents
 from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.maintenance import FolderMaintenance, IdleFolder, pictures
 from twinset_server.catalog.maintenance import compact as compaction
+from twinset_server.catalog.store.changes import Changes
+from twinset_server.catalog.store.entry import checked
 from twinset_server.catalog.store.schema import open_reader
+from twinset_server.catalog.store.spaces import keyed
+from twinset_server.domain import Change, Interaction, ItemVector, UserDeletion, WritableUser
 from twinset_server.errors import OperationCancelled, StoreUnavailable
 from twinset_server.maintenance import Work
 
@@ -22,6 +30,17 @@ def _deleted(written: WrittenFolder) -> None:
     written.put("secret", b"a picture of it: " + SECRET.encode(), title=SECRET)
     written.publish(1, [1, 2, 3, 4], text=SECRET)
     written.delete("secret")
+
+
+def changed(connection: sqlite3.Connection, wanted: Sequence[Change]) -> None:
+    """Make changes as a writer does."""
+    spaces = {name: space for name, (_, space) in keyed(connection).items()}
+    connection.execute("BEGIN IMMEDIATE")
+    changes = Changes(connection, 0)
+    for change in wanted:
+        changes.apply(checked(change, spaces), {})
+    changes.finish()
+    connection.execute("COMMIT")
 
 
 def files_with(folder: Path, text: str) -> list[str]:
@@ -49,6 +68,23 @@ async def test_deleted_text_is_in_no_file_afterwards(
     assert (report.pictures, report.rebuilt) == (1, ("visual",))
     assert handle.rebuilt == [("visual", True)]
     assert (await maintenance.check(Work())).findings == []
+
+
+async def test_a_deleted_user_is_in_no_file_and_in_no_backup_made_afterwards(
+    written: WrittenFolder, maintenance: FolderMaintenance, tmp_path: Path
+) -> None:
+    name = "a user who wants to be forgotten"
+    connection = written.connection
+    now = datetime.datetime.now(datetime.UTC)
+    acts = [Interaction(name, f"item {number}", "like", 1.0, now) for number in range(200)]
+    vector = ItemVector("visual", "", np.array([1, 0, 0, 0], np.float32))
+    changed(connection, [WritableUser(name, {"street": "of " + name}, [vector]), *acts])
+    assert files_with(written.path, name)
+    changed(connection, [UserDeletion(name)])
+    await maintenance.compact(Work())
+    assert files_with(written.path, name) == []
+    await maintenance.backup(tmp_path / "backups", "later", Work())
+    assert files_with(tmp_path / "backups", name) == []
 
 
 async def test_text_deleted_long_ago_goes_too(
