@@ -91,6 +91,12 @@ def check_target_recall(value: float) -> None:
         raise InvalidRequest("target_recall", f"is {value}: it is above 0 and at most 1, which is exact")
 
 
+def check_prior(value: float | None) -> None:
+    """Raise `InvalidRequest` unless `value` is None or a share between 0 and 1."""
+    if value is not None and not 0 < value < 1:
+        raise InvalidRequest("prior", f"is {value}: the share of true pairs lies between 0 and 1, both excluded")
+
+
 def check_ids(field: str, values: Sequence[str]) -> None:
     """Raise `InvalidRequest` for the first of `values` that is no id."""
     for position, value in enumerate(values):
