@@ -66,7 +66,8 @@ async def answering(
     At the end calls in flight get `server.drain_s` seconds.
 
     Raises:
-        StartupError: the port is taken, or the address is none of this machine's.
+        StartupError: the port is taken, the address is none of this machine's, or a file of TLS or of tokens can't be
+            used.
     """
     pictures = PictureEmbedder(
         embedder,
@@ -78,7 +79,15 @@ async def answering(
     )
     try:
         fill_category = settings.catalog.fill_category
-        server = RpcServer(catalog, pictures, settings.server, place, fill_category=fill_category)
+        server = RpcServer(
+            catalog,
+            pictures,
+            settings.server,
+            place,
+            fill_category=fill_category,
+            tls=settings.tls,
+            access=settings.access,
+        )
         port = await server.start()
         try:
             yield port

@@ -26,6 +26,7 @@ from twinset_server.commands.check import check
 from twinset_server.commands.compact import compact
 from twinset_server.commands.rebuild import rebuild
 from twinset_server.commands.restore import restore
+from twinset_server.commands.token import token
 from twinset_server.config import Settings, load, setting_names
 from twinset_server.errors import StartupError
 from twinset_server.processes.builder import build
@@ -85,6 +86,13 @@ def serve(
         str | None,
         typer.Option(metavar="OUTPUT", help="Output of the model whose likeliest class fills a missing category."),
     ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Certificate in PEM; needs --tls-key. Without it: no TLS.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's private key.")] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Tokens of those who may call; see `twinset-server token`.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Settings file. [default: twinset.toml, if it is there]")] = None,
 ) -> None:
     """Start the server, and with it Triton, until SIGTERM or Ctrl-C. A second signal hurries the end.
@@ -101,6 +109,8 @@ def serve(
         "store": {"path": data},
         "catalog": {"fill_category": fill_category},
         "triton": {"model_repository": model_repository, "model": model, "url": triton_url},
+        "tls": {"certificate": tls_certificate, "key": tls_key},
+        "access": {"tokens": tokens},
     }
     try:
         settings = load(given, config)
@@ -175,6 +185,7 @@ app.command()(restore)
 app.command()(check)
 app.command()(compact)
 app.command()(rebuild)
+app.command()(token)
 
 
 def _describe(problem: Any) -> str:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from twinset.contract import Metric
@@ -103,6 +103,42 @@ class AdminSettings(_Section):
     port: int = Field(50052, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
 
 
+class TlsSettings(_Section):
+    """What connections are encrypted with. The files are PEM, and read again when they change."""
+
+    certificate: Path | None = Field(None, description="The server's certificate, with its chain; unset: no TLS.")
+    key: Path | None = Field(None, description="The private key of the certificate.")
+    client_authority: Path | None = Field(
+        None, description="Certificates of authorities; callers must then show a certificate signed by one of them."
+    )
+
+    @model_validator(mode="after")
+    def _check_pair(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together: set both, or neither")
+        if self.client_authority is not None and self.certificate is None:
+            raise ValueError("client_authority needs a certificate and a key of the server's own")
+        return self
+
+
+class AccessSettings(_Section):
+    """Who may call."""
+
+    tokens: Path | None = Field(
+        None, description="File of tokens, as `twinset-server token` writes them; unset: all who can connect may call."
+    )
+    plaintext: bool = Field(
+        False, description="Listen without TLS on addresses that other machines reach, where a proxy or mesh encrypts."
+    )
+
+
+PLAINTEXT = TlsSettings()
+"""No TLS."""
+
+EVERYBODY = AccessSettings()
+"""All who can connect may call."""
+
+
 class ExternalSpace(_Section):
     """A space filled by vectors that clients bring."""
 
@@ -123,6 +159,8 @@ class Settings(BaseSettings):
     search: SearchSettings = SearchSettings()
     catalog: CatalogSettings = CatalogSettings()
     admin: AdminSettings = AdminSettings()
+    tls: TlsSettings = TlsSettings()
+    access: AccessSettings = AccessSettings()
     spaces: dict[str, ExternalSpace] = Field(default_factory=dict, description="External spaces by name.")
 
     @field_validator("spaces")
@@ -200,5 +238,7 @@ def setting_names() -> list[str]:
         "search": SearchSettings,
         "catalog": CatalogSettings,
         "admin": AdminSettings,
+        "tls": TlsSettings,
+        "access": AccessSettings,
     }
     return [f"{section}.{name}" for section, settings in sections.items() for name in settings.model_fields]

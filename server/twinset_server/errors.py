@@ -236,6 +236,24 @@ class TooManyPictures(Exhausted):
     reason = "TOO_MANY_PICTURES"
 
 
+class TooManyCalls(Exhausted):
+    """The token's calls come faster than it may make them."""
+
+    reason = "TOO_MANY_CALLS"
+
+
+class Unauthenticated(TwinsetError):
+    """The call shows no token, or one that isn't known."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(TwinsetError):
+    """The token is known, and may not do this."""
+
+    reason = "PERMISSION_DENIED"
+
+
 class Unavailable(TwinsetError):
     """Something the call needs can't be reached; the caller may come back after `retry_after_s` seconds."""
 

@@ -10,7 +10,7 @@ from typing import Self
 from fakes.catalog import FakeCatalog
 from fakes.embedder import FakeEmbedder
 from twinset.contract import ModelContract
-from twinset_server.config import ServerSettings
+from twinset_server.config import EVERYBODY, PLAINTEXT, AccessSettings, ServerSettings, TlsSettings
 from twinset_server.domain import Metric, Space
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.rpc.server import RpcServer
@@ -29,7 +29,16 @@ def filled_by(contract: ModelContract) -> list[Space]:
 class FakeService:
     """Listens on a free port of loopback while its context lasts. `catalog` and `embedder` are what it stands on."""
 
-    def __init__(self, embedder: FakeEmbedder | None = None, *, fill_category: str | None = None) -> None:
+    def __init__(
+        self,
+        embedder: FakeEmbedder | None = None,
+        *,
+        fill_category: str | None = None,
+        tls: TlsSettings = PLAINTEXT,
+        access: AccessSettings = EVERYBODY,
+    ) -> None:
+        self._tls = tls
+        self._access = access
         self.embedder = embedder or FakeEmbedder()
         self.catalog = FakeCatalog([*filled_by(self.embedder.contract), OWN])
         self._fill_category = fill_category
@@ -55,7 +64,14 @@ class FakeService:
         pictures = PictureEmbedder(
             self.embedder, max_batch=4, max_in_flight=2, max_pictures=16, max_waiting_bytes=32 << 20, decode_threads=2
         )
-        server = RpcServer(self.catalog, pictures, ServerSettings(port=0, drain_s=0), fill_category=self._fill_category)
+        server = RpcServer(
+            self.catalog,
+            pictures,
+            ServerSettings(port=0, drain_s=0),
+            fill_category=self._fill_category,
+            tls=self._tls,
+            access=self._access,
+        )
         self.address = f"127.0.0.1:{await server.start()}"
         self._ready.set()
         await self._stopped.wait()

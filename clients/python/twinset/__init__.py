@@ -21,8 +21,10 @@ from twinset.errors import (
     Internal,
     InvalidArgument,
     NotFound,
+    PermissionDenied,
     ResourceExhausted,
     TwinsetError,
+    Unauthenticated,
     Unavailable,
 )
 from twinset.items import (
@@ -50,6 +52,7 @@ from twinset.items import (
     View,
 )
 from twinset.pair_contract import PairContract
+from twinset.tls import Tls
 
 __version__ = version("twinset")
 
@@ -74,6 +77,7 @@ __all__ = [
     "Model",
     "NotFound",
     "PairContract",
+    "PermissionDenied",
     "Picture",
     "Prediction",
     "PutResult",
@@ -84,7 +88,9 @@ __all__ = [
     "ResourceExhausted",
     "SearchPlan",
     "Space",
+    "Tls",
     "TwinsetError",
+    "Unauthenticated",
     "Unavailable",
     "User",
     "UserData",

@@ -8,6 +8,7 @@ import grpc
 
 from twinset.batches import MAX_MESSAGE_BYTES
 from twinset.connections import Connections
+from twinset.tls import Tls
 
 DEFAULT_SERVER = "localhost:50051"
 
@@ -40,15 +41,19 @@ _SERVICE_CONFIG = {
 }
 
 
-def open_channel(server: str, *, keepalive_s: float = KEEPALIVE_S) -> Connections:
+def open_channel(
+    server: str, *, keepalive_s: float = KEEPALIVE_S, tls: Tls | None = None, token: str | None = None
+) -> Connections:
     """Return a channel to `host:port`; it connects with the first call, and evens its calls out over the workers there.
 
     Args:
         server: the address.
         keepalive_s: how long a connection with calls under way may be silent until it is asked for a sign of life, and
             how long that may take. Servers count what comes more often than every 10 seconds as abuse.
+        tls: how it is encrypted; None sends plaintext.
+        token: shown with each call.
     Raises:
-        ValueError: `server` isn't of that form.
+        ValueError: `server` isn't of that form, a file of `tls` can't be read, or the token is no visible ASCII text.
     """
     host, colon, port = server.rpartition(":")
     if not colon or not host or not port.isdecimal() or "/" in server:
@@ -75,4 +80,12 @@ def open_channel(server: str, *, keepalive_s: float = KEEPALIVE_S) -> Connection
     ]
     if host in ("localhost", "127.0.0.1", "[::1]"):
         options.append(("grpc.enable_http_proxy", 0))
-    return Connections(lambda: grpc.insecure_channel(server, options=options))
+    if token is not None and not (token.isascii() and token.isprintable() and token == token.strip() != ""):
+        raise ValueError("the token is empty, or has characters that no token has: give it as `twinset-server` told it")
+    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+    if tls is None:
+        return Connections(lambda: grpc.insecure_channel(server, options=options), metadata)
+    if tls.server_name:
+        options.append(("grpc.ssl_target_name_override", tls.server_name))
+    credentials = tls.credentials()
+    return Connections(lambda: grpc.secure_channel(server, credentials, options=options), metadata)

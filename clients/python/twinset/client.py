@@ -21,6 +21,7 @@ from twinset.items import Catalog, Item, Picture, UserData, View
 from twinset.recommending import Recommending
 from twinset.status import error_from_call, error_from_status
 from twinset.stream import PipelinedStream
+from twinset.tls import Tls
 from twinset.v1 import (
     catalog_pb2,
     catalog_pb2_grpc,
@@ -50,7 +51,13 @@ class Client(CatalogWrites, CatalogExports, Recommending):
     """
 
     def __init__(
-        self, server: str = DEFAULT_SERVER, *, timeout_s: float = 30.0, keepalive_s: float = KEEPALIVE_S
+        self,
+        server: str = DEFAULT_SERVER,
+        *,
+        timeout_s: float = 30.0,
+        keepalive_s: float = KEEPALIVE_S,
+        tls: Tls | None = None,
+        token: str | None = None,
     ) -> None:
         """Prepare the connection; it opens with the first call.
 
@@ -59,14 +66,17 @@ class Client(CatalogWrites, CatalogExports, Recommending):
             timeout_s: longest wait for a call, and in a stream for one answer but that to a feed's commit.
             keepalive_s: after so long a silence the server's machine is asked for a sign of life, and given up after as
                 long again. A server takes less than 10 for abuse.
+            tls: how the connection is encrypted; None sends plaintext, a token included.
+            token: for a server that asks for one.
 
         Raises:
-            ValueError: `server` isn't of the form `host:port`, or a time isn't positive.
+            ValueError: `server` isn't of the form `host:port`, a time isn't positive, a file of `tls` can't be read, or
+                the token is none.
         """
         for name, seconds in (("timeout_s", timeout_s), ("keepalive_s", keepalive_s)):
             if not seconds > 0:
                 raise ValueError(f"{name} is {seconds}, expected a positive number of seconds")
-        self._channel = open_channel(server, keepalive_s=keepalive_s)
+        self._channel = open_channel(server, keepalive_s=keepalive_s, tls=tls, token=token)
         self.server = server
         self.timeout_s = timeout_s
         self._embedding = embedding_pb2_grpc.EmbeddingServiceStub(self._channel)  # type: ignore[no-untyped-call]

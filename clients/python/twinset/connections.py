@@ -12,7 +12,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,9 +45,13 @@ class _Connection:
 class Connections:
     """Several connections to one address. Stubs use it as a `grpc.Channel`; it may be shared by threads."""
 
-    def __init__(self, connect: Callable[[], grpc.Channel]) -> None:
-        """Use `connect` for a channel with a connection of its own; called again for each further one."""
+    def __init__(self, connect: Callable[[], grpc.Channel], metadata: Sequence[tuple[str, str]] = ()) -> None:
+        """Use `connect` for a channel with a connection of its own; called again for each further one.
+
+        `metadata` goes with each call.
+        """
         self._connect = connect
+        self._metadata = metadata
         self._lock = threading.Lock()
         self._opening = threading.Lock()
         self._connections = [_Connection(connect())]
@@ -70,7 +74,9 @@ class Connections:
         def call(request: Any, **options: Any) -> Any:
             with self._taken() as connection:
                 try:
-                    response, done = _made(connection, method, make).with_call(request, **options)
+                    response, done = _made(connection, method, make).with_call(
+                        request, metadata=self._metadata, **options
+                    )
                 except grpc.RpcError as error:
                     self._learn(connection, error)
                     raise
@@ -108,7 +114,7 @@ class Connections:
                 self._ask_first()
             connection = self._take()
             try:
-                stream = _made(connection, method, make)(request, **options)
+                stream = _made(connection, method, make)(request, metadata=self._metadata, **options)
             except BaseException:
                 self._give_back(connection)
                 raise

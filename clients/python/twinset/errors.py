@@ -58,6 +58,14 @@ class ResourceExhausted(TwinsetError):
     """Something bounded is full: wait `retry_after_s`, or free space on the server's disk."""
 
 
+class Unauthenticated(TwinsetError):
+    """The server asks for a token, and there was none, or one that it doesn't know."""
+
+
+class PermissionDenied(TwinsetError):
+    """The token is good, but not for this call."""
+
+
 class DeadlineExceeded(TwinsetError):
     """The time allowed passed. What was asked may still have happened."""
 

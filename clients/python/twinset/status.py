@@ -14,6 +14,8 @@ _BY_CODE: dict[str, type[errors.TwinsetError]] = {
     "NOT_FOUND": errors.NotFound,
     "FAILED_PRECONDITION": errors.FailedPrecondition,
     "ABORTED": errors.Aborted,
+    "UNAUTHENTICATED": errors.Unauthenticated,
+    "PERMISSION_DENIED": errors.PermissionDenied,
     "UNAVAILABLE": errors.Unavailable,
     "RESOURCE_EXHAUSTED": errors.ResourceExhausted,
     "DEADLINE_EXCEEDED": errors.DeadlineExceeded,
@@ -66,6 +68,14 @@ def error_from_call(failure: grpc.RpcError, server: str) -> errors.TwinsetError:
         return error_from_status(status)
     code, details = failure.code(), failure.details() or ""
     name = code.name if code is not None else "UNKNOWN"
+    if name == "UNAVAILABLE" and "andshake failed" in details:
+        return errors.Unavailable(
+            f"{server} and this client don't trust each other's TLS ({details.rpartition('OPENSSL_internal:')[2]}): "
+            "name the authority that signed the server's certificate with --tls-authority, and show a certificate of "
+            "your own where the server asks for one",
+            code=name,
+            reason="UNTRUSTED",
+        )
     if name == "UNAVAILABLE":
         if any(words in details for words in _NEVER_CONNECTED):
             return errors.Unavailable(

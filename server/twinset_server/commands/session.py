@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +12,7 @@ import grpc.aio
 from twinset_server.catalog.folder import hold
 from twinset_server.catalog.maintenance import FolderMaintenance, IdleFolder
 from twinset_server.errors import StartupError
-from twinset_server.rpc.admin import ADDRESS_FILE, AdminRpcServer, forget_address
+from twinset_server.rpc.admin import AdminRpcServer, announced, forget_address
 
 
 @contextlib.asynccontextmanager
@@ -39,7 +38,7 @@ async def _local(stack: contextlib.AsyncExitStack, folder: Path, *, make: bool) 
     try:
         held = stack.enter_context(hold(folder))
     except StartupError:
-        if address := _announced(folder):
+        if address := announced(folder):
             return address
         raise
     forget_address(folder)
@@ -49,10 +48,3 @@ async def _local(stack: contextlib.AsyncExitStack, folder: Path, *, make: bool) 
     await server.start_at(address := f"unix:{private}/socket")
     stack.push_async_callback(server.stop)
     return address
-
-
-def _announced(folder: Path) -> str | None:
-    try:
-        return str(json.loads((folder / ADDRESS_FILE).read_bytes())["admin"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -18,6 +18,7 @@ from twinset_server.processes.served_folder import ServedFolder
 from twinset_server.processes.supervisor import Programs, Supervisor
 from twinset_server.rpc.admin import forget_address
 from twinset_server.rpc.interceptor import Place
+from twinset_server.rpc.listening import check_exposure
 from twinset_server.triton import TritonEmbedder, open_embedder
 from twinset_server.triton.supervisor import State
 
@@ -33,6 +34,8 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
     """
     workers = worker_count(settings.server)
     async with AsyncExitStack() as stack:
+        check_exposure(settings.server.host, "server.host", settings.tls, settings.access)
+        check_exposure(settings.admin.host, "admin.host", settings.tls, settings.access)
         port = stack.enter_context(reserved(settings.server))
         check_free(settings.admin)
         keeper = stack.enter_context(keeping(settings))
@@ -64,7 +67,12 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
         # Calls in flight may still need the model.
         stack.push_async_callback(supervisor.stop)
         await supervisor.begin()
-        admin = AdminServer(settings.admin, ServedFolder(settings.store.path, supervisor))
+        admin = AdminServer(
+            settings.admin,
+            ServedFolder(settings.store.path, supervisor),
+            tls=settings.tls,
+            access=settings.access,
+        )
         # First of all at the end: what it does needs the children.
         stack.push_async_callback(admin.stop)
         await admin.start()

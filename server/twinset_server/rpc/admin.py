@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +15,19 @@ import grpc.aio
 from grpc_reflection.v1alpha import reflection
 
 from twinset.v1 import admin_pb2, admin_pb2_grpc
-from twinset_server.config import AdminSettings
+from twinset_server.access import Access
+from twinset_server.config import EVERYBODY, PLAINTEXT, AccessSettings, AdminSettings, TlsSettings
 from twinset_server.errors import StartupError
 from twinset_server.maintenance import Maintenance
 from twinset_server.operations import Operations
+from twinset_server.rpc.access import AccessInterceptor
 from twinset_server.rpc.deadline import time_left_s
 from twinset_server.rpc.interceptor import ErrorInterceptor
+from twinset_server.rpc.listening import open_port
 from twinset_server.rpc.operations import page_of, to_message
 
 ADDRESS_FILE = "server.json"
-"""Beside the catalogue, for as long as it is served: where its operators' port is."""
+"""Beside the catalogue, for as long as it is served: where commands of this machine reach its operators' service."""
 
 _SERVICES = (
     admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
@@ -31,7 +37,8 @@ _SERVICES = (
 _MARGIN_S = 0.5
 """A wait ends so long before the caller's deadline, so that the answer arrives."""
 
-_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}  # noqa: S104
+_PRIVATE = "twinset-admin-"
+"""Beginning of the name of the folder with the socket, which this user alone may enter."""
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -106,52 +113,61 @@ class AdminRpcServer:
     """Serves operators of the catalogue in `folder`, and says there where it listens."""
 
     def __init__(self, folder: Path, maintenance: Maintenance) -> None:
-        self._address_file = folder / ADDRESS_FILE
+        self._folder = folder
         self._operations = Operations(maintenance)
-        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=(("grpc.so_reuseport", 0),))
-        admin_pb2_grpc.add_AdminServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            AdminServicer(self._operations), self._server
-        )
-        reflection.enable_server_reflection(_SERVICES, self._server)
+        self._running = contextlib.AsyncExitStack()
 
-    async def start(self, settings: AdminSettings) -> int:
-        """Listen, and return the port.
+    async def start(
+        self, settings: AdminSettings, tls: TlsSettings = PLAINTEXT, access: AccessSettings = EVERYBODY
+    ) -> int:
+        """Listen where `settings` say and, for this user's commands on this machine, on a socket; return the port.
 
         Raises:
-            StartupError: the port is taken, the address is none of this machine's, or the folder can't be written.
+            StartupError: the port is taken, the address is none of this machine's, the folder can't be written, or a
+                file of TLS or of tokens can't be used.
         """
-        port = await self.start_at(f"{settings.host}:{settings.port}")
-        host = _LOOPBACK.get(settings.host, settings.host)
-        content = {"process": os.getpid(), "admin": f"{host}:{port}"}
-        temporary = self._address_file.with_suffix(".tmp")
+        guards = [] if access.tokens is None else [AccessInterceptor(Access(access.tokens))]
+        port = await self._serve(f"{settings.host}:{settings.port}", tls, guards)
         try:
-            temporary.write_text(json.dumps(content) + "\n")
-            temporary.replace(self._address_file)
+            private = tempfile.mkdtemp(prefix=_PRIVATE)
+            self._running.callback(shutil.rmtree, private, ignore_errors=True)
+            socket = f"unix:{private}/socket"
+            await self.start_at(socket)
+            self._running.callback(forget_address, self._folder)
+            address_file = self._folder / ADDRESS_FILE
+            temporary = address_file.with_suffix(".tmp")
+            temporary.write_text(json.dumps({"process": os.getpid(), "admin": socket}) + "\n")
+            temporary.replace(address_file)
         except OSError as error:
-            raise StartupError(
-                f"{self._address_file} can't be written ({error.strerror}): see its permissions"
-            ) from error
+            raise StartupError(f"{error.filename} can't be written ({error.strerror}): see its permissions") from error
         return port
 
-    async def start_at(self, address: str) -> int:
-        """Listen at `address`, such as "unix:/run/twinset", telling nobody; return the port.
+    async def start_at(self, address: str) -> None:
+        """Listen at a socket that this user alone can reach, such as "unix:/run/twinset"; nobody is told, nor asked.
 
         Raises:
-            StartupError: the address is taken, or none of this machine's.
+            StartupError: the address is taken.
         """
-        try:
-            port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise admin_cannot_listen(address, str(error)) from error
-        await self._server.start()
-        return port
+        await self._serve(address, PLAINTEXT, [])
 
     async def stop(self) -> None:
         """Cancel what runs, wait until it has ended, and close."""
-        with contextlib.suppress(FileNotFoundError):
-            self._address_file.unlink()
         await self._operations.close()
-        await self._server.stop(0)
+        await self._running.aclose()
+
+    async def _serve(self, address: str, tls: TlsSettings, guards: Sequence[grpc.aio.ServerInterceptor]) -> int:
+        server = grpc.aio.server(interceptors=[*guards, ErrorInterceptor()], options=(("grpc.so_reuseport", 0),))
+        admin_pb2_grpc.add_AdminServiceServicer_to_server(  # type: ignore[no-untyped-call]
+            AdminServicer(self._operations), server
+        )
+        reflection.enable_server_reflection(_SERVICES, server)
+        try:
+            port = open_port(server, address, tls)
+        except RuntimeError as error:
+            raise admin_cannot_listen(address, str(error)) from error
+        await server.start()
+        self._running.push_async_callback(server.stop, 0)
+        return port
 
 
 def admin_cannot_listen(address: str, reason: str) -> StartupError:
@@ -162,12 +178,23 @@ def admin_cannot_listen(address: str, reason: str) -> StartupError:
     )
 
 
+def announced(folder: Path) -> str | None:
+    """Return where commands reach the server of a folder; None where it says nothing."""
+    try:
+        return str(json.loads((folder / ADDRESS_FILE).read_bytes())["admin"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def forget_address(folder: Path) -> None:
-    """Remove what a server that was killed left of its address: another process may have its port by now.
+    """Remove what a server that was killed left of its address, so that nobody calls it in vain.
 
     Raises:
         StartupError: the folder can't be written.
     """
+    private = Path((announced(folder) or "").removeprefix("unix:")).parent
+    if private.parent == Path(tempfile.gettempdir()) and private.name.startswith(_PRIVATE):
+        shutil.rmtree(private, ignore_errors=True)
     try:
         (folder / ADDRESS_FILE).unlink(missing_ok=True)
     except OSError as error:

@@ -137,10 +137,18 @@ def _stream(behaviour: Callable[..., Any], method: str, named: _Metadata) -> Cal
     return call
 
 
+async def abort_with(context: _Context, error: TwinsetError) -> NoReturn:
+    """End a call with the status of an error."""
+    await _end(context, to_status(error), ())
+
+
 async def _abort(context: _Context, method: str, error: Exception, named: _Metadata) -> NoReturn:
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    status = _status(method, error)
+    await _end(context, _status(method, error), named)
+
+
+async def _end(context: _Context, status: status_pb2.Status, named: _Metadata) -> NoReturn:
     details = (_DETAILS_KEY, status.SerializeToString())
     await context.abort(CODE_BY_NUMBER[status.code], status.message, trailing_metadata=(details, *named))
 

@@ -17,15 +17,18 @@ from twinset.v1 import (
     recommender_pb2_grpc,
 )
 from twinset_server import limits
-from twinset_server.config import ServerSettings
+from twinset_server.access import Access
+from twinset_server.config import EVERYBODY, PLAINTEXT, AccessSettings, ServerSettings, TlsSettings
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import StartupError
 from twinset_server.ingest import Ingest
 from twinset_server.ports import Catalog
 from twinset_server.recommend import Recommender
+from twinset_server.rpc.access import AccessInterceptor
 from twinset_server.rpc.catalog import CatalogServicer
 from twinset_server.rpc.embedding import EmbeddingServicer
 from twinset_server.rpc.interceptor import ErrorInterceptor, Place
+from twinset_server.rpc.listening import open_port
 from twinset_server.rpc.recommender import RecommenderServicer
 
 SERVICES = (
@@ -61,14 +64,21 @@ class RpcServer:
         place: Place | None = None,
         *,
         fill_category: str | None = None,
+        tls: TlsSettings = PLAINTEXT,
+        access: AccessSettings = EVERYBODY,
     ) -> None:
         """Prepare to listen where `settings` say.
 
         `place` is None where no other process shares the port. `fill_category` is the model's output that tells the
-        category of items that lack one, None where they stay without.
+        category of items that lack one, None where they stay without. `tls` and `access` say how connections are
+        encrypted, and who may call.
+
+        Raises:
+            StartupError: the file of tokens can't be used.
         """
         self._settings = settings
-        self._server = grpc.aio.server(interceptors=[ErrorInterceptor(place)], options=_options(settings, place))
+        self._tls = tls
+        self._server = grpc.aio.server(interceptors=_interceptors(access, place), options=_options(settings, place))
         self._health = health.aio.HealthServicer()
         self._stopping = asyncio.Event()
         embedding = EmbeddingServicer(pictures, self._stopping)
@@ -86,10 +96,10 @@ class RpcServer:
         """Listen, and return the port.
 
         Raises:
-            StartupError: the port is taken, or the address is none of this machine's.
+            StartupError: the port is taken, the address is none of this machine's, or a file of TLS can't be used.
         """
         try:
-            port = self._server.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
+            port = open_port(self._server, f"{self._settings.host}:{self._settings.port}", self._tls)
         except RuntimeError as error:
             raise cannot_listen(self._settings, str(error)) from error
         await self._server.start()
@@ -106,6 +116,13 @@ class RpcServer:
         statuses = health_pb2.HealthCheckResponse
         for service in ("", *SERVICES):
             await self._health.set(service, statuses.SERVING if serving else statuses.NOT_SERVING)
+
+
+def _interceptors(access: AccessSettings, place: Place | None) -> list[grpc.aio.ServerInterceptor]:
+    errors = ErrorInterceptor(place)
+    if access.tokens is None:
+        return [errors]
+    return [AccessInterceptor(Access(access.tokens, place.workers if place else 1)), errors]
 
 
 def _options(settings: ServerSettings, place: Place | None) -> list[tuple[str, int]]:

@@ -184,12 +184,16 @@ async def test_the_address_is_in_the_folder_for_as_long_as_the_server_listens(
 ) -> None:
     server = AdminRpcServer(tmp_path, maintenance)
     port = await server.start(AdminSettings(host="0.0.0.0", port=0))
-    assert json.loads((tmp_path / "server.json").read_text())["admin"] == f"127.0.0.1:{port}"
+    address = json.loads((tmp_path / "server.json").read_text())["admin"]
+    async with grpc.aio.insecure_channel(address) as channel:
+        service = admin_pb2_grpc.AdminServiceStub(channel)
+        assert (await service.ListOperations(admin_pb2.ListOperationsRequest())).operations == []
     other = AdminRpcServer(tmp_path, maintenance)
     with pytest.raises(StartupError, match=r"admin\.port"):
         await other.start(AdminSettings(host="0.0.0.0", port=port))
     await server.stop()
     assert not (tmp_path / "server.json").exists()
+    assert not Path(address.removeprefix("unix:")).parent.exists()
     await other.stop()
 
 

@@ -27,6 +27,7 @@ from twinset.errors import TwinsetError
 from twinset.folder import FolderError, IdRule
 from twinset.images import PictureError, read_header
 from twinset.items import Query, Recommendations
+from twinset.tls import Tls
 from twinset.vectors import VectorsError
 
 # The common ancestor of whatever is wrong with a command line; typer names its children only.
@@ -58,12 +59,33 @@ def _options(
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="Longest wait for one answer of the server.")
     ] = 60.0,
+    tls: Annotated[bool, typer.Option("--tls", help="Encrypt; the authorities that gRPC brings are trusted.")] = False,
+    tls_authority: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Encrypt; trust what these authorities signed. PEM.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Show this certificate, where the server asks for one. PEM."),
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The private key of that. PEM.")] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TWINSET_TOKEN",
+            help="For a server that asks for one. Others may see your arguments: set the variable.",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Put pictures into a twinset server, and ask it what looks alike."""
-    context.obj = Session(server, timeout)
+    encrypts = tls or any((tls_authority, tls_certificate, tls_key))
+    try:
+        way = Tls(tls_authority, tls_certificate, tls_key) if encrypts else None
+    except ValueError as error:
+        raise Problem(str(error)) from error
+    context.obj = Session(server, timeout, way, token)
 
 
 @app.command()
