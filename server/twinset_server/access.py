@@ -55,7 +55,7 @@ class Token:
 
 def new_token(name: str, scopes: Collection[Scope], calls_per_s: float | None = None) -> tuple[str, Token]:
     """Return a random token, 256 bits as text, and what the file has of it."""
-    secret = f"twinset_{secrets.token_urlsafe(_SECRET_BYTES)}"
+    secret = f"twinset-{secrets.token_hex(_SECRET_BYTES)}"
     return secret, Token(name, _digest(secret), frozenset(scopes), calls_per_s)
 
 

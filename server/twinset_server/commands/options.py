@@ -11,7 +11,9 @@ Data = Annotated[Path | None, typer.Option("--data", help="Folder of the catalog
 Address = Annotated[
     str | None,
     typer.Option(
-        "--address", help="host:port of a server's AdminService; without it, of the one that holds the folder."
+        "--address",
+        help="host:port of a server's AdminService; without it, of the one that holds the folder. TWINSET_TOKEN holds "
+        "the token that it asks for, TWINSET_TLS_AUTHORITY names the file of the authority to trust.",
     ),
 ]
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file. [default: twinset.toml, if it is there]")]

@@ -11,6 +11,7 @@ import grpc.aio
 
 from twinset_server.catalog.folder import hold
 from twinset_server.catalog.maintenance import FolderMaintenance, IdleFolder
+from twinset_server.commands.elsewhere import channel_to
 from twinset_server.errors import StartupError
 from twinset_server.rpc.admin import AdminRpcServer, announced, forget_address
 
@@ -24,12 +25,15 @@ async def admin_of(folder: Path, address: str | None, *, make: bool = False) -> 
         address: host:port of a server's AdminService; None finds it out.
         make: whether a folder without a catalogue will do.
     Raises:
-        StartupError: there is no catalogue, or a server holds it that doesn't say where its AdminService is.
+        StartupError: there is no catalogue, a server holds it that doesn't say where its AdminService is, or the
+            authority to trust can't be read.
     """
     async with contextlib.AsyncExitStack() as stack:
-        if address is None:
-            address = await _local(stack, folder, make=make)
-        yield await stack.enter_async_context(grpc.aio.insecure_channel(address))
+        if address is not None:
+            channel = channel_to(address)
+        else:
+            channel = grpc.aio.insecure_channel(await _local(stack, folder, make=make))
+        yield await stack.enter_async_context(channel)
 
 
 async def _local(stack: contextlib.AsyncExitStack, folder: Path, *, make: bool) -> str:

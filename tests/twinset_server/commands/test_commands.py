@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from fakes.authority import Authority
 from fakes.folder import FakeHandle, WrittenFolder, contents
+from twinset_server.access import Access, Scope, read_tokens
 from twinset_server.admin import AdminServer
 from twinset_server.catalog.folder import hold
-from twinset_server.config import AdminSettings
+from twinset_server.config import AccessSettings, AdminSettings, TlsSettings
 
 
 @pytest.fixture
@@ -146,3 +148,43 @@ def test_ctrl_c_cancels_and_leaves_nothing(written: WrittenFolder, tmp_path: Pat
     assert process.returncode == 130
     assert err.endswith("twinset-server: the operation was cancelled; it left nothing behind\n")
     assert len(contents(written.path)["items"]) == 1
+
+
+def test_a_token_is_made_and_named_once(tmp_path: Path) -> None:
+    secret, _ = run(tmp_path, "token", "shop", "--file", "tokens.toml", "--scope", "read", "--calls-per-s", "5")
+    run(tmp_path, "token", "ops", "--file", "tokens.toml", "--scope", "admin", "--scope", "read")
+    _, err = run(tmp_path, "token", "shop", "--file", "tokens.toml", "--scope", "read", code=2)
+    assert "has a token 'shop' already" in err
+    assert run(tmp_path, "token", "a b", "--file", "tokens.toml", "--scope", "read", code=2)[1].startswith(
+        "twinset-server: a token's name"
+    )
+    path = tmp_path / "tokens.toml"
+    assert path.stat().st_mode & 0o077 == 0
+    shop = Access(path).check(secret.strip(), Scope.READ)
+    assert (shop.name, shop.scopes, shop.calls_per_s) == ("shop", {Scope.READ}, 5)
+    assert [token.name for token in read_tokens(path)] == ["shop", "ops"]
+
+
+def test_a_server_elsewhere_is_shown_a_token_over_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = Authority(tmp_path / "authority")
+    pair = authority.issue()
+    secret = run(tmp_path, "token", "ops", "--file", "tokens.toml", "--scope", "admin")[0].strip()
+    written = WrittenFolder(tmp_path / "data")
+    tls = TlsSettings(certificate=pair.certificate, key=pair.key)
+
+    async def asked() -> tuple[str, str]:
+        access = AccessSettings(tokens=tmp_path / "tokens.toml")
+        server = AdminServer(AdminSettings(port=0), FakeHandle(written), tls=tls, access=access)
+        address = f"localhost:{await server.start()}"
+        try:
+            monkeypatch.setenv("TWINSET_TLS_AUTHORITY", str(authority.certificate))
+            _, refused = await asyncio.to_thread(run, tmp_path, "check", "--address", address, code=2)
+            monkeypatch.setenv("TWINSET_TOKEN", secret)
+            return refused, (await asyncio.to_thread(run, tmp_path, "check", "--address", address))[0]
+        finally:
+            await server.stop()
+
+    refused, found = asyncio.run(asked())
+    written.connection.close()
+    assert "the call needs a token" in refused
+    assert found.endswith("no findings\n")
