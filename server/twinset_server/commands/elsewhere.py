@@ -24,8 +24,8 @@ class _Shown(grpc.aio.UnaryUnaryClientInterceptor):
 
     async def intercept_unary_unary(
         self,
-        continuation: Callable[[grpc.aio.ClientCallDetails, Any], Any],
-        client_call_details: grpc.aio.ClientCallDetails,
+        continuation: Callable[[Any, Any], Any],
+        client_call_details: Any,  # a named tuple, which its declared type hides
         request: Any,
     ) -> Any:
         """Make the call with the token in its metadata."""
