@@ -126,6 +126,12 @@ class NoVector(FailedPrecondition):
     reason = "ITEM_HAS_NO_VECTOR"
 
 
+class UserHasNoVector(FailedPrecondition):
+    """The user has no vector in the space."""
+
+    reason = "USER_HAS_NO_VECTOR"
+
+
 class NoModel(FailedPrecondition):
     """No model fills the space, so pictures can't be embedded into it."""
 

@@ -56,6 +56,8 @@ _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 DEFAULT_K = 10
 MAX_K = 1000
 MAX_EXCLUDE = 1000
+MAX_EXAMPLES = 16
+MAX_TARGET_CATEGORIES = 100
 
 
 def check_count(field: str, given: Sized, most: int, *, least: int = 0) -> None:

@@ -138,6 +138,27 @@ class CatalogState(Protocol):
             SpaceNotFound: there is no space of this name.
         """
 
+    def items(self, space: str, expression: Expression | None) -> list[str]:
+        """Return the ids of all items with a vector in a space that match, each once, in no order.
+
+        A million ids take about a second.
+
+        Args:
+            space: a name among `self.spaces`.
+            expression: as in `Search`.
+        Raises:
+            SpaceNotFound: there is no space of this name.
+        """
+
+    def sample(self, space: str, count: int) -> Float32Array:
+        """Return `[S, D]` float32, `count` vectors of a space drawn at random, or all where it has fewer, in no order.
+
+        Each is as likely as any other, and one state gives the same each time.
+
+        Raises:
+            SpaceNotFound: there is no space of this name.
+        """
+
     def attributes(self, field: str, item_ids: Sequence[str]) -> list[Attribute | None]:
         """Return what each item has in a field, None where it has nothing.
 

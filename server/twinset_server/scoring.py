@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twinset_server.domain import Float32Array, Metric, Space, Vector
 from twinset_server.errors import BadVector, FingerprintMismatch
@@ -13,6 +14,11 @@ from twinset_server.errors import BadVector, FingerprintMismatch
 def score_of(metric: Metric, distance: float) -> float:
     """Return the score, higher is better, of a `distance`, lower is better."""
     return 1.0 - distance if metric is Metric.COSINE else -distance
+
+
+def distance_of(metric: Metric, score: float) -> float:
+    """Return the distance that has this score."""
+    return 1.0 - score if metric is Metric.COSINE else -score
 
 
 def admit(vector: Vector, space: Space, field: str) -> Float32Array:
@@ -46,3 +52,22 @@ def admit(vector: Vector, space: Space, field: str) -> Float32Array:
     if length == 0:
         raise BadVector(f"{field}.values", f"has length 0, which has no direction in the cosine space {space.name!r}")
     return (exact / length).astype(np.float32)
+
+
+def similarities(vectors: Float32Array, queries: Float32Array, metric: Metric) -> NDArray[np.float64]:
+    """Return `[R, Q]` float64, how similar each vector is to each query: `score_of` the catalogue's distance.
+
+    Args:
+        vectors: `[R, D]` float32, of unit length where the metric is cosine.
+        queries: `[Q, D]` float32, likewise.
+        metric: the space's.
+    """
+    rows, columns = vectors.astype(np.float64), queries.astype(np.float64)
+    products: NDArray[np.float64] = rows @ columns.T
+    if metric is Metric.INNER_PRODUCT:
+        return products
+    apart = np.einsum("rd,rd->r", rows, rows)[:, None] + np.einsum("qd,qd->q", columns, columns) - 2 * products
+    # As the catalogue has it: for unit vectors 1 - cos is half the squared distance, and 0 between equal ones.
+    np.maximum(apart, 0, out=apart)
+    found: NDArray[np.float64] = 1 - np.minimum(apart / 2, 2) if metric is Metric.COSINE else -apart
+    return found

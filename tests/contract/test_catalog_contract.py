@@ -719,6 +719,39 @@ async def test_a_state_gives_attributes_of_items_that_have_vectors(catalog: Any)
     assert state.attributes("category", ["b", "a"]) == ["shoes", "shoes"]
 
 
+async def test_a_state_names_the_items_of_a_space_that_match(catalog: Any) -> None:
+    await shop(catalog)
+    several = [ItemVector("visual", picture, unit(1, 0, 0)) for picture in ("0", "1")]
+    await put(catalog, [writable("two", several), writable("other", [ItemVector("taste", "", unit(1, 0))])])
+    await delete(catalog, "b")
+    state = await catalog.state()
+    assert sorted(state.items("visual", None)) == ["a", "c", "two"]
+    assert state.items("visual", filtered("attributes.price > 10")) == ["c"]
+    assert state.items("shape", None) == []
+    with pytest.raises(SpaceNotFound):
+        state.items("nowhere", None)
+
+
+async def test_a_state_draws_vectors_of_a_space_each_once(catalog: Any) -> None:
+    axes = {f"{n}": unit(1, n, 0) for n in range(8)}
+    await put(catalog, [vectored(name, values) for name, values in axes.items()])
+    await put(catalog, [vectored("0", unit(0, 0, 1))])
+    await delete(catalog, "1")
+    state = await catalog.state()
+    living = {(0, 0, 1), *((1, n, 0) for n in range(2, 8))}
+    assert _directions(state.sample("visual", 10)) == sorted(living)
+    some = state.sample("visual", 3)
+    np.testing.assert_array_equal(some, state.sample("visual", 3))
+    assert len(set(_directions(some)) & living) == 3
+    assert state.sample("shape", 3).shape == (0, 2)
+
+
+def _directions(vectors: Any) -> list[tuple[int, ...]]:
+    """Return vectors along small whole numbers as these, in order."""
+    scaled = vectors / np.where(vectors[:, :1] > 0, vectors[:, :1], 1)
+    return sorted(tuple(np.rint(vector).astype(int).tolist()) for vector in scaled)
+
+
 async def shop(catalog: Any) -> None:
     """Put three items with a price and one without vectors, all red but one."""
     for name, price, vector in (("a", 10, unit(1, 0, 0)), ("b", 20, unit(3, 1, 0)), ("c", 30, unit(1, 1, 0))):

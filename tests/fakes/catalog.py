@@ -399,6 +399,19 @@ class FakeState:
             [vector.picture_id for _, vector in rows],
         )
 
+    def items(self, space: str, expression: Expression | None) -> list[str]:
+        self._catalog._space(space)
+        return [
+            item.id
+            for item in self._catalog._items.values()
+            if any(vector.space == space for vector in item.vectors or ())
+            and (expression is None or filters.matches(filters.fields_of(item), expression))
+        ]
+
+    def sample(self, space: str, count: int) -> Float32Array:
+        everything = self.vectors(space, list(self._catalog._items)).values
+        return everything[np.random.default_rng(0).permutation(len(everything))[:count]]
+
     def attributes(self, field: str, item_ids: Sequence[str]) -> list[Attribute | None]:
         return [
             filters.fields_of(self._catalog._items[item_id]).get(field) if self._vectors_of(item_id) else None

@@ -42,6 +42,7 @@ from twinset_server.recommend import (
     Recommendations,
     Recommender,
     Request,
+    Subject,
     VectorExample,
 )
 
@@ -59,14 +60,14 @@ async def recommender(catalog: FakeCatalog, pictures: PictureEmbedder) -> Recomm
 
 async def _ask(
     recommender: Recommender,
-    example: Example,
+    example: Subject,
     *,
     k: int = 10,
     exclude: Sequence[str] = (),
     space: str = "visual",
     detail: Detail = Detail.ID,
 ) -> Recommendations:
-    request = Request(example, space=space, k=k, exclude=exclude, detail=detail)
+    request = Request([Example(example)], space=space, k=k, exclude=exclude, detail=detail)
     return await recommender.recommend(request, timeout_s=5)
 
 

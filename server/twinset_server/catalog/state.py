@@ -8,8 +8,10 @@ import numpy as np
 
 from twinset_server.catalog.asked import asked_of, view_of
 from twinset_server.catalog.index.item_rows import keys_of, rows_of
+from twinset_server.catalog.index.population import items_of, sample_of
 from twinset_server.catalog.index.views import Views
-from twinset_server.domain import Attribute, ItemRows, Search, SearchResult, Space
+from twinset_server.domain import Attribute, Expression, Float32Array, ItemRows, Search, SearchResult, Space
+from twinset_server.filters.evaluate import evaluate
 
 
 class ViewsState:
@@ -36,6 +38,15 @@ class ViewsState:
     def vectors(self, space: str, item_ids: Sequence[str]) -> ItemRows:
         """Return all vectors of these items; see the port."""
         return rows_of(view_of(self._views, space), item_ids)
+
+    def items(self, space: str, expression: Expression | None) -> list[str]:
+        """Return the ids of all items with a vector in a space; see the port."""
+        mask = None if expression is None else evaluate(expression, self._views.columns)
+        return items_of(view_of(self._views, space), mask)
+
+    def sample(self, space: str, count: int) -> Float32Array:
+        """Return vectors of a space drawn at random; see the port."""
+        return sample_of(view_of(self._views, space), count)
 
     def attributes(self, field: str, item_ids: Sequence[str]) -> list[Attribute | None]:
         """Return what each item has in a field; see the port."""

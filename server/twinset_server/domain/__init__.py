@@ -40,6 +40,7 @@ from twinset_server.domain.pictures import (
 from twinset_server.domain.spaces import (
     DEFAULT_TARGET_RECALL,
     SCAN,
+    TASTE,
     VISUAL,
     CatalogStatus,
     Dtype,
@@ -81,6 +82,7 @@ __all__ = [
     "MAX_ATTRIBUTES",
     "MAX_ATTRIBUTES_BYTES",
     "SCAN",
+    "TASTE",
     "VISUAL",
     "And",
     "Attribute",

@@ -19,6 +19,9 @@ from twinset_server.domain.values import Float32Array
 VISUAL = "visual"
 """The space of look-alikes: what pictures are embedded into, and what is searched unless another is named."""
 
+TASTE = "taste"
+"""The space of taste: users and items by their factors."""
+
 DEFAULT_TARGET_RECALL = 0.98
 """The share of the true nearest that a search is to find where its caller names none."""
 

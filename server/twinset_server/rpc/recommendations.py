@@ -1,35 +1,19 @@
-"""Requests for recommendations to domain, and what was found back to protos."""
+"""What was found to protos."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from twinset.v1 import catalog_pb2, recommender_pb2
-from twinset_server import limits
-from twinset_server.domain import DEFAULT_TARGET_RECALL, VISUAL, SearchMethod, SearchPlan, Space
-from twinset_server.errors import InvalidRequest
-from twinset_server.recommend import (
-    EXAMPLE_FIELD,
-    Detail,
-    Example,
-    ItemExample,
-    PictureExample,
-    Recommendations,
-    Request,
-    VectorExample,
-)
+from twinset.v1 import embedding_pb2, recommender_pb2
+from twinset_server.domain import Item, Prediction, SearchMethod, SearchPlan, Space
+from twinset_server.recommend import Contribution, ExampleNote, Note, Recommendations, SpaceSearch
 from twinset_server.rpc import convert, filters
 from twinset_server.rpc.recommendation_ids import new_recommendation_id
+from twinset_server.rpc.recommendation_requests import DETAILS
 from twinset_server.scoring import score_of
 
-_DETAIL = {
-    catalog_pb2.ITEM_VIEW_ID: Detail.ID,
-    catalog_pb2.ITEM_VIEW_BASIC: Detail.BASIC,
-    catalog_pb2.ITEM_VIEW_FULL: Detail.FULL,
-}
-
-_VIEWS = {detail: view for view, detail in _DETAIL.items()}
+_VIEWS = {detail: view for view, detail in DETAILS.items()}
 
 _METHODS = {
     SearchMethod.SCAN: recommender_pb2.SEARCH_METHOD_SCAN,
@@ -37,28 +21,6 @@ _METHODS = {
     SearchMethod.GATHER: recommender_pb2.SEARCH_METHOD_GATHER,
     SearchMethod.PARTITIONS: recommender_pb2.SEARCH_METHOD_PARTITIONS,
 }
-
-
-def request(message: recommender_pb2.RecommendRequest) -> Request:
-    """Return what is asked for.
-
-    Raises:
-        InvalidRequest: there isn't exactly one example, the filter is malformed, or the message asks for what this
-            version doesn't know.
-    """
-    k = message.k if message.HasField("k") else limits.DEFAULT_K
-    view = convert.known_view(message.view, catalog_pb2.ITEM_VIEW_ID)
-    convert.check_view(view, k, "k")
-    return Request(
-        example=_example(message),
-        space=message.space or VISUAL,
-        k=k,
-        exclude=message.exclude,
-        detail=_DETAIL[view],
-        target_recall=_target_recall(message),
-        expression=filters.expression(message),
-        facets=filters.facet_requests(message.facets),
-    )
 
 
 def response(found: Recommendations, spaces: Mapping[str, Space]) -> recommender_pb2.RecommendResponse:
@@ -75,19 +37,35 @@ def response(found: Recommendations, spaces: Mapping[str, Space]) -> recommender
         matching_count=result.matching,
         plan=_plan(result.plan),
         recommendation_id=new_recommendation_id(),
+        searches=[_search(one) for one in found.searches],
+        examples=[_example(one) for one in found.examples],
     )
     # Set in place, field by field: messages that are made first and copied into the answer take three times as long.
     add, metric, view = message.recommendations.add, space.metric, _VIEWS[found.detail]
     for item_id, picture_id, distance in result.neighbours:
         one = add()
-        if found.items is None:
+        if found.items is None or item_id not in found.items:
             one.item.id = item_id
         else:
             one.item.CopyFrom(convert.item(found.items[item_id], view, spaces))
         one.score = score_of(metric, distance)
         one.distance = distance
         one.picture_id = picture_id
+    if found.notes is not None:
+        for one, note in zip(message.recommendations, found.notes, strict=True):
+            _tell(one, note)
+    if found.examples:
+        explain_classes(message.recommendations, found.items or {})
     return message
+
+
+def explain_classes(recommendations: Sequence[recommender_pb2.Recommendation], items: Mapping[str, Item]) -> None:
+    """Tell which of the items' categories the model predicted."""
+    for one in recommendations:
+        item = items.get(one.item.id)
+        if item is not None and item.category_probability is not None:
+            predicted = convert.prediction(Prediction(item.category, item.category_probability))
+            one.explanation.category_predicted.CopyFrom(predicted)
 
 
 def largest_part(message: recommender_pb2.RecommendResponse) -> str:
@@ -103,30 +81,50 @@ def _plan(plan: SearchPlan) -> recommender_pb2.SearchPlan:
     )
 
 
-def _target_recall(message: recommender_pb2.RecommendRequest) -> float:
-    match message.WhichOneof("accuracy"):
-        case "exact" if message.exact:
-            return 1.0
-        case "target_recall":
-            return message.target_recall
-        case _:
-            return DEFAULT_TARGET_RECALL
+def _tell(one: recommender_pb2.Recommendation, note: Note) -> None:
+    one.score = note.score
+    if note.probability is not None:
+        one.probability = note.probability
+    if note.group is not None:
+        one.group.CopyFrom(convert.attribute_message(note.group))
+    if note.contributions:
+        one.explanation.contributions.extend(
+            _contribution(number, told) for number, told in enumerate(note.contributions)
+        )
 
 
-def _example(message: recommender_pb2.RecommendRequest) -> Example:
-    if len(message.examples) != 1:
-        raise InvalidRequest("examples", f"holds {len(message.examples)}; exactly one example is accepted so far")
-    (example,) = message.examples
-    if example.relation not in (recommender_pb2.RELATION_UNSPECIFIED, recommender_pb2.RELATION_SIMILAR_TO):
-        raise InvalidRequest(f"{EXAMPLE_FIELD}.relation", f"{example.relation} is unknown; use SIMILAR_TO")
-    if example.HasField("weight") and not 0 < example.weight < float("inf"):
-        raise InvalidRequest(f"{EXAMPLE_FIELD}.weight", f"is {example.weight}; a single example needs more than 0")
-    match example.WhichOneof("example"):
-        case "item_id":
-            return ItemExample(example.item_id)
-        case "picture":
-            return PictureExample(example.picture)
-        case "vector":
-            return VectorExample(convert.vector(example.vector, f"{EXAMPLE_FIELD}.vector"))
-        case _:
-            raise InvalidRequest(EXAMPLE_FIELD, "is empty: set item_id, picture or vector")
+def _contribution(number: int, told: Contribution) -> recommender_pb2.Contribution:
+    return recommender_pb2.Contribution(
+        example=number,
+        share=told.share,
+        similarity=told.similarity,
+        percentile=told.percentile,
+        picture_id=told.picture_id,
+        nearest_picture_id=told.nearest_picture_id,
+        nearest_similarity=told.nearest_similarity,
+        probability=told.probability,
+    )
+
+
+def _search(one: SpaceSearch) -> recommender_pb2.SpaceSearch:
+    return recommender_pb2.SpaceSearch(
+        space=one.space.name,
+        fingerprint=one.space.fingerprint,
+        metric=convert.metric(one.space.metric),
+        plan=_plan(one.plan),
+        candidates_examined=one.examined,
+        examples=one.examples,
+    )
+
+
+def _example(one: ExampleNote) -> recommender_pb2.ExampleExplanation:
+    return recommender_pb2.ExampleExplanation(
+        space=one.space,
+        target_space=one.target,
+        weight=one.weight,
+        classifications=[
+            embedding_pb2.Classification(output=output, predictions=[convert.prediction(found)])
+            for output, found in one.predictions.items()
+        ],
+        category_unknown=one.category_unknown,
+    )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import grpc.aio
 
 from twinset.v1 import recommender_pb2, recommender_pb2_grpc
 from twinset_server import limits
+from twinset_server.domain import Space
 from twinset_server.errors import InvalidRequest, TwinsetError
 from twinset_server.ports import Catalog
-from twinset_server.recommend import Recommender, Request
-from twinset_server.rpc import recommendations
+from twinset_server.recommend import Recommendations, Recommender, Request
+from twinset_server.rpc import recommendation_requests, recommendations, recommended_pages
 from twinset_server.rpc.answers import check_size
 from twinset_server.rpc.deadline import time_left_s
 from twinset_server.rpc.status import to_status
@@ -38,8 +39,14 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):
         self, request: recommender_pb2.RecommendRequest, context: _Context
     ) -> recommender_pb2.RecommendResponse:
         """See the proto."""
-        found = await self._recommender.recommend(recommendations.request(request), timeout_s=time_left_s(context))
+        if request.page_token:
+            page = await recommended_pages.page(request, self._recommender, self._catalog.spaces())
+            check_size("page_size", page)
+            return page
+        asked = recommendation_requests.request(request)
+        found = await self._recommender.recommend(asked, timeout_s=time_left_s(context))
         response = recommendations.response(found, self._catalog.spaces())
+        recommended_pages.cut(request, response)
         check_size(recommendations.largest_part(response), response)
         return response
 
@@ -72,22 +79,43 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):
         self, messages: Sequence[recommender_pb2.RecommendRequest], context: _Context
     ) -> list[recommender_pb2.RecommendResult]:
         limits.check_count("requests", messages, limits.MAX_REQUESTS_PER_MESSAGE, least=1)
-        asked = [_request(message) for message in messages]
-        found = await self._recommender.recommend_many(asked, timeout_s=time_left_s(context))
         spaces = self._catalog.spaces()
+        pages = [await self._page(message, spaces) if message.page_token else None for message in messages]
+        asked = [_request(one) for one, page in zip(messages, pages, strict=True) if page is None]
+        found = iter(await self._recommender.recommend_many(asked, timeout_s=time_left_s(context)))
         return [
-            recommender_pb2.RecommendResult(error=to_status(_located(one, place)))
-            if isinstance(one, TwinsetError)
-            else recommender_pb2.RecommendResult(response=recommendations.response(one, spaces))
-            for place, one in enumerate(found)
+            _result(message, next(found) if page is None else page, place, spaces)
+            for place, (message, page) in enumerate(zip(messages, pages, strict=True))
         ]
+
+    async def _page(
+        self, message: recommender_pb2.RecommendRequest, spaces: Mapping[str, Space]
+    ) -> recommender_pb2.RecommendResponse | TwinsetError:
+        try:
+            return await recommended_pages.page(message, self._recommender, spaces)
+        except TwinsetError as error:
+            return error
 
 
 def _request(message: recommender_pb2.RecommendRequest) -> Request | TwinsetError:
     try:
-        return recommendations.request(message)
+        return recommendation_requests.request(message)
     except TwinsetError as error:
         return error
+
+
+def _result(
+    message: recommender_pb2.RecommendRequest,
+    outcome: Recommendations | recommender_pb2.RecommendResponse | TwinsetError,
+    place: int,
+    spaces: Mapping[str, Space],
+) -> recommender_pb2.RecommendResult:
+    if isinstance(outcome, TwinsetError):
+        return recommender_pb2.RecommendResult(error=to_status(_located(outcome, place)))
+    if isinstance(outcome, Recommendations):
+        outcome = recommendations.response(outcome, spaces)
+        recommended_pages.cut(message, outcome)
+    return recommender_pb2.RecommendResult(response=outcome)
 
 
 def _located(error: TwinsetError, place: int) -> TwinsetError:

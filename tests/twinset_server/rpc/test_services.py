@@ -266,10 +266,26 @@ def _recommend(*examples: recommender_pb2.Example, **fields: object) -> recommen
     ("request_", "field"),
     [
         (_recommend(), "examples"),
-        (_recommend(recommender_pb2.Example(item_id="a"), recommender_pb2.Example(item_id="b")), "examples"),
+        (_recommend(*[recommender_pb2.Example(item_id="a")] * 17), "examples"),
         (_recommend(recommender_pb2.Example()), "examples[0]"),
         (_recommend(recommender_pb2.Example(item_id="a", relation=7)), "examples[0].relation"),  # type: ignore[arg-type]
-        (_recommend(recommender_pb2.Example(item_id="a", weight=-1)), "examples[0].weight"),
+        (_recommend(recommender_pb2.Example(item_id="a", weight=0)), "examples[0].weight"),
+        (
+            _recommend(recommender_pb2.Example(item_id="a"), recommender_pb2.Example(item_id="a", weight=-1)),
+            "examples",
+        ),
+        (_recommend(recommender_pb2.Example(item_id="a", relation=4)), "examples[0].relation"),  # type: ignore[arg-type]
+        (_recommend(recommender_pb2.Example(user_id="u", relation=2)), "examples[0].relation"),  # type: ignore[arg-type]
+        (_recommend(recommender_pb2.Example(item_id="a", relation=2, space="own")), "examples[0].space"),  # type: ignore[arg-type]
+        (_recommend(recommender_pb2.Example(item_id="a", category="sofa")), "examples[0].category"),
+        (_recommend(recommender_pb2.Example(item_id="a"), target_categories=["x"] * 101), "target_categories"),
+        (_recommend(recommender_pb2.Example(item_id="a"), min_score=float("inf")), "min_score"),
+        (_recommend(recommender_pb2.Example(item_id="a"), mmr_lambda=1.5), "mmr_lambda"),
+        (_recommend(recommender_pb2.Example(item_id="a"), max_similarity=float("nan")), "max_similarity"),
+        (_recommend(recommender_pb2.Example(item_id="a"), group_by={"field": "price"}), "group_by.field"),
+        (_recommend(recommender_pb2.Example(item_id="a"), group_by={"field": "category", "size": 0}), "group_by.size"),
+        (_recommend(recommender_pb2.Example(item_id="a"), k=5, page_size=6), "page_size"),
+        (_recommend(recommender_pb2.Example(item_id="a"), page_size=1, page_token="x"), "page_token"),
         (_recommend(recommender_pb2.Example(item_id="a", weight=float("nan"))), "examples[0].weight"),
         (_recommend(recommender_pb2.Example(item_id="a\n")), "examples[0].item_id"),
         (_recommend(recommender_pb2.Example(picture=b"")), "examples[0].picture"),
