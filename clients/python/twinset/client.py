@@ -19,6 +19,7 @@ from twinset.embeddings import Embedding
 from twinset.errors import NotFound
 from twinset.items import Catalog, Item, Picture, UserData, View
 from twinset.recommending import Recommending
+from twinset.scoring import Scoring
 from twinset.status import error_from_call, error_from_status
 from twinset.stream import PipelinedStream
 from twinset.tls import Tls
@@ -35,7 +36,7 @@ _EMBED_AT_ONCE = 16
 _PAGE_SIZES: dict[View, int] = {"id": 1000, "basic": 1000, "full": 16}
 
 
-class Client(CatalogWrites, CatalogExports, Recommending):
+class Client(CatalogWrites, CatalogExports, Recommending, Scoring):
     """A connection to a twinset server; a context manager.
 
     ```python
