@@ -143,6 +143,13 @@ class NoPairModel(FailedPrecondition):
 
     reason = "NO_PAIR_MODEL"
 
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            model,
+            f"the serving model {model} doesn't tell whether two items go together: export a compatibility head, which "
+            "fills pair_source and pair_target and brings a calibration, and serve that",
+        )
+
 
 class NoClasses(FailedPrecondition):
     """The model doesn't predict the classes that it is asked for."""
@@ -166,6 +173,47 @@ class FeedIsEmpty(FailedPrecondition):
     """The feed holds no items, so that its commit would delete all."""
 
     reason = "FEED_IS_EMPTY"
+
+
+class FactorsConflict(FailedPrecondition):
+    """Something else fills the space that factors are to be imported into."""
+
+    reason = "FACTORS_CONFLICT"
+
+    def __init__(self, space: str, *, given: str, stored: str, filled_by: str) -> None:
+        """Name both fingerprints, and what the space is filled by."""
+        super().__init__(
+            space,
+            f"the factors are of {given}, but the space {space!r} holds vectors of {stored} from {filled_by}: import "
+            "into a catalogue whose space of this name is free",
+        )
+        self.given = given
+        self.stored = stored
+
+
+class ImportedSpace(FailedPrecondition):
+    """The space holds imported factors, and takes no single vectors."""
+
+    reason = "SPACE_IS_IMPORTED"
+
+
+class ImportUnderWay(FailedPrecondition):
+    """Another import of factors hasn't ended."""
+
+    reason = "IMPORT_UNDER_WAY"
+
+
+class GenerationNotFound(NotFound):
+    """No kept generation of factors has this number."""
+
+    reason = "GENERATION_NOT_FOUND"
+    kind = "factor_generation"
+
+    def __init__(self, name: str, known: Iterable[int]) -> None:
+        """Name those that there are; an empty `name` means the one before."""
+        wanted = f"generation {name} of factors" if name else "generation of factors to go back to"
+        kept = ", ".join(map(str, known)) or "none"
+        super().__init__(name or "former", f"there is no {wanted}: kept are {kept}")
 
 
 class UserNotFound(NotFound):

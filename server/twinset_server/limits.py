@@ -10,6 +10,7 @@ from twinset_server.domain import (
     MAX_ATTRIBUTES,
     MAX_ATTRIBUTES_BYTES,
     Attribute,
+    FactorsHeader,
     Interaction,
     ItemDraft,
     ItemUpdateDraft,
@@ -31,6 +32,8 @@ MAX_REQUESTS_PER_MESSAGE = 256
 MAX_USERS_PER_MESSAGE = 256
 MAX_DELETIONS_PER_MESSAGE = 1000
 MAX_INTERACTIONS_PER_MESSAGE = 1000
+MAX_FACTORS_PER_MESSAGE = 4096
+MAX_FACTOR_DIMENSION = 4096
 
 MAX_ID_BYTES = 256
 MAX_REQUEST_ID_BYTES = 64
@@ -53,20 +56,13 @@ MAX_FULL_VIEW = 100
 # DEL and C1 are control characters too; str.isprintable would also refuse spaces that are none.
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
 DEFAULT_K = 10
 MAX_K = 1000
 MAX_EXCLUDE = 1000
 MAX_EXAMPLES = 16
 MAX_TARGET_CATEGORIES = 100
-
-MAX_PAIRS = 16_384
-MAX_PAIR_ITEMS = 16_384
-MAX_PAIR_SIDES = 256
-MAX_GIVEN = 32
-MAX_SLOTS = 16
-MAX_CANDIDATES = 1000
-MAX_BEAM = 1000
-MAX_ALTERNATIVES = 100
 
 
 def check_count(field: str, given: Sized, most: int, *, least: int = 0) -> None:
@@ -94,12 +90,6 @@ def check_k(value: int) -> None:
     """Raise `InvalidRequest` unless so many items may be asked for."""
     if not 1 <= value <= MAX_K:
         raise InvalidRequest("k", f"is {value}, 1 to {MAX_K} allowed")
-
-
-def check_range(field: str, value: int, least: int, most: int) -> None:
-    """Raise `InvalidRequest` unless `value` lies from `least` to `most`."""
-    if not least <= value <= most:
-        raise InvalidRequest(field, f"is {value}, {least} to {most} allowed")
 
 
 def check_target_recall(value: float) -> None:
@@ -184,6 +174,20 @@ def check_user(user: UserDraft) -> None:
     check_etag(user.etag)
     _check_attributes(user.attributes)
     _check_vectors(user.vectors)
+
+
+def check_factors(header: FactorsHeader) -> None:
+    """Raise `InvalidRequest` for the first field of `header` that makes no sense."""
+    if not _SHA256.fullmatch(header.fingerprint):
+        raise InvalidRequest("header.fingerprint", "must be 64 hexadecimal digits")
+    if not 2 <= header.dimension <= MAX_FACTOR_DIMENSION:
+        raise InvalidRequest("header.dimension", f"is {header.dimension}, 2 to {MAX_FACTOR_DIMENSION} allowed")
+    if not 0 < header.temperature < math.inf:
+        raise InvalidRequest("header.temperature", f"is {header.temperature}, a finite number above 0 is needed")
+    if header.liked_from is not None and not math.isfinite(header.liked_from):
+        raise InvalidRequest("header.liked_from", f"is {header.liked_from}, a finite number is needed")
+    if header.interactions_through < 0:
+        raise InvalidRequest("header.interactions_through", f"is {header.interactions_through}, 0 or more needed")
 
 
 def check_interaction(interaction: Interaction) -> None:

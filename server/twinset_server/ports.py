@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -14,11 +14,16 @@ from twinset_server.domain import (
     Change,
     Expression,
     FacetRequest,
+    FactorGeneration,
+    FactorRows,
+    FactorsHeader,
     FeedSummary,
     Float32Array,
+    FoldInRows,
     Int32Array,
     Item,
     ItemRows,
+    LikeCounts,
     Search,
     SearchResult,
     Space,
@@ -28,6 +33,7 @@ from twinset_server.domain import (
     UInt8Array,
     User,
     UserData,
+    UserTaste,
     WritableItem,
     Written,
 )
@@ -201,6 +207,42 @@ class Catalog(Protocol):
 
     def feed(self) -> AbstractAsyncContextManager[Feed]:
         """Return a session that replaces all items at once; leaving it without `commit` leaves no trace."""
+
+    async def import_factors(self, header: FactorsHeader, rows: AsyncIterable[FactorRows]) -> FactorGeneration:
+        """Fill the space `taste` with factors of users and items, and return their generation.
+
+        Nothing is seen of them before all are there; then every search sees all at once. The generation that served
+        before is kept, for `activate_factors`. Items get their vectors by their ids, also those put later.
+
+        Raises:
+            FactorsConflict: callers or a model fill a space called `taste`.
+            ImportUnderWay: another import hasn't ended.
+            InvalidRequest: an id came twice, or other numbers of users and items came than the header tells.
+            IndexBehind, DiskFull, StoreUnavailable: they could not be written; what served does still.
+        """
+
+    async def factor_generations(self) -> list[FactorGeneration]:
+        """Return the generations of factors that are kept, the active one first."""
+
+    async def activate_factors(self, number: int) -> FactorGeneration:
+        """Let a kept generation serve from now on, for 0 the one that did before, and return it.
+
+        Raises:
+            GenerationNotFound: it isn't kept.
+        """
+
+    async def taste(self, user_id: str, generation: int | None) -> UserTaste:
+        """Return what is stored of a user's taste, their factors those of a generation; nothing of an unknown user."""
+
+    async def fold_in(self, generation: int, item_ids: Sequence[str]) -> FoldInRows:
+        """Return what makes a user's factors of acts on these items; those without factors are left out.
+
+        Raises:
+            GenerationNotFound: the generation isn't kept any more.
+        """
+
+    async def likes(self, *, after: int, liked_from: float | None) -> LikeCounts:
+        """Return how many likes each item got by changes above `after`; see `Act.is_like`."""
 
     async def user(self, user_id: str) -> User:
         """Return a user.

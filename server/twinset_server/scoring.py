@@ -28,10 +28,11 @@ def admit(vector: Vector, space: Space, field: str) -> Float32Array:
         BadVector: the dimension is wrong, a component isn't finite, or the length is 0 in a cosine space.
         FingerprintMismatch: the vector names another fingerprint than the space's.
     """
-    if vector.fingerprint is None and space.model is not None:
+    if vector.fingerprint is None and (space.model is not None or space.generation is not None):
+        filled_by = "a model" if space.generation is None else "imported factors"
         raise BadVector(
             f"{field}.fingerprint",
-            f"is missing: the space {space.name!r} is filled by a model, so a vector must name {space.fingerprint}",
+            f"is missing: the space {space.name!r} is filled by {filled_by}, so a vector must name {space.fingerprint}",
         )
     if vector.fingerprint is not None and vector.fingerprint != space.fingerprint:
         raise FingerprintMismatch(

@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import numpy as np
 
 from fakes import filters
+from fakes.factors import FakeFactors
 from twinset.contract import Metric
 from twinset_server.domain import (
     DEFAULT_TARGET_RECALL,
+    TASTE,
+    Act,
     Attribute,
     CatalogStatus,
     Change,
     Expression,
     FacetRequest,
+    FactorGeneration,
+    FactorRows,
+    FactorsHeader,
     FeedSummary,
     Float32Array,
+    FoldInRows,
     Interaction,
     Item,
     ItemDeletion,
     ItemRows,
     ItemUpdate,
     ItemVector,
+    LikeCounts,
     Neighbour,
     NewPicture,
     Receipt,
@@ -40,12 +50,15 @@ from twinset_server.domain import (
     User,
     UserData,
     UserDeletion,
+    UserTaste,
     WritableItem,
     WritableUser,
     Written,
 )
 from twinset_server.errors import (
     BadVector,
+    FactorsConflict,
+    ImportedSpace,
     IndexBehind,
     ItemChanged,
     ItemNotFound,
@@ -78,6 +91,7 @@ class FakeCatalog:
         # So many items with vectors are refused before the index has caught up.
         self.behind = 0
         self.feeds_open = 0
+        self._factors = FakeFactors()
 
     async def add_space(self, space: Space) -> None:
         present = self._spaces.get(space.name, space)
@@ -88,7 +102,8 @@ class FakeCatalog:
         self._spaces[space.name] = space
 
     def spaces(self) -> Mapping[str, Space]:
-        return dict(sorted(self._spaces.items()))
+        taste = self._factors.space
+        return dict(sorted({**self._spaces, **({taste.name: taste} if taste else {})}.items()))
 
     async def write(self, changes: Sequence[Change], *, request_id: str = "", digest: bytes = b"") -> Written:
         named = [(change.kind if isinstance(change, Refused) else type(change), change.id) for change in changes]
@@ -110,6 +125,40 @@ class FakeCatalog:
         finally:
             self.feeds_open -= 1
 
+    async def import_factors(self, header: FactorsHeader, rows: AsyncIterable[FactorRows]) -> FactorGeneration:
+        if (stored := self._spaces.get(TASTE)) is not None:
+            raise FactorsConflict(TASTE, given=header.fingerprint, stored=stored.fingerprint, filled_by="callers")
+        generation = self._factors.add(header, [part async for part in rows])
+        self._sequence += 1
+        return generation
+
+    async def factor_generations(self) -> list[FactorGeneration]:
+        return self._factors.listed()
+
+    async def activate_factors(self, number: int) -> FactorGeneration:
+        generation = self._factors.activate(number)
+        self._sequence += 1
+        return generation
+
+    async def taste(self, user_id: str, generation: int | None) -> UserTaste:
+        acts = [
+            Act(one.interaction.item_id, one.interaction.kind, one.interaction.weight, one.sequence)
+            for one in self._interactions
+            if one.interaction.user_id == user_id
+        ]
+        return UserTaste(None if generation is None else self._factors.users[generation].get(user_id), acts)
+
+    async def fold_in(self, generation: int, item_ids: Sequence[str]) -> FoldInRows:
+        return self._factors.fold_in(generation, item_ids)
+
+    async def likes(self, *, after: int, liked_from: float | None) -> LikeCounts:
+        acts = [
+            (one.interaction.item_id, Act("", one.interaction.kind, one.interaction.weight))
+            for one in self._interactions
+            if one.sequence > after
+        ]
+        return LikeCounts(Counter(item_id for item_id, act in acts if act.is_like(liked_from)), self._sequence)
+
     async def user(self, user_id: str) -> User:
         if user_id not in self._users:
             raise UserNotFound(user_id)
@@ -117,9 +166,10 @@ class FakeCatalog:
 
     async def user_data(self, user_id: str) -> UserData:
         acts = sum(stored.interaction.user_id == user_id for stored in self._interactions)
-        if user_id not in self._users and not acts:
+        states = [number == self._factors.active for number, of in self._factors.users.items() if user_id in of]
+        if user_id not in self._users and not acts and not states:
             raise UserNotFound(user_id)
-        return UserData(self._users.get(user_id), acts, has_factors=False)
+        return UserData(self._users.get(user_id), acts, has_factors=True in states)
 
     async def interactions(self, *, after: int, limit: int) -> list[StoredInteraction]:
         return [stored for stored in self._interactions if stored.sequence > after][:limit]
@@ -143,7 +193,7 @@ class FakeCatalog:
     async def vector_of(self, item_id: str, space: str) -> Float32Array:
         item = self._item(item_id)
         self._space(space)
-        by_picture = {vector.picture_id: vector.values for vector in item.vectors or () if vector.space == space}
+        by_picture = {vector.picture_id: vector.values for vector in self._vectors(item) if vector.space == space}
         main = [picture.id for picture in item.pictures[:1]]
         for picture_id in ["", *main]:
             if picture_id in by_picture:
@@ -191,7 +241,7 @@ class FakeCatalog:
         vectors = [
             (item.id, vector)
             for item in self._items.values()
-            for vector in item.vectors or ()
+            for vector in self._vectors(item)
             if vector.space == asked.space
         ]
         best: dict[str, Neighbour] = {}
@@ -218,7 +268,7 @@ class FakeCatalog:
 
     async def status(self) -> CatalogStatus:
         items = list(self._items.values())
-        vectors = [vector.space for item in items for vector in item.vectors or ()]
+        vectors = [vector.space for item in items for vector in self._vectors(item)]
         return CatalogStatus(
             items=len(items),
             pictures=sum(len(item.pictures) for item in items),
@@ -314,7 +364,12 @@ class FakeCatalog:
 
     def _delete_user(self, user_id: str) -> Receipt:
         kept = [stored for stored in self._interactions if stored.interaction.user_id != user_id]
-        if user_id not in self._users and len(kept) == len(self._interactions):
+        factors = [of.pop(user_id, None) for of in self._factors.users.values()]
+        if (
+            user_id not in self._users
+            and len(kept) == len(self._interactions)
+            and not any(f is not None for f in factors)
+        ):
             raise UserNotFound(user_id)
         self._users.pop(user_id, None)
         self._interactions = kept
@@ -331,7 +386,10 @@ class FakeCatalog:
 
     def _check_vectors(self, vectors: Sequence[ItemVector]) -> None:
         for place, vector in enumerate(vectors):
-            _check(vector.values, self._space(vector.space), f"vectors[{place}]")
+            space = self._space(vector.space)
+            if space.generation is not None:
+                raise ImportedSpace("vectors", f"the space {space.name!r} holds imported factors")
+            _check(vector.values, space, f"vectors[{place}]")
 
     def _store(self, item: WritableItem) -> Receipt:
         self._sequence += 1
@@ -355,24 +413,29 @@ class FakeCatalog:
         )
         return Receipt(f"{self._sequence:x}", self._sequence)
 
+    def _vectors(self, item: Item) -> list[ItemVector]:
+        return [*(item.vectors or ()), *self._factors.vectors(item.id)]
+
     def _item(self, item_id: str) -> Item:
         if item_id not in self._items:
             raise ItemNotFound(item_id)
         return self._items[item_id]
 
     def _space(self, name: str) -> Space:
-        if name not in self._spaces:
-            raise SpaceNotFound(name, self._spaces)
-        return self._spaces[name]
+        spaces = self.spaces()
+        if name not in spaces:
+            raise SpaceNotFound(name, spaces)
+        return spaces[name]
 
 
 class FakeState:
     """Implements the port `CatalogState`: a copy of the catalogue."""
 
     def __init__(self, catalog: FakeCatalog) -> None:
-        self._catalog = FakeCatalog(catalog.spaces().values())
+        self._catalog = FakeCatalog(catalog._spaces.values())
         self._catalog._items = dict(catalog._items)
         self._catalog._sequence = catalog._sequence
+        self._catalog._factors = copy.copy(catalog._factors)
 
     @property
     def sequence(self) -> int:
@@ -420,7 +483,7 @@ class FakeState:
 
     def _vectors_of(self, item_id: str) -> Sequence[ItemVector]:
         item = self._catalog._items.get(item_id)
-        return item.vectors or () if item else ()
+        return self._catalog._vectors(item) if item else ()
 
 
 class FakeFeed:

@@ -63,6 +63,10 @@ class Folder:
         """Return a lock of one's own around changes of picture files."""
         return FileLock(self.path / "pictures.lock")
 
+    def imports_lock(self) -> FileLock:
+        """Return a lock of one's own around an import of factors."""
+        return FileLock(self.path / "imports.lock")
+
     def feeds_lock(self) -> FileLock:
         """Return a lock of one's own around the life of a feed."""
         return FileLock(self.path / "feeds.lock")

@@ -7,6 +7,7 @@
 | `write.lock` | a transaction that writes | |
 | `pictures.lock` | the collector, for a slice | a writer from its first picture file to its commit |
 | `feeds.lock` | the collector, for a slice | a feed from its first picture to its end |
+| `imports.lock` | an import of factors, from its first row to its last | |
 | `index/columns/lock` | who writes or removes snapshots of the columns | |
 
 Who needs several takes them in this order: feeds, pictures, write.

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -20,12 +20,13 @@ from twinset_server.catalog.index.follower import Follower
 from twinset_server.catalog.index.plan import Limits
 from twinset_server.catalog.index.views import Views
 from twinset_server.catalog.state import ViewsState
-from twinset_server.catalog.store import records
+from twinset_server.catalog.store import generations, records, tastes
 from twinset_server.catalog.store.answers import Request
 from twinset_server.catalog.store.connection import WritingConnection
 from twinset_server.catalog.store.contents import Contents, contents_of
 from twinset_server.catalog.store.entry import Checked, Entry, EntryUpdate, checked, fitted
 from twinset_server.catalog.store.feed import StoredFeed, open_feed
+from twinset_server.catalog.store.importing import FactorImports
 from twinset_server.catalog.store.pacing import Pacing
 from twinset_server.catalog.store.pictures import PictureFiles
 from twinset_server.catalog.store.readers import Readers
@@ -38,8 +39,13 @@ from twinset_server.domain import (
     Change,
     Expression,
     FacetRequest,
+    FactorGeneration,
+    FactorRows,
+    FactorsHeader,
     Float32Array,
+    FoldInRows,
     Item,
+    LikeCounts,
     Picture,
     Search,
     SearchResult,
@@ -50,6 +56,7 @@ from twinset_server.domain import (
     StoredVectors,
     User,
     UserData,
+    UserTaste,
     Written,
 )
 from twinset_server.errors import BadVector, PictureNotStored, StoreUnavailable, TwinsetError
@@ -91,6 +98,9 @@ class SqliteCatalog:
         self._writer = Writer(folder, self._connection, self._pictures)
         self._readers = Readers(folder.database)
         self._pacing = Pacing(settings.slow_at, lambda: self._follower.delta_length, time.monotonic)
+        self._imports = FactorImports(
+            folder, self._connection, self._writer, lambda: self._follower.delta_length, settings.slow_at
+        )
         self._scans = ThreadPoolExecutor(_SCAN_THREADS, thread_name_prefix="catalog-scan")
         self._checks = RecallChecks(check_share)
         self._copies = ThreadPoolExecutor(_COPY_THREADS, thread_name_prefix="catalog-copies")
@@ -148,6 +158,40 @@ class SqliteCatalog:
         async with feed as opened:
             yield opened
 
+    async def import_factors(self, header: FactorsHeader, rows: AsyncIterable[FactorRows]) -> FactorGeneration:
+        """Fill `taste` with factors; see the port."""
+        self._check_open()
+        generation = await self._imports.run(header, rows)
+        await self._current()  # `spaces` shall know of it
+        return generation
+
+    async def factor_generations(self) -> list[FactorGeneration]:
+        """Return the generations of factors that are kept; see the port."""
+        self._check_open()
+        return await self._readers.read(generations.listed)
+
+    async def activate_factors(self, number: int) -> FactorGeneration:
+        """Let a kept generation serve; see the port."""
+        self._check_open()
+        generation = await self._imports.activate(number)
+        await self._current()
+        return generation
+
+    async def taste(self, user_id: str, generation: int | None) -> UserTaste:
+        """Return what is stored of a user's taste; see the port."""
+        self._check_open()
+        return await self._readers.read(tastes.taste, user_id, generation)
+
+    async def fold_in(self, generation: int, item_ids: Sequence[str]) -> FoldInRows:
+        """Return what makes a user's factors; see the port."""
+        self._check_open()
+        return await self._readers.read(tastes.fold_in, generation, item_ids)
+
+    async def likes(self, *, after: int, liked_from: float | None) -> LikeCounts:
+        """Return how many likes each item got; see the port."""
+        self._check_open()
+        return await self._readers.read(tastes.likes, after, liked_from)
+
     async def user(self, user_id: str) -> User:
         """Return a user; see the port."""
         self._check_open()
@@ -185,8 +229,9 @@ class SqliteCatalog:
     async def vector_of(self, item_id: str, space: str) -> Float32Array:
         """Return the item's vector in `space`; see the port."""
         self._check_open()
-        view_of(self._follower.views, space)
-        return await self._readers.read(records.vector_of, item_id, space)
+        generation = view_of(self._follower.views, space).space.generation
+        stored = space if generation is None else generations.space_name(generation)
+        return await self._readers.read(records.vector_of, item_id, stored)
 
     async def picture_vectors(self, wanted: Mapping[str, Collection[str]]) -> Mapping[str, StoredVectors]:
         """Return by item what is stored of vectors made from its pictures; see the port."""

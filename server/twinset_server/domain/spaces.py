@@ -30,7 +30,8 @@ DEFAULT_TARGET_RECALL = 0.98
 class Space:
     """A named vector space. Vectors compare only within one space and one fingerprint.
 
-    `model` is the name of the model that fills it, None for an external space.
+    `model` is the name of the model that fills it, None for an external space. `generation` is the number of the
+    imported factors that it holds, None where it holds none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Space:
     metric: Metric
     fingerprint: str
     model: str | None = None
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ _SCOPES = {
     "/twinset.v1.CatalogService/Update": Scope.WRITE,
     "/twinset.v1.CatalogService/Delete": Scope.WRITE,
     "/twinset.v1.CatalogService/Replace": Scope.WRITE,
+    "/twinset.v1.CatalogService/Import": Scope.WRITE,
+    "/twinset.v1.CatalogService/Activate": Scope.WRITE,
     "/twinset.v1.AdminService/": Scope.ADMIN,
 }
 """By the beginning of a method's path: names of methods begin with what they do."""

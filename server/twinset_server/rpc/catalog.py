@@ -7,6 +7,7 @@ from twinset.v1 import catalog_pb2
 from twinset_server.errors import EmbedderUnavailable
 from twinset_server.rpc import convert
 from twinset_server.rpc.catalog_part import Context
+from twinset_server.rpc.factors import Factors
 from twinset_server.rpc.feeds import Feeds
 from twinset_server.rpc.interactions import Interactions
 from twinset_server.rpc.item_reads import ItemReads
@@ -14,7 +15,7 @@ from twinset_server.rpc.item_writes import ItemWrites
 from twinset_server.rpc.users import Users
 
 
-class CatalogServicer(ItemReads, ItemWrites, Feeds, Interactions, Users):
+class CatalogServicer(ItemReads, ItemWrites, Feeds, Interactions, Users, Factors):
     """Answers from the catalogue, and changes it."""
 
     async def GetCatalog(  # noqa: N802

@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf import timestamp_pb2
 
 from twinset.contract import ModelContract
-from twinset.pair_contract import PAIR_SOURCE, PairContract
+from twinset.pair_contract import PAIR_SOURCE
 from twinset.v1 import catalog_pb2, embedding_pb2
 from twinset_server import limits
 from twinset_server.domain import (
@@ -68,8 +68,8 @@ def item(stored: Item, view: View, spaces: Mapping[str, Space]) -> catalog_pb2.I
         vectors=[_vector_message(v, spaces) for v in stored.vectors or ()],
         etag=stored.etag,
         sequence=stored.sequence,
-        create_time=_timestamp(stored.created),
-        update_time=_timestamp(stored.updated),
+        create_time=timestamp(stored.created),
+        update_time=timestamp(stored.updated),
         category_predicted=None
         if stored.category_probability is None
         else prediction(Prediction(stored.category, stored.category_probability)),
@@ -151,7 +151,7 @@ def interaction(stored: StoredInteraction) -> catalog_pb2.Interaction:
         item_id=made.item_id,
         kind=made.kind,
         weight=made.weight,
-        time=_timestamp(made.time),
+        time=timestamp(made.time),
         sequence=stored.sequence,
         recommendation_id=made.recommendation_id,
     )
@@ -165,8 +165,8 @@ def user(stored: User, spaces: Mapping[str, Space]) -> catalog_pb2.User:
         vectors=[_vector_message(vector, spaces) for vector in stored.vectors],
         etag=stored.etag,
         sequence=stored.sequence,
-        create_time=_timestamp(stored.created),
-        update_time=_timestamp(stored.updated),
+        create_time=timestamp(stored.created),
+        update_time=timestamp(stored.updated),
     )
 
 
@@ -187,19 +187,16 @@ def model(contract: ModelContract) -> catalog_pb2.Model:
         ],
         categories=contract.categories,
         category_spaces=sorted(space.name for space in contract.spaces if contract.takes_category([space.output])),
-        pair=None if pair is None or source is None else pair_model(pair, source.metric),
-    )
-
-
-def pair_model(pair: PairContract, of_spaces: Metric) -> catalog_pb2.PairModel:
-    """Return how distances between the sides of pairs become probabilities; `of_spaces` is the metric of both."""
-    return catalog_pb2.PairModel(
-        metric=metric(of_spaces),
-        offset=pair.offset,
-        scale=pair.scale,
-        shift=pair.shift,
-        prior=pair.prior,
-        ece=pair.ece,
+        pair=None
+        if pair is None or source is None
+        else catalog_pb2.PairModel(
+            metric=metric(source.metric),
+            offset=pair.offset,
+            scale=pair.scale,
+            shift=pair.shift,
+            prior=pair.prior,
+            ece=pair.ece,
+        ),
     )
 
 
@@ -221,6 +218,7 @@ def catalog_status(
                 index_generation=s.generation,
                 delta_count=s.delta,
                 measured_recall=None if s.recall is None else _measured_recall(s.recall),
+                factor_generation=s.space.generation,
             )
             for s in status.spaces
         ],
@@ -300,7 +298,7 @@ def attribute_message(value: Attribute) -> catalog_pb2.AttributeValue:
         case tuple():
             return catalog_pb2.AttributeValue(string_list=catalog_pb2.StringList(values=value))
         case datetime.datetime():
-            return catalog_pb2.AttributeValue(time_value=_timestamp(value))
+            return catalog_pb2.AttributeValue(time_value=timestamp(value))
 
 
 def _vector_message(stored: ItemVector, spaces: Mapping[str, Space]) -> embedding_pb2.Vector:
@@ -311,7 +309,7 @@ def _vector_message(stored: ItemVector, spaces: Mapping[str, Space]) -> embeddin
 
 def _measured_recall(recall: MeasuredRecall) -> catalog_pb2.MeasuredRecall:
     return catalog_pb2.MeasuredRecall(
-        recall_at_10=recall.recall_at_10, search_count=recall.searches, since=_timestamp(recall.since)
+        recall_at_10=recall.recall_at_10, search_count=recall.searches, since=timestamp(recall.since)
     )
 
 
@@ -319,7 +317,8 @@ def _floats(values: Float32Array) -> bytes:
     return np.ascontiguousarray(values, dtype="<f4").tobytes()
 
 
-def _timestamp(moment: datetime.datetime) -> timestamp_pb2.Timestamp:
+def timestamp(moment: datetime.datetime) -> timestamp_pb2.Timestamp:
+    """Return the message of a time."""
     message = timestamp_pb2.Timestamp()
     message.FromDatetime(moment)
     return message

@@ -38,6 +38,8 @@ WRITES = {
     "PutUsers",
     "PutInteractions",
     "DeleteUser",
+    "ImportFactors",
+    "ActivateFactors",
 }
 REFUSED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 

@@ -14,7 +14,7 @@ import typer
 
 import twinset
 from twinset.channel import DEFAULT_SERVER
-from twinset.cli import acts, changes, exports, feed, report
+from twinset.cli import acts, changes, exports, factors, feed, report
 from twinset.cli.attributes import read_attributes
 from twinset.cli.classify import classify
 from twinset.cli.problem import Problem, SomeFailed, explain, picture_fault
@@ -324,6 +324,9 @@ app.command()(changes.delete)
 app.command()(feed.replace)
 app.command("put-users")(acts.put_users)
 app.command("put-interactions")(acts.put_interactions)
+app.command("import-factors")(factors.import_factors)
+app.command("factors")(factors.factors)
+app.command("activate-factors")(factors.activate_factors)
 app.add_typer(exports.app, name="export")
 
 

@@ -43,6 +43,7 @@ class Manifest:
         temperature: that a user's cosines are divided by, above 0; see `FoldIn`.
         files: the digest of each file by its name.
         metric: how factors compare.
+        liked_from: the least value of an act that was a like in training; None where every act was one.
     """
 
     fingerprint: str
@@ -52,6 +53,7 @@ class Manifest:
     temperature: float
     files: Mapping[str, FileDigest]
     metric: Metric = Metric.INNER_PRODUCT
+    liked_from: float | None = None
 
     def to_json(self) -> str:
         """Return the manifest as JSON."""
@@ -95,6 +97,8 @@ class Manifest:
                 raise ValueError(f"{name} {getattr(self, name)!r}")
         if not self.temperature > 0:
             raise ValueError(f"temperature {self.temperature!r}")
+        if self.liked_from is not None and not isinstance(self.liked_from, int | float):
+            raise ValueError(f"liked_from {self.liked_from!r}")
         if self.metric is not Metric.INNER_PRODUCT:
             raise ValueError(f"metric {self.metric.value}")
         if set(self.files) != set(FILES):

@@ -23,6 +23,7 @@ def write(
     user_ids: Sequence[str],
     users: Iterable[NDArray[np.float32]],
     fold_in: FoldIn,
+    liked_from: float | None = None,
 ) -> Manifest:
     """Write a folder of factors, and return its manifest, which comes last: without one there are no factors.
 
@@ -33,6 +34,7 @@ def write(
         user_ids: the same of users.
         users: their factors in the order of the ids, a few rows `[n, D]` at a time.
         fold_in: how they were made.
+        liked_from: the least value of an act that was a like; None where every act was one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / names.MANIFEST).unlink(missing_ok=True)
@@ -47,7 +49,15 @@ def write(
     digest = hashlib.sha256(f"{names.VERSION} {fold_in.temperature!r}\n".encode())
     for name in names.OF_MODEL:
         digest.update(f"{name} {files[name].sha256}\n".encode())
-    manifest = Manifest(digest.hexdigest(), dimension, len(user_ids), len(item_ids), fold_in.temperature, files)
+    manifest = Manifest(
+        digest.hexdigest(),
+        dimension,
+        len(user_ids),
+        len(item_ids),
+        fold_in.temperature,
+        files,
+        liked_from=liked_from,
+    )
     with writing(folder / names.MANIFEST) as file:
         file.write(manifest.to_json().encode())
     return manifest

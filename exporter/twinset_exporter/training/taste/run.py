@@ -111,7 +111,7 @@ def _run(request: Request, folder: RunFolder) -> str:
     (folder.path / _WHOLE).mkdir(exist_ok=True)
     with progress.training("taste, on everything", validation.whole_settings(settings, history.best)) as told:
         towers = validation.fit_whole(everything, settings, history.best, pictures, folder.path / _WHOLE, told)
-    manifest = _write_factors(folder.path / FACTORS, found, everything, towers, settings)
+    manifest = _write_factors(folder.path / FACTORS, request, everything, towers)
     network = _train_interaction(everything, towers, settings)
     network.network.save(folder.path / INTERACTION)
     if preparation is not None:
@@ -171,10 +171,8 @@ def _train_interaction(feedback: Feedback, towers: Towers, settings: two_tower.S
     )
 
 
-def _write_factors(
-    folder: Path, found: Interactions, feedback: Feedback, towers: Towers, settings: two_tower.Settings
-) -> Manifest:
-    fold_in = two_tower.fold_in(towers, settings)
+def _write_factors(folder: Path, request: Request, feedback: Feedback, towers: Towers) -> Manifest:
+    found, fold_in = request.interactions, two_tower.fold_in(towers, request.settings)
     return factor_files.write(
         folder,
         item_ids=found.item_ids,
@@ -182,6 +180,7 @@ def _write_factors(
         user_ids=found.user_ids,
         users=two_tower.factors_of_users(fold_in, feedback),
         fold_in=fold_in,
+        liked_from=request.liked_from,
     )
 
 

@@ -21,8 +21,9 @@ from twinset_server.catalog.index.awaiting import BuilderWait
 from twinset_server.catalog.index.checksums import Stopped
 from twinset_server.catalog.index.following import SpaceState
 from twinset_server.catalog.index.manifest import OpenGeneration
-from twinset_server.catalog.index.views import Views
+from twinset_server.catalog.index.views import Views, shown
 from twinset_server.catalog.store.failures import from_sqlite
+from twinset_server.catalog.store.generations import space_name
 from twinset_server.catalog.store.log import ChangeLog, LogChunk, Position, Snapshot
 from twinset_server.catalog.store.schema import open_reader
 from twinset_server.errors import StartupError, StoreUnavailable
@@ -69,6 +70,7 @@ class Follower:
         self._states: dict[str, SpaceState] = {}
         self._columns = ColumnTable()
         self._views = Views(0, {}, self._columns.publish())
+        self._delta_length = 0
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._waiters: list[Callable[[BaseException | None], None]] = []
@@ -87,8 +89,8 @@ class Follower:
 
     @property
     def delta_length(self) -> int:
-        """Vectors outside the index, in the space that has the most of them."""
-        return max((view.delta.length for view in self._views.spaces.values()), default=0)
+        """Vectors outside the index, in the space that has the most of them, shown or not."""
+        return self._delta_length
 
     def start(self) -> None:
         """Open the newest sound generations, take in what was committed since, and begin to follow.
@@ -236,6 +238,9 @@ class Follower:
                 self._found[name] = state.open_newest(self._stop.is_set)
         self._collect_opened()
         with self._log.snapshot() as snapshot:
+            factors = snapshot.active_factors()
+            if factors is not None and space_name(factors) not in self._states:
+                return None  # it came between the two looks
             cut = self._cut_off()
             if not cut:
                 # First, since vectors are added with the places of their items.
@@ -257,8 +262,9 @@ class Follower:
         self._ready.clear()
         self._found.clear()
         columns = self._columns.publish()
-        views = {name: state.view(position.sequence, columns) for name, state in sorted(self._states.items())}
-        self._views = Views(position.sequence, views, columns)
+        views = {name: state.view(position.sequence, columns) for name, state in self._states.items()}
+        self._delta_length = max((view.delta.length for view in views.values()), default=0)
+        self._views = Views(position.sequence, shown(views, factors), columns)
         return True
 
     def _known_keys(self) -> dict[str, int]:

@@ -7,12 +7,13 @@ waits for a writer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twinset_server.catalog.columns.table import Columns, RowPlaces
 from twinset_server.catalog.index.rows import Rows
 from twinset_server.catalog.index.segment_files import Segment
-from twinset_server.domain import Space
+from twinset_server.catalog.store.generations import HIDDEN, space_name
+from twinset_server.domain import TASTE, Space
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +46,16 @@ class Views:
     sequence: int
     spaces: Mapping[str, View]
     columns: Columns
+
+
+def shown(views: Mapping[str, View], generation: int | None) -> dict[str, View]:
+    """Return the spaces that callers know: of the generations of factors, the one that serves, as `taste`.
+
+    Raises:
+        KeyError: that one isn't among `views`.
+    """
+    found = {name: view for name, view in views.items() if not name.startswith(HIDDEN)}
+    if generation is not None:
+        view = views[space_name(generation)]
+        found[TASTE] = replace(view, space=replace(view.space, name=TASTE, generation=generation))
+    return dict(sorted(found.items()))

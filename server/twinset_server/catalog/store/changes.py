@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from twinset_server.catalog.store import attributes, spaces
+from twinset_server.catalog.store import attributes, generations, spaces
 from twinset_server.catalog.store.entry import Checked, Entry, EntryUpdate, EntryVector, InteractionEntry, UserEntry
 from twinset_server.domain import ItemDeletion, MadeFor, NewPicture, Receipt, UserDeletion
 from twinset_server.errors import ItemChanged, ItemNotFound, StaleEtag, UserNotFound
@@ -14,6 +14,7 @@ from twinset_server.errors import ItemChanged, ItemNotFound, StaleEtag, UserNotF
 _OF_USER = (
     "DELETE FROM users WHERE id = ?",
     "DELETE FROM interactions WHERE user = ?",
+    "DELETE FROM factor_users WHERE id = ?",
 )
 """All that is stored by a user's id."""
 
@@ -41,6 +42,7 @@ class Changes:
         self._connection = connection
         self._now_us = now_us
         self._spaces = {name: key for name, (key, _) in spaces.keyed(connection).items()}
+        self._factor_spaces = {key for name, key in self._spaces.items() if name.startswith(generations.HIDDEN)}
         (self.sequence,) = connection.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchone()
 
     def apply(self, change: Checked, contents: Mapping[str, str]) -> Receipt:
@@ -119,7 +121,8 @@ class Changes:
         self._add_pictures(item, entry.pictures, contents)
         if found is not None or entry.category_probability is not None:
             self._set_probability(item, entry.category_probability)
-        old = [] if found is None else self._stored_vectors(item)
+        # Factors are no part of what a caller puts.
+        old = [] if found is None else [one for one in self._stored_vectors(item) if not self._is_factor(one)]
         self._replace_vectors(item, old, entry.vectors, sequence)
 
     def _update(self, update: EntryUpdate, sequence: int, etag: str, contents: Mapping[str, str]) -> None:
@@ -216,6 +219,9 @@ class Changes:
             self._connection.execute("DELETE FROM predicted_categories WHERE item = ?", (item,))
         else:
             self._connection.execute("INSERT OR REPLACE INTO predicted_categories VALUES (?, ?)", (item, probability))
+
+    def _is_factor(self, stored: _StoredVector) -> bool:
+        return stored.vector.space in self._factor_spaces
 
     def _stored_vectors(self, item: int) -> list[_StoredVector]:
         found = self._connection.execute("SELECT key, space, picture, value FROM vectors WHERE item = ?", (item,))

@@ -29,7 +29,7 @@ from twinset_server.domain import (
     WritableItem,
     WritableUser,
 )
-from twinset_server.errors import BadVector, InvalidRequest, SpaceNotFound
+from twinset_server.errors import BadVector, ImportedSpace, InvalidRequest, SpaceNotFound
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -242,6 +242,12 @@ def _vector(field: str, vector: ItemVector, spaces: Mapping[str, Space]) -> Entr
     space = spaces.get(vector.space)
     if space is None:
         raise SpaceNotFound(vector.space, spaces)
+    if space.generation is not None:
+        raise ImportedSpace(
+            field,
+            f"{field}: the space {space.name!r} holds imported factors of {space.fingerprint}, and takes no single "
+            "vectors: import a folder of factors instead",
+        )
     _check_text(f"{field}.picture_id", vector.picture_id)
     return EntryVector(vector.space, vector.picture_id, fitted(field, vector.values, space))
 

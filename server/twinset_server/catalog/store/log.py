@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset_server.catalog.store import spaces
+from twinset_server.catalog.store import generations, spaces
 from twinset_server.catalog.store.schema import open_reader
 from twinset_server.domain import Float32Array, Space
 from twinset_server.errors import StoreUnavailable
@@ -88,6 +88,10 @@ class Snapshot:
         self.items: int = numbers["items"]
         self._spaces = spaces.keyed(connection)
         self._names = {key: name for name, (key, _) in self._spaces.items()}
+
+    def active_factors(self) -> int | None:
+        """Return the number of the generation of factors that serves, None where there is none."""
+        return generations.active(self._connection)
 
     def added(self, after_key: int, space: str | None, chunk: int) -> Iterator[LogChunk]:
         """Yield the vectors with keys above `after_key` that live, by rising key.

@@ -46,7 +46,7 @@ WHERE item = ?1 AND (?2 = '' OR id = ?2) ORDER BY position LIMIT 1
 """
 _VECTORS = """
 SELECT vectors.item, spaces.name, picture, value FROM vectors JOIN spaces ON spaces.key = vectors.space
-WHERE vectors.item IN (SELECT value FROM json_each(?)) ORDER BY vectors.key
+WHERE vectors.item IN (SELECT value FROM json_each(?)) AND spaces.name NOT GLOB 'taste@*' ORDER BY vectors.key
 """
 _VECTOR = """
 SELECT value FROM vectors JOIN spaces ON spaces.key = vectors.space
@@ -72,6 +72,7 @@ _USER_VECTORS = """
 SELECT spaces.name, value FROM user_vectors JOIN spaces ON spaces.key = user_vectors.space
 WHERE user = ? ORDER BY spaces.name
 """
+_FACTOR_STATES = "SELECT state FROM factor_users JOIN factor_generations USING (space) WHERE id = ?"
 _INTERACTIONS = """
 SELECT seq, user, item, kind, weight, time, recommendation FROM interactions WHERE seq > ? ORDER BY seq LIMIT ?
 """
@@ -168,9 +169,10 @@ def user_data(connection: sqlite3.Connection, user_id: str) -> UserData:
     with _snapshot(connection):
         found = _user(connection, user_id)
         (acts,) = connection.execute("SELECT count(*) FROM interactions WHERE user = ?", (user_id,)).fetchone()
-    if found is None and not acts:
+        states = {state for (state,) in connection.execute(_FACTOR_STATES, (user_id,))}
+    if found is None and not acts and not states:
         raise UserNotFound(user_id)
-    return UserData(found, acts, has_factors=False)
+    return UserData(found, acts, has_factors="active" in states)
 
 
 def _user(connection: sqlite3.Connection, user_id: str) -> User | None:

@@ -70,6 +70,7 @@ _COMPARE = (
     FROM {ids} AS ids CROSS JOIN changed ON changed.id = ids.id
     CROSS JOIN catalog.vectors AS stored ON stored.item = changed.item
     WHERE NOT EXISTS (SELECT 1 FROM kept_vectors WHERE key = stored.key)
+    AND stored.space NOT IN (SELECT space FROM catalog.factor_generations)
     """,
 )
 _STRANGERS = (

@@ -144,7 +144,45 @@ END;
 # A user's acts are found by the user: to rank for them, and to delete them.
 _BY_USER = "CREATE INDEX IF NOT EXISTS interactions_user ON interactions (user, seq);"
 
-_ADDED = _PREDICTIONS + _DELETED + _BY_USER
+# Factors of users and items by their own ids, whether these are stored or not: an item that is put gets its vector from
+# here. `through` is the last interaction in them, `switched` the change by which they came to serve.
+_FACTORS = """
+CREATE TABLE IF NOT EXISTS factor_generations (
+    number INTEGER PRIMARY KEY,
+    space INTEGER NOT NULL UNIQUE REFERENCES spaces,
+    state TEXT NOT NULL CHECK (state IN ('staged', 'active', 'kept')),
+    items INTEGER NOT NULL,
+    users INTEGER NOT NULL,
+    temperature REAL NOT NULL,
+    start BLOB NOT NULL,
+    liked_from REAL,
+    through INTEGER NOT NULL,
+    imported INTEGER NOT NULL,
+    switched INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS factor_items (
+    space INTEGER NOT NULL REFERENCES spaces,
+    id TEXT NOT NULL COLLATE BINARY,
+    value BLOB NOT NULL,
+    liked BLOB NOT NULL,
+    known BLOB NOT NULL,
+    PRIMARY KEY (space, id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS factor_items_id ON factor_items (id);
+CREATE TABLE IF NOT EXISTS factor_users (
+    space INTEGER NOT NULL REFERENCES spaces,
+    id TEXT NOT NULL COLLATE BINARY,
+    value BLOB NOT NULL,
+    PRIMARY KEY (space, id)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS factor_users_id ON factor_users (id);
+CREATE TRIGGER IF NOT EXISTS items_get_factors AFTER INSERT ON items BEGIN
+    INSERT INTO vectors (item, space, picture, value)
+    SELECT NEW.key, space, '', value FROM factor_items WHERE id = NEW.id;
+END;
+"""
+
+_ADDED = _PREDICTIONS + _DELETED + _BY_USER + _FACTORS
 
 # What a table made before it lacks gets its default.
 _LATER_COLUMNS = (("interactions", "recommendation", "TEXT NOT NULL DEFAULT ''"),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from twinset.contract import Metric
-from twinset_server.domain import Space
+from twinset_server.domain import TASTE, Space
 from twinset_server.errors import StartupError
 
 
@@ -18,12 +18,26 @@ def keyed(connection: sqlite3.Connection) -> dict[str, tuple[int, Space]]:
     }
 
 
+def _check_no_factors(connection: sqlite3.Connection, space: Space, path: str) -> None:
+    if space.name != TASTE:
+        return
+    statement = "SELECT fingerprint FROM factor_generations JOIN spaces ON spaces.key = space WHERE state = 'active'"
+    found = connection.execute(statement).fetchone()
+    if found is not None:
+        raise StartupError(
+            f"the catalogue in {path} holds imported factors of fingerprint {found[0]} in the space {TASTE!r}; the "
+            f"server was started to fill it with {space.fingerprint}: start it without a model or a setting that does, "
+            "or set store.path to a new folder"
+        )
+
+
 def declare(connection: sqlite3.Connection, space: Space, path: str) -> None:
     """Add a space within a transaction, or accept the one that is there, giving it the name of its model.
 
     Raises:
         StartupError: a space of this name is there, with another dimension, metric or fingerprint.
     """
+    _check_no_factors(connection, space, path)
     found = connection.execute(
         "SELECT dimension, metric, fingerprint FROM spaces WHERE name = ?", (space.name,)
     ).fetchone()

@@ -1,0 +1,73 @@
+"""What is read of users' tastes: acts, factors, and what makes factors of acts."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+import numpy as np
+
+from twinset.factors import FoldIn
+from twinset_server.catalog.store import generations
+from twinset_server.domain import Act, FoldInRows, LikeCounts, UserTaste
+from twinset_server.errors import GenerationNotFound
+
+_ACTS = "SELECT item, kind, weight, seq FROM interactions WHERE user = ? ORDER BY seq"
+_FACTORS = """
+SELECT value FROM factor_users JOIN factor_generations USING (space) WHERE number = ? AND id = ?
+"""
+_GENERATION = "SELECT space, temperature, start, liked_from, through FROM factor_generations WHERE number = ?"
+_FOLD_IN = """
+SELECT id, liked, known FROM factor_items WHERE space = ? AND id IN (SELECT value FROM json_each(?))
+"""
+# What a like is, is said once more by `Act.is_like`.
+_LIKES = """
+SELECT item, count(*) FROM interactions
+WHERE seq > ?1 AND kind <> 'dislike' AND (?2 IS NULL OR weight >= ?2) GROUP BY item
+"""
+
+
+def taste(connection: sqlite3.Connection, user_id: str, generation: int | None) -> UserTaste:
+    """Return what is stored of a user's taste, their factors those of a generation; nothing of an unknown user."""
+    connection.execute("BEGIN")
+    try:
+        acts = [Act(*row) for row in connection.execute(_ACTS, (user_id,))]
+        found = connection.execute(_FACTORS, (generation, user_id)).fetchone()
+    finally:
+        connection.execute("COMMIT")
+    return UserTaste(None if found is None else np.frombuffer(found[0], "<f4").astype(np.float32), acts)
+
+
+def fold_in(connection: sqlite3.Connection, generation: int, item_ids: Sequence[str]) -> FoldInRows:
+    """Return what makes factors of acts on these items; those without factors are left out.
+
+    Raises:
+        GenerationNotFound: the generation is gone.
+    """
+    connection.execute("BEGIN")
+    try:
+        found = connection.execute(_GENERATION, (generation,)).fetchone()
+        if found is None:
+            raise GenerationNotFound(str(generation), [one.number for one in generations.listed(connection)])
+        space, temperature, start, liked_from, through = found
+        rows = connection.execute(_FOLD_IN, (space, json.dumps(list(item_ids)))).fetchall()
+    finally:
+        connection.execute("COMMIT")
+    first = np.frombuffer(start, "<f4").astype(np.float32)
+    liked, known = (
+        np.frombuffer(b"".join(row[column] for row in rows), "<f4").reshape(-1, len(first)) for column in (1, 2)
+    )
+    places = {item_id: place for place, (item_id, _, _) in enumerate(rows)}
+    return FoldInRows(FoldIn(liked, known, first, temperature), places, liked_from, through)
+
+
+def likes(connection: sqlite3.Connection, after: int, liked_from: float | None) -> LikeCounts:
+    """Return how many likes each item got by changes above `after`, and the last change that is counted."""
+    connection.execute("BEGIN")
+    try:
+        counts = dict(connection.execute(_LIKES, (after, liked_from)).fetchall())
+        (sequence,) = connection.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchone()
+    finally:
+        connection.execute("COMMIT")
+    return LikeCounts(counts, sequence)

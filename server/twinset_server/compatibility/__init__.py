@@ -1,1 +1,0 @@
-"""Whether items go together: probabilities of pairs, and sets that are completed."""
