@@ -143,13 +143,6 @@ class NoPairModel(FailedPrecondition):
 
     reason = "NO_PAIR_MODEL"
 
-    def __init__(self, model: str) -> None:
-        super().__init__(
-            model,
-            f"the serving model {model} doesn't tell whether two items go together: export a compatibility head, which "
-            "fills pair_source and pair_target and brings a calibration, and serve that",
-        )
-
 
 class NoClasses(FailedPrecondition):
     """The model doesn't predict the classes that it is asked for."""

@@ -64,6 +64,15 @@ MAX_EXCLUDE = 1000
 MAX_EXAMPLES = 16
 MAX_TARGET_CATEGORIES = 100
 
+MAX_PAIRS = 16_384
+MAX_PAIR_ITEMS = 16_384
+MAX_PAIR_SIDES = 256
+MAX_GIVEN = 32
+MAX_SLOTS = 16
+MAX_CANDIDATES = 1000
+MAX_BEAM = 1000
+MAX_ALTERNATIVES = 100
+
 
 def check_count(field: str, given: Sized, most: int, *, least: int = 0) -> None:
     """Raise `InvalidRequest` unless `given` has `least` to `most` elements."""
@@ -90,6 +99,12 @@ def check_k(value: int) -> None:
     """Raise `InvalidRequest` unless so many items may be asked for."""
     if not 1 <= value <= MAX_K:
         raise InvalidRequest("k", f"is {value}, 1 to {MAX_K} allowed")
+
+
+def check_range(field: str, value: int, least: int, most: int) -> None:
+    """Raise `InvalidRequest` unless `value` lies from `least` to `most`."""
+    if not least <= value <= most:
+        raise InvalidRequest(field, f"is {value}, {least} to {most} allowed")
 
 
 def check_target_recall(value: float) -> None:

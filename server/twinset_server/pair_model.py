@@ -56,7 +56,9 @@ class PairModel:
 
     def log_probabilities(self, distances: ArrayLike, prior: float | None = None) -> Float64Array:
         """Return the natural logarithm of each probability, which stays finite where that rounds to 0; see `logits`."""
-        found: Float64Array = -np.logaddexp(0.0, -self.logits(distances, prior))
+        # NaN is the distance of what isn't there.
+        with np.errstate(invalid="ignore"):
+            found: Float64Array = -np.logaddexp(0.0, -self.logits(distances, prior))
         return found
 
 
@@ -69,14 +71,22 @@ def pair_model(contract: ModelContract, spaces: Mapping[str, Space]) -> PairMode
     """
     sides = {name: contract.space(name) for name in (PAIR_SOURCE, PAIR_TARGET)}
     if contract.pair is None or None in sides.values():
-        raise NoPairModel(contract.model)
+        raise _no_pairs(contract.model)
     for name, filled in sides.items():
         if filled is None or name not in spaces:
-            raise NoPairModel(contract.model)
+            raise _no_pairs(contract.model)
         made = contract.fingerprint_of(filled.output)
         if made != spaces[name].fingerprint:
             raise FingerprintMismatch(name, given=made, expected=spaces[name].fingerprint, space=name)
     return PairModel(contract.model, contract.pair, spaces[PAIR_SOURCE], spaces[PAIR_TARGET])
+
+
+def _no_pairs(model: str) -> NoPairModel:
+    return NoPairModel(
+        model,
+        f"the serving model {model} doesn't tell whether two items go together: export a compatibility head, which "
+        "fills pair_source and pair_target and brings a calibration, and serve that",
+    )
 
 
 def _logit(share: float) -> float:

@@ -13,7 +13,7 @@ from twinset_server.domain import ItemDraft, Metric, PictureDraft, Space, Writab
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import SpaceMismatch
 from twinset_server.ingest import Ingest
-from twinset_server.recommend import PictureExample, Recommender, Request
+from twinset_server.recommend import Example, PictureExample, Recommender, Request
 
 TINT = "7" * 64
 OLD_TINT = "6" * 64
@@ -55,7 +55,7 @@ async def put(catalog: FakeCatalog, pictures: PictureEmbedder) -> Sequence[objec
 
 
 async def recommend(catalog: FakeCatalog, pictures: PictureEmbedder, space: str) -> list[str]:
-    request = Request(PictureExample(png(BLUE)), space=space, k=2)
+    request = Request([Example(PictureExample(png(BLUE)))], space=space, k=2)
     found = await Recommender(catalog, pictures).recommend(request, timeout_s=5)
     return [neighbour.item_id for neighbour in found.result.neighbours]
 

@@ -52,6 +52,17 @@ from twinset.items import (
     View,
 )
 from twinset.pair_contract import PairContract
+from twinset.pairs import (
+    CompletedSet,
+    FilledSlot,
+    PairScore,
+    PairScoring,
+    ScoredPair,
+    ScoredPairs,
+    Side,
+    Slot,
+    SlotItem,
+)
 from twinset.tls import Tls
 
 __version__ = version("twinset")
@@ -61,12 +72,14 @@ __all__ = [
     "Attribute",
     "Catalog",
     "Client",
+    "CompletedSet",
     "DeadlineExceeded",
     "Embedding",
     "Facet",
     "FailedPrecondition",
     "FeedResult",
     "FeedSummary",
+    "FilledSlot",
     "Interaction",
     "Internal",
     "InvalidArgument",
@@ -77,6 +90,8 @@ __all__ = [
     "Model",
     "NotFound",
     "PairContract",
+    "PairScore",
+    "PairScoring",
     "PermissionDenied",
     "Picture",
     "Prediction",
@@ -86,7 +101,12 @@ __all__ = [
     "Recommendation",
     "Recommendations",
     "ResourceExhausted",
+    "ScoredPair",
+    "ScoredPairs",
     "SearchPlan",
+    "Side",
+    "Slot",
+    "SlotItem",
     "Space",
     "Tls",
     "TwinsetError",

@@ -20,6 +20,7 @@ from twinset.errors import NotFound
 from twinset.factor_imports import FactorImports
 from twinset.items import Catalog, Item, Picture, UserData, View
 from twinset.recommending import Recommending
+from twinset.scoring import Scoring
 from twinset.status import error_from_call, error_from_status
 from twinset.stream import PipelinedStream
 from twinset.tls import Tls
@@ -36,7 +37,7 @@ _EMBED_AT_ONCE = 16
 _PAGE_SIZES: dict[View, int] = {"id": 1000, "basic": 1000, "full": 16}
 
 
-class Client(CatalogWrites, CatalogExports, Recommending, FactorImports):
+class Client(CatalogWrites, CatalogExports, Recommending, Scoring, FactorImports):
     """A connection to a twinset server; a context manager.
 
     ```python

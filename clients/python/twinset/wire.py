@@ -34,6 +34,11 @@ _VIEWS: dict[items.View, catalog_pb2.ItemView] = {
 }
 
 
+def metric_from_proto(metric: embedding_pb2.Metric) -> Metric:
+    """Return the metric of the enum's value."""
+    return _METRICS[metric]
+
+
 def view_to_proto(view: items.View) -> catalog_pb2.ItemView:
     """Return the enum's value.
 

@@ -107,9 +107,13 @@ class Candidates:
 
         `surely` asks for it at any cost: all items are compared then.
         """
+        if self.complete:
+            return False
         depth = _FACTOR * self._depth or max(_FIRST, 2 * count)
-        if not self._lanes or depth > _MOST or all(lane.exhausted for lane in self._lanes):
-            if self.complete or not (surely or not self._lanes):
+        at_end = all(lane.exhausted for lane in self._lanes)
+        if at_end or depth > _MOST:
+            # At their end lanes can't tell of items that are in none of them.
+            if not at_end and not surely:
                 return False
             self._compare_all()
             return True

@@ -9,7 +9,7 @@ import numpy as np
 from google.protobuf import timestamp_pb2
 
 from twinset.contract import ModelContract
-from twinset.pair_contract import PAIR_SOURCE
+from twinset.pair_contract import PAIR_SOURCE, PairContract
 from twinset.v1 import catalog_pb2, embedding_pb2
 from twinset_server import limits
 from twinset_server.domain import (
@@ -187,16 +187,19 @@ def model(contract: ModelContract) -> catalog_pb2.Model:
         ],
         categories=contract.categories,
         category_spaces=sorted(space.name for space in contract.spaces if contract.takes_category([space.output])),
-        pair=None
-        if pair is None or source is None
-        else catalog_pb2.PairModel(
-            metric=metric(source.metric),
-            offset=pair.offset,
-            scale=pair.scale,
-            shift=pair.shift,
-            prior=pair.prior,
-            ece=pair.ece,
-        ),
+        pair=None if pair is None or source is None else pair_model(pair, source.metric),
+    )
+
+
+def pair_model(pair: PairContract, of_spaces: Metric) -> catalog_pb2.PairModel:
+    """Return how distances between the sides of pairs become probabilities; `of_spaces` is the metric of both."""
+    return catalog_pb2.PairModel(
+        metric=metric(of_spaces),
+        offset=pair.offset,
+        scale=pair.scale,
+        shift=pair.shift,
+        prior=pair.prior,
+        ece=pair.ece,
     )
 
 

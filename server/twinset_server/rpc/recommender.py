@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc.aio
 
-from twinset.v1 import recommender_pb2, recommender_pb2_grpc
+from twinset.v1 import pairs_pb2, recommender_pb2, recommender_pb2_grpc
 from twinset_server import limits
 from twinset_server.domain import Space
 from twinset_server.errors import InvalidRequest, TwinsetError
@@ -17,6 +17,7 @@ from twinset_server.recommend import Recommendations, Recommender, Request
 from twinset_server.rpc import recommendation_requests, recommendations, recommended_pages
 from twinset_server.rpc.answers import check_size
 from twinset_server.rpc.deadline import time_left_s
+from twinset_server.rpc.pairs import PairCalls
 from twinset_server.rpc.status import to_status
 from twinset_server.rpc.streams import closing, in_order, weight
 
@@ -29,9 +30,10 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):
     """Answers with the nearest items."""
 
-    def __init__(self, catalog: Catalog, recommender: Recommender, stopping: asyncio.Event) -> None:
+    def __init__(self, catalog: Catalog, recommender: Recommender, pairs: PairCalls, stopping: asyncio.Event) -> None:
         """`stopping` is set when the server stops: streams end then."""
         self._catalog = catalog
+        self._pairs = pairs
         self._recommender = recommender
         self._stopping = stopping
 
@@ -74,6 +76,24 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):
         answers = in_order(requests, work, weigh=weigh, capacity=MAX_UNDONE_REQUESTS, stopping=self._stopping)
         async for response in closing(answers):
             yield response
+
+    async def ScorePair(  # noqa: N802
+        self, request: pairs_pb2.ScorePairRequest, context: _Context
+    ) -> pairs_pb2.ScorePairResponse:
+        """See the proto."""
+        return await self._pairs.score(request, time_left_s(context))
+
+    async def BatchScorePairs(  # noqa: N802
+        self, request: pairs_pb2.BatchScorePairsRequest, context: _Context
+    ) -> pairs_pb2.BatchScorePairsResponse:
+        """See the proto."""
+        return await self._pairs.score_many(request, time_left_s(context))
+
+    async def CompleteSet(  # noqa: N802
+        self, request: pairs_pb2.CompleteSetRequest, context: _Context
+    ) -> pairs_pb2.CompleteSetResponse:
+        """See the proto."""
+        return await self._pairs.complete(request, time_left_s(context))
 
     async def _results(
         self, messages: Sequence[recommender_pb2.RecommendRequest], context: _Context

@@ -1,0 +1,1 @@
+"""Whether items go together: probabilities of pairs, and sets that are completed."""
