@@ -24,6 +24,7 @@ import twinset
 from twinset_server.commands.backup import backup
 from twinset_server.commands.check import check
 from twinset_server.commands.compact import compact
+from twinset_server.commands.health import health
 from twinset_server.commands.rebuild import rebuild
 from twinset_server.commands.restore import restore
 from twinset_server.commands.token import token
@@ -185,6 +186,7 @@ app.command()(restore)
 app.command()(check)
 app.command()(compact)
 app.command()(rebuild)
+app.command()(health)
 app.command()(token)
 
 

@@ -40,6 +40,12 @@ class ServerSettings(_Section):
         ge=0,
         description="Seconds after which a connection is asked to end, so that callers spread; 0 means never.",
     )
+    pause_s: float = Field(
+        0.0,
+        ge=0,
+        description="Seconds at SIGTERM in which calls are still taken while probes say NOT_SERVING, so that whoever "
+        "balances load can send them elsewhere.",
+    )
     drain_s: float = Field(10.0, ge=0, description="Seconds that calls in flight get at SIGTERM.")
 
 
@@ -103,6 +109,15 @@ class AdminSettings(_Section):
     port: int = Field(50052, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
 
 
+class ProbeSettings(_Section):
+    """Where the health of the whole server is told, in plaintext and to everybody."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; Kubernetes needs 0.0.0.0.")
+    port: int | None = Field(
+        None, ge=0, le=65535, description="Port to listen on; 0 takes a free one, unset: there are no probes."
+    )
+
+
 class TlsSettings(_Section):
     """What connections are encrypted with. The files are PEM, and read again when they change."""
 
@@ -159,6 +174,7 @@ class Settings(BaseSettings):
     search: SearchSettings = SearchSettings()
     catalog: CatalogSettings = CatalogSettings()
     admin: AdminSettings = AdminSettings()
+    probes: ProbeSettings = ProbeSettings()
     tls: TlsSettings = TlsSettings()
     access: AccessSettings = AccessSettings()
     spaces: dict[str, ExternalSpace] = Field(default_factory=dict, description="External spaces by name.")
@@ -238,6 +254,7 @@ def setting_names() -> list[str]:
         "search": SearchSettings,
         "catalog": CatalogSettings,
         "admin": AdminSettings,
+        "probes": ProbeSettings,
         "tls": TlsSettings,
         "access": AccessSettings,
     }

@@ -6,6 +6,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from e2e.conftest import BIN, SAMPLES, Start
 from fakes.models import write_tiny_model
 from twinset import Client, Item, Picture
@@ -67,3 +69,30 @@ def test_a_stopped_server_leaves_nothing_behind(start: Start, tmp_path: Path) ->
         time.sleep(0.05)
     assert not any(Path(f"/proc/{pid}").exists() for pid in group)
     assert {name for name in _shared_memory() - before if str(server.process.pid) in name} == set()
+
+
+def test_probes_tell_of_the_start_and_of_the_end_before_calls_are_turned_away(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("TWINSET_PROBES__PORT", str(port))
+    monkeypatch.setenv("TWINSET_SERVER__PAUSE_S", "60")
+
+    def health(service: str) -> tuple[int, str]:
+        ran = subprocess.run([BIN / "twinset-server", "health", service], capture_output=True, text=True, check=False)
+        return ran.returncode, ran.stdout.strip()
+
+    server = start(tmp_path / "data")
+    for service in ("liveness", "startup", "readiness"):
+        assert health(service) == (0, "SERVING")
+    server.process.send_signal(signal.SIGTERM)
+    while health("readiness") != (1, "NOT_SERVING"):
+        time.sleep(0.05)
+    assert health("liveness") == (0, "SERVING")
+    with Client(server.address) as client:
+        assert client.catalog().item_count == 0
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(timeout=10) == 0
+    assert health("liveness")[0] == 1

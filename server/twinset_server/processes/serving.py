@@ -19,6 +19,7 @@ from twinset_server.processes.supervisor import Programs, Supervisor
 from twinset_server.rpc.admin import forget_address
 from twinset_server.rpc.interceptor import Place
 from twinset_server.rpc.listening import check_exposure
+from twinset_server.rpc.probes import Probes
 from twinset_server.triton import TritonEmbedder, open_embedder
 from twinset_server.triton.supervisor import State
 
@@ -38,6 +39,9 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
         check_exposure(settings.admin.host, "admin.host", settings.tls, settings.access)
         port = stack.enter_context(reserved(settings.server))
         check_free(settings.admin)
+        probes = Probes(settings.probes)
+        stack.push_async_callback(probes.stop)
+        await probes.start()
         keeper = stack.enter_context(keeping(settings))
         forget_address(settings.store.path)
         spaces = await keeper.spaces()
@@ -73,9 +77,11 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
             tls=settings.tls,
             access=settings.access,
         )
-        # First of all at the end: what it does needs the children.
+        # Before the children end: what it does needs them.
         stack.push_async_callback(admin.stop)
         await admin.start()
+        stack.push_async_callback(probes.leave, settings.server.pause_s)
+        await probes.started(lambda: supervisor.answers)
         yield supervisor
 
 

@@ -63,6 +63,11 @@ class Supervisor:
         """How each child is now, workers first."""
         return tuple(child.status for child in self._children)
 
+    @property
+    def answers(self) -> bool:
+        """Whether there is a worker that takes calls."""
+        return any(worker.status.ready for worker in self._workers)
+
     async def launch(self) -> None:
         """Start the processes, which get ready for their orders.
 
