@@ -62,7 +62,7 @@ quality: $(READY) ## Measure the quality of the answers; figures go to build/fig
 	$(BIN)/python -m benchmarks.quality_cold
 	$(BIN)/python -m benchmarks.summary
 
-lint: $(READY) $(GOOGLEAPIS) ## Check format, style, types, import rules and protos
+lint: $(READY) $(GOOGLEAPIS) ## Check format, style, types, import rules, protos and what docker/ says
 	@$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -70,6 +70,7 @@ lint: $(READY) $(GOOGLEAPIS) ## Check format, style, types, import rules and pro
 	$(BIN)/buf format protos --diff --exit-code
 	$(BIN)/buf lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" tools/breaking
+	PATH="$(CURDIR)/$(BIN):$$PATH" tools/manifests
 
 format: $(READY) $(GOOGLEAPIS) ## Format Python and protos
 	@$(BIN)/ruff format .
@@ -89,6 +90,7 @@ PIN := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --
 constraints: $(READY) ## Pin the newest dependencies that fit together in constraints.txt and constraints-bench.txt
 	@$(PIN) --extra cli --extra server --extra embedded --extra exporter --extra dev --output-file constraints.txt
 	$(PIN) --extra bench --constraint constraints.txt --output-file constraints-bench.txt
+	tools/pin-images
 
 clean: ## Remove what was made here, .venv apart
 	@rm -rf build dist demo.html demo-data .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -14,7 +14,7 @@ from twinset_server.errors import DiskFull, StartupError, StoreUnavailable
 from twinset_server.processes.child import Child, ChildStatus
 from twinset_server.processes.order import Order
 
-_GRACE_S = 5.0
+GRACE_S = 5.0
 """What a child gets beyond the time for its calls, to commit and close."""
 
 _REPEAT_S = 0.1
@@ -47,7 +47,7 @@ class Supervisor:
         in which it may have been replaced.
         """
         self.port = port
-        self._grace_s = drain_s + _GRACE_S
+        self._grace_s = drain_s + GRACE_S
         self._workers = [
             Child(f"worker {number}", programs.worker, lambda number=number: order(number))  # type: ignore[misc]
             for number in range(workers)
@@ -94,7 +94,7 @@ class Supervisor:
             await asyncio.gather(*(worker.stop(self._grace_s) for worker in self._workers))
         finally:
             # After the workers: until the last of them has ended there is something to fold.
-            await self._builder.stop(_GRACE_S)
+            await self._builder.stop(GRACE_S)
 
     @contextlib.asynccontextmanager
     async def paused(self) -> AsyncIterator[None]:
