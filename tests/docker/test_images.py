@@ -16,6 +16,7 @@ from docker.deployment import DOCKER, IMAGES, ROOT, instructions, variables
 from twinset_server.cli import app
 from twinset_server.config import setting_names
 
+_LOCAL = re.compile(r"/opt/|/wheels|python3\.12|python -m venv")
 _PIN = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
 
 
@@ -85,6 +86,12 @@ def test_ports_are_those_that_the_settings_name() -> None:
 def test_the_steps_of_an_image_make_its_command(image: str, tmp_path: Path) -> None:
     """The steps with pip, to the letter, with folders of this machine for those of the image."""
     source = tmp_path / "source"
+    local = {
+        "/opt/": f"{tmp_path}/opt/",
+        "/wheels": f"{tmp_path}/wheels",
+        "python3.12": f"python3.{sys.version_info.minor}",
+        "python -m venv": f"{sys.executable} -m venv",
+    }
     for name, argument in instructions(image):
         if name == "COPY" and "--from" not in argument:
             *paths, target = shlex.split(argument)
@@ -93,13 +100,7 @@ def test_the_steps_of_an_image_make_its_command(image: str, tmp_path: Path) -> N
                 into.mkdir(parents=True, exist_ok=True)
                 subprocess.run(["cp", "-r", ROOT / path, into], check=True)
         elif name == "RUN" and "pip" in argument:
-            here = {
-                "/opt/": f"{tmp_path}/opt/",
-                "/wheels": f"{tmp_path}/wheels",
-                "python3.12": f"python3.{sys.version_info.minor}",
-                "python -m venv": f"{sys.executable} -m venv",
-            }
-            step = re.sub("|".join(map(re.escape, here)), lambda found: here[found[0]], argument)
+            step = _LOCAL.sub(lambda found: local[found[0]], argument)
             subprocess.run(["bash", "-euc", step], cwd=source, check=True)
     command = tmp_path / "opt/twinset/bin" / f"twinset-{image}"
     said = subprocess.run([command, "--help"], check=True, capture_output=True, text=True, cwd=tmp_path).stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import grpc
 import typer
@@ -31,9 +31,10 @@ def health(
     """
     asked = address or _own(config)
     with grpc.insecure_channel(asked) as channel:
-        check = health_pb2_grpc.HealthStub(channel).Check
         try:
-            answer = check(health_pb2.HealthCheckRequest(service=service), timeout=timeout)
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(service=service), timeout=timeout
+            )
         except grpc.RpcError as error:
             said = error.code().name if isinstance(error, grpc.Call) else str(error)
             typer.echo(f"twinset-server: {service} can't be asked at {asked}: {said}", err=True)
