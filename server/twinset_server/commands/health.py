@@ -31,10 +31,9 @@ def health(
     """
     asked = address or _own(config)
     with grpc.insecure_channel(asked) as channel:
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(service=service), timeout=timeout
-            )
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout)
         except grpc.RpcError as error:
             said = error.code().name if isinstance(error, grpc.Call) else str(error)
             typer.echo(f"twinset-server: {service} can't be asked at {asked}: {said}", err=True)
