@@ -67,7 +67,7 @@ def test_a_query_that_fails_carries_its_error_and_leaves_the_others_alone(client
 
 @pytest.mark.parametrize("method", ["recommend_many", "stream_recommend"])
 def test_a_query_needs_exactly_one_example(client: Client, method: str) -> None:
-    with pytest.raises(ValueError, match="exactly one of item, picture and vector"):
+    with pytest.raises(ValueError, match="exactly one of item, picture, vector and examples"):
         list(getattr(client, method)([Query(item="red", picture=b"x")]))
 
 

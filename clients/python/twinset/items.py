@@ -1,11 +1,11 @@
-"""What the client takes and returns: items, pictures, vectors, recommendations."""
+"""What the client takes and returns: items, pictures, vectors, users and the catalogue."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, overload
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from twinset.contract import Metric
 from twinset.errors import TwinsetError
 from twinset.pair_contract import PairContract
-from twinset.v1 import filter_pb2
 
 Attribute = str | int | float | bool | tuple[str, ...] | datetime.datetime
 """A typed attribute: text, whole number, number, truth, several texts, or a time (without a zone it is UTC)."""
@@ -205,126 +204,6 @@ class FeedSummary:
     deleted: int
     failed: int
     sequence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Recommendation:
-    """A found item. A higher `score` is better, a lower `distance` too; their ranges are the metric's.
-
-    `picture_id` names the picture that it was found by; it is empty where a put vector found it.
-    """
-
-    item: Item
-    score: float
-    distance: float
-    picture_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Facet:
-    """How many of the items that match have which value of a field.
-
-    Attributes:
-        counts: values with their counts, the most frequent first.
-        distinct_count: how many different values there are, those in `counts` included.
-        missing_count: how many items don't have the field.
-    """
-
-    counts: tuple[tuple[Attribute, int], ...]
-    distinct_count: int
-    missing_count: int
-
-
-Method = Literal["scan", "walk", "gather", "partitions"]
-"""How candidates were chosen: all of them, by a graph, those that match a filter, or by the nearest parts."""
-
-
-@dataclass(frozen=True, slots=True)
-class SearchPlan:
-    """The way to an answer.
-
-    Attributes:
-        method: how candidates were chosen; what is newer than the index is compared in any case.
-        width: rows that a walk kept in sight, or parts compared; 0 where all was compared.
-        expected_recall: what searches as wide found of the true nearest when the index was calibrated; None where that
-            isn't known.
-    """
-
-    method: Method
-    width: int = 0
-    expected_recall: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What to recommend by: exactly one of `item`, `picture` and `vector`; all else is as in `Client.recommend`."""
-
-    item: str | None = None
-    picture: bytes | None = field(default=None, repr=False)
-    vector: Vector | None = None
-    k: int = 10
-    exclude: Sequence[str] = ()
-    space: str = ""
-    view: View = "id"
-    filter: str | filter_pb2.Filter = ""
-    facets: Mapping[str, int] | Sequence[str] = ()
-    exact: bool = False
-    target_recall: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class QueryResult:
-    """What became of one query: its `recommendations`, unless `error` says why there are none."""
-
-    query: Query
-    recommendations: Recommendations | None = None
-    error: TwinsetError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Recommendations:
-    """Recommendations, best first.
-
-    Attributes:
-        results: the recommendations; the object itself can be iterated and indexed like them.
-        exact: True where every candidate was compared.
-        candidates_examined: vectors compared with the example.
-        space: the space searched.
-        fingerprint: the space's fingerprint.
-        metric: how the space compares vectors.
-        sequence: every change up to it counts.
-        facets: by field, those asked for: over all items that match, the example and excluded ones too.
-        matching_count: how many items those are; None where no facets were asked for.
-        plan: how the candidates were chosen.
-        recommendation_id: names this answer; an interaction that it led to may name it.
-    """
-
-    results: tuple[Recommendation, ...]
-    exact: bool
-    candidates_examined: int
-    space: str
-    fingerprint: str
-    metric: Metric
-    sequence: int
-    facets: Mapping[str, Facet] = field(default_factory=dict)
-    matching_count: int | None = None
-    plan: SearchPlan = SearchPlan("scan")
-    recommendation_id: str = ""
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    def __iter__(self) -> Iterator[Recommendation]:
-        return iter(self.results)
-
-    @overload
-    def __getitem__(self, rank: int) -> Recommendation: ...
-
-    @overload
-    def __getitem__(self, rank: slice) -> tuple[Recommendation, ...]: ...
-
-    def __getitem__(self, rank: int | slice) -> Recommendation | tuple[Recommendation, ...]:
-        return self.results[rank]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import grpc
 
-from twinset import wire
+from twinset import wire_recommendations as wire
 from twinset.batches import batches
-from twinset.items import Query, QueryResult, Recommendations, Vector, View
+from twinset.items import Vector, View
+from twinset.recommendations import Example, Query, QueryResult, Recommendations
 from twinset.status import error_from_call, error_from_status
 from twinset.stream import PipelinedStream
 from twinset.v1 import filter_pb2, recommender_pb2
@@ -37,28 +39,53 @@ class Recommending:
         facets: Mapping[str, int] | Iterable[str] = (),
         exact: bool = False,
         target_recall: float | None = None,
+        examples: Sequence[Example] = (),
+        target_categories: Iterable[str] = (),
+        min_score: float | None = None,
+        mmr_lambda: float | None = None,
+        group_by: str = "",
+        group_size: int = 1,
+        max_similarity: float | None = None,
+        explain: bool = False,
+        page_size: int = 0,
+        page_token: str = "",
     ) -> Recommendations:
-        """Return the items that look most like one example, best first.
+        """Return the items with the highest score by one or more examples, best first.
+
+        The score is the mean of the similarities to the examples, by their weights; see docs/recommending.md.
 
         Args:
-            item: the example is this item; it is never an answer to itself.
-            picture: the example is this encoded picture.
-            vector: the example is this vector.
+            item: the one example is this item; it is never an answer to itself.
+            picture: the one example is this encoded picture.
+            vector: the one example is this vector.
             k: how many, 1 to 1,000 (100 with the view `full`).
             exclude: ids never to return, up to 1,000.
-            space: the space to search; `visual` by default, and for a vector the one that it lives in.
+            space: where examples are compared that don't say it; `visual` by default, and for one vector the space
+                that it lives in.
             view: how much of each item comes along.
             filter: which items may be returned, such as `category = "shoes" AND attributes.price < 50`; or the same as
                 a message. `twinset.filters.literal` writes values.
             facets: fields to count the values of over the items that match: their names, or by name how many values.
             exact: compare every vector.
             target_recall: the share of the true nearest that is enough, above 0 and at most 1; .98 by default.
+            examples: 1 to 16, of items, pictures, vectors and users, each with its relation and weight.
+            target_categories: only items of one of these categories, up to 100.
+            min_score: only items with this score or a higher one.
+            mmr_lambda: 0 to 1; below 1, items that are unlike those before them come first.
+            group_by: a field; at most `group_size` items that share its value are returned.
+            group_size: how many.
+            max_similarity: no item that is this similar to one before it, or more.
+            explain: tell which example brought each item how much.
+            page_size: give the `k` items in pages of so many; 0 gives all at once. `recommend_pages` asks for them all.
+            page_token: `next_page_token` of the page before; all else as it was then.
 
         Raises:
-            ValueError: not exactly one of `item`, `picture` and `vector` is given, or `exact` and `target_recall` both.
-            InvalidArgument: `k` is out of range, filter or vector are malformed, or the picture can't be decoded.
-            NotFound: the item or the space isn't there.
-            FailedPrecondition: the vector is of another model or space, or the item has none there.
+            ValueError: not exactly one of `item`, `picture`, `vector` and `examples` is given, or `exact` and
+                `target_recall` both.
+            InvalidArgument: a number is out of range, filter or vector are malformed, a picture can't be decoded, or
+                examples cancel each other out.
+            NotFound: an item, a user or a space isn't there.
+            FailedPrecondition: a vector is of another model or space, or an item or user has none there.
         """
         query = Query(
             item=item,
@@ -72,7 +99,39 @@ class Recommending:
             facets=facets if isinstance(facets, Mapping) else tuple(facets),
             exact=exact,
             target_recall=target_recall,
+            examples=examples,
+            target_categories=tuple(target_categories),
+            min_score=min_score,
+            mmr_lambda=mmr_lambda,
+            group_by=group_by,
+            group_size=group_size,
+            max_similarity=max_similarity,
+            explain=explain,
+            page_size=page_size,
+            page_token=page_token,
         )
+        return self._recommend(query)
+
+    def recommend_pages(self, query: Query) -> Iterator[Recommendations]:
+        """Return the answer to a query page by page, `query.page_size` items each.
+
+        A page is asked for when it is wanted. All are of one answer: no item comes twice and none is left out, however
+        long that takes and whatever is written meanwhile; only those are missing that were deleted.
+
+        Raises:
+            ValueError: `query.page_size` isn't set, and as for `recommend`.
+            TwinsetError: as for `recommend`.
+        """
+        if query.page_size < 1:
+            raise ValueError("recommend_pages takes a query with a page_size of 1 or more")
+        while True:
+            page = self._recommend(query)
+            yield page
+            if not page.next_page_token:
+                return
+            query = replace(query, page_token=page.next_page_token)
+
+    def _recommend(self, query: Query) -> Recommendations:
         try:
             response = self._recommender.Recommend(wire.query_to_proto(query), timeout=self.timeout_s)
         except grpc.RpcError as failure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -12,19 +12,12 @@ from twinset.contract import Metric
 from twinset.embeddings import Embedding, Prediction
 from twinset.pair_contract import PairContract
 from twinset.status import error_from_status
-from twinset.v1 import catalog_pb2, embedding_pb2, filter_pb2, recommender_pb2
+from twinset.v1 import catalog_pb2, embedding_pb2
 
 _METRICS = {
     embedding_pb2.METRIC_COSINE: Metric.COSINE,
     embedding_pb2.METRIC_EUCLIDEAN: Metric.EUCLIDEAN,
     embedding_pb2.METRIC_INNER_PRODUCT: Metric.INNER_PRODUCT,
-}
-
-_METHODS: dict[int, items.Method] = {
-    recommender_pb2.SEARCH_METHOD_SCAN: "scan",
-    recommender_pb2.SEARCH_METHOD_WALK: "walk",
-    recommender_pb2.SEARCH_METHOD_GATHER: "gather",
-    recommender_pb2.SEARCH_METHOD_PARTITIONS: "partitions",
 }
 
 _VIEWS: dict[items.View, catalog_pb2.ItemView] = {
@@ -91,7 +84,8 @@ def attribute_to_proto(name: str, value: items.Attribute) -> catalog_pb2.Attribu
     )
 
 
-def _attribute_from_proto(value: catalog_pb2.AttributeValue) -> items.Attribute | None:
+def attribute_from_proto(value: catalog_pb2.AttributeValue) -> items.Attribute | None:
+    """Return the value; None where it is of a kind that this version doesn't know."""
     match value.WhichOneof("kind"):
         case "string_value":
             return value.string_value
@@ -110,7 +104,7 @@ def _attribute_from_proto(value: catalog_pb2.AttributeValue) -> items.Attribute 
 
 def attributes_from_proto(values: Mapping[str, catalog_pb2.AttributeValue]) -> dict[str, items.Attribute]:
     """Return attributes by name, without those of a kind that this version doesn't know."""
-    read = ((name, _attribute_from_proto(value)) for name, value in values.items())
+    read = ((name, attribute_from_proto(value)) for name, value in values.items())
     return {name: value for name, value in read if value is not None}
 
 
@@ -181,82 +175,6 @@ def embedding_from_proto(result: embedding_pb2.EmbedResult, model: str) -> Embed
             for told in made.classifications
         },
         category_unknown=made.category_unknown,
-    )
-
-
-def query_to_proto(query: items.Query) -> recommender_pb2.RecommendRequest:
-    """Return the request.
-
-    Raises:
-        ValueError: not exactly one example is given, or `exact` and `target_recall` both.
-    """
-    if sum(given is not None for given in (query.item, query.picture, query.vector)) != 1:
-        raise ValueError("a query takes exactly one of item, picture and vector")
-    if query.exact and query.target_recall is not None:
-        raise ValueError("a query takes exact or target_recall, not both")
-    example, space = recommender_pb2.Example(), query.space
-    if query.item is not None:
-        example.item_id = query.item
-    elif query.picture is not None:
-        example.picture = query.picture
-    elif query.vector is not None:
-        example.vector.CopyFrom(vector_to_proto(query.vector))
-        space = space or query.vector.space
-    return recommender_pb2.RecommendRequest(
-        examples=[example],
-        k=query.k,
-        exclude=query.exclude,
-        space=space,
-        view=view_to_proto(query.view),
-        filter=query.filter if isinstance(query.filter, str) else "",
-        filter_expression=None if isinstance(query.filter, str) else query.filter,
-        facets=facets_to_proto(query.facets),
-        exact=True if query.exact else None,
-        target_recall=query.target_recall,
-    )
-
-
-def recommendations_from_proto(response: recommender_pb2.RecommendResponse) -> items.Recommendations:
-    """Return an answer of the recommender."""
-    return items.Recommendations(
-        results=tuple(
-            items.Recommendation(item_from_proto(found.item), found.score, found.distance, found.picture_id)
-            for found in response.recommendations
-        ),
-        exact=response.exact,
-        candidates_examined=response.candidates_examined,
-        space=response.space,
-        fingerprint=response.fingerprint,
-        metric=_METRICS[response.metric],
-        sequence=response.sequence,
-        facets={facet.field: _facet_from_proto(facet) for facet in response.facets},
-        matching_count=response.matching_count if response.HasField("matching_count") else None,
-        plan=_plan_from_proto(response.plan),
-        recommendation_id=response.recommendation_id,
-    )
-
-
-def _plan_from_proto(plan: recommender_pb2.SearchPlan) -> items.SearchPlan:
-    return items.SearchPlan(
-        method=_METHODS.get(plan.method, "scan"),
-        width=plan.width,
-        expected_recall=plan.expected_recall if plan.HasField("expected_recall") else None,
-    )
-
-
-def facets_to_proto(facets: Mapping[str, int] | Iterable[str]) -> list[filter_pb2.FacetRequest]:
-    """Return the messages for fields, with the number of values of each where that is given."""
-    if isinstance(facets, Mapping):
-        return [filter_pb2.FacetRequest(field=name, limit=limit) for name, limit in facets.items()]
-    return [filter_pb2.FacetRequest(field=name) for name in facets]
-
-
-def _facet_from_proto(facet: filter_pb2.Facet) -> items.Facet:
-    counts = ((_attribute_from_proto(one.value), one.count) for one in facet.counts)
-    return items.Facet(
-        counts=tuple((value, count) for value, count in counts if value is not None),
-        distinct_count=facet.distinct_count,
-        missing_count=facet.missing_count,
     )
 
 

@@ -26,7 +26,7 @@ from twinset.client import Client
 from twinset.errors import TwinsetError
 from twinset.folder import FolderError, IdRule
 from twinset.images import PictureError, read_header
-from twinset.items import Query, Recommendations
+from twinset.recommendations import Query, Recommendations
 from twinset.tls import Tls
 from twinset.vectors import VectorsError
 

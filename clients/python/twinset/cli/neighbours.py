@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from twinset.batches import batches
 from twinset.cli.problem import Problem
 from twinset.client import Client
-from twinset.items import Query, QueryResult, Recommendations
+from twinset.recommendations import Query, QueryResult, Recommendations
 
 _THREADS = 8
 _IN_FLIGHT = 2 * _THREADS

@@ -19,7 +19,8 @@ from rich.text import Text
 
 from twinset.embeddings import Embedding
 from twinset.filters import literal
-from twinset.items import Catalog, Item, Model, Recommendations
+from twinset.items import Catalog, Item, Model
+from twinset.recommendations import Recommendations
 
 # In a pipe there is no width, and a table of 80 columns would cut the ids that the reader came for.
 _PIPE_COLUMNS = 240

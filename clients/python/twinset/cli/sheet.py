@@ -14,7 +14,8 @@ from twinset.cli import page
 from twinset.cli.thumbnail import thumbnail
 from twinset.client import Client
 from twinset.errors import FailedPrecondition, NotFound
-from twinset.items import Item, Recommendations
+from twinset.items import Item
+from twinset.recommendations import Recommendations
 
 _RELATIVE_PATH = re.compile(r"[^\s/:?#\\][^\s:?#\\]*\.\w+")
 """Not just any word: a path to a file."""
