@@ -44,6 +44,7 @@ bench: $(READY) $(RIVALS) ## Measure speed; figures go to build/figures (TWINSET
 	$(BIN)/python -m benchmarks.search_filters --million
 	$(BIN)/python -m benchmarks.search_rivals
 	$(BIN)/python -m benchmarks.search_recall
+	$(BIN)/python -m benchmarks.pairs_speed
 
 # Other searches that ours is compared with. hnswlib has no wheel: it needs a C++ compiler.
 $(RIVALS): $(READY) constraints-bench.txt
@@ -56,6 +57,7 @@ quality: $(READY) ## Measure the quality of the answers; figures go to build/fig
 	$(BIN)/python -m benchmarks.quality_fashion
 	$(BIN)/python -m benchmarks.reduce --random-weights 1
 	$(BIN)/python -m benchmarks.quality_ikea
+	$(BIN)/python -m benchmarks.quality_pairs
 	$(BIN)/python -m benchmarks.quality_direction
 	$(BIN)/python -m benchmarks.quality_amazon
 	$(BIN)/python -m benchmarks.quality_movielens

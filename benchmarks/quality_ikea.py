@@ -42,6 +42,7 @@ from twinset_exporter.training.compatibility.judging import Sample
 from twinset_exporter.training.compatibility.relation import Relation
 from twinset_exporter.training.compatibility.run import FOLDS as FOLDS_WITHIN
 from twinset_exporter.training.compatibility.sampling import CategoryIndex
+from twinset_exporter.training.compatibility.sides import Sides
 from twinset_exporter.training.compatibility.trainer import Recipe
 
 FOLDS = 5
@@ -84,7 +85,7 @@ def main() -> None:
         write(f"{NAME}.{arguments.model}", judge_model(folder, arguments))
         return
     features = embedded(folder / "images", "ikea", arguments.features)
-    rooms = _rooms(folder, features.ids, features.rows)
+    rooms = read_rooms(folder, features.ids, features.rows)
     figures = []
     recipe = Recipe(across=True)
     for metric, seeds in ((Metric.INNER_PRODUCT, arguments.seeds), (Metric.EUCLIDEAN, 1)):
@@ -101,7 +102,7 @@ def _ours(rooms: Rooms, recipe: Recipe, seeds: Sequence[int]) -> list[Figure]:
     for seed in seeds:
         found = splits.folds(rooms.groups.group_ids, FOLDS, seed=seed)
         checksums.append(found[0].checksum[:8])
-        folds = [_judged(rooms, _trained(rooms, fold["train"], recipe, seed), fold) for fold in found]
+        folds = [_judged(rooms, _log_odds(rooms, trained(rooms, fold["train"], recipe, seed)), fold) for fold in found]
         for name, value in _values(folds).items():
             values.setdefault(name, []).append(value)
         told = ", ".join(f"{name} {taken[-1]:.4f}" for name, taken in values.items())
@@ -136,14 +137,18 @@ def _figures(values: dict[str, list[float]], suffix: str, protocol: str) -> list
     return figures
 
 
-def _trained(rooms: Rooms, train: NDArray[np.int64], recipe: Recipe, seed: int) -> LogOdds:
+def trained(rooms: Rooms, train: NDArray[np.int64], recipe: Recipe, seed: int) -> Sides:
+    """Return a head that knows the rooms at the places `train` alone."""
     ids = [rooms.groups.group_ids[place] for place in train]
     parts = [
         rooms.part(train[inner["train"]], train[inner["test"]], seed=seed)
         for inner in splits.folds(ids, FOLDS_WITHIN, seed=seed)
     ]
     whole = rooms.part(train, train[:0], seed=seed)
-    sides = crossfit.train(rooms.items, parts, whole, recipe, seed=seed, watch=crossfit.unwatched).sides
+    return crossfit.train(rooms.items, parts, whole, recipe, seed=seed, watch=crossfit.unwatched).sides
+
+
+def _log_odds(rooms: Rooms, sides: Sides) -> LogOdds:
     given = rooms.items.categories
     vectors = {
         hidden: sides.vectors(rooms.items.features, np.zeros_like(given) if hidden else given)
@@ -247,7 +252,7 @@ def judge_model(folder: Path, arguments: argparse.Namespace) -> list[Figure]:
         raise SystemExit(f"{arguments.model} tells no probability of pairs: export the heads of a training of pairs")
     ids = [path.stem for path in sorted((folder / "images").glob("*.jpg"))]
     pixels = np.stack([decode((folder / "images" / f"{name}.jpg").read_bytes(), contract.pipeline) for name in ids])
-    rooms = _rooms(folder, ids, pixels.reshape(len(pixels), -1), contract.categories or None)
+    rooms = read_rooms(folder, ids, pixels.reshape(len(pixels), -1), contract.categories or None)
     runtime, given = open_runtime(model), rooms.items.categories
     vectors = {}
     for hidden in (False, True):
@@ -284,7 +289,9 @@ def judge_model(folder: Path, arguments: argparse.Namespace) -> list[Figure]:
     return _figures({name: [value] for name, value in values.items()}, "", protocol)
 
 
-def _rooms(folder: Path, ids: Sequence[str], rows: NDArray[np.generic], names: tuple[str, ...] | None = None) -> Rooms:
+def read_rooms(
+    folder: Path, ids: Sequence[str], rows: NDArray[np.generic], names: tuple[str, ...] | None = None
+) -> Rooms:
     """Return the rooms; `rows` tell which items look alike, `names` number the types as a model does."""
     given = dict(fields for _, fields in read_columns(folder / "items.csv", ("id", "type"), delimiter=","))
     types = [given[item_id] for item_id in ids]
