@@ -17,9 +17,11 @@ from twinset.channel import DEFAULT_SERVER
 from twinset.cli import acts, changes, exports, factors, feed, report
 from twinset.cli.attributes import read_attributes
 from twinset.cli.classify import classify
+from twinset.cli.complete import complete
 from twinset.cli.problem import Problem, SomeFailed, explain, picture_fault
 from twinset.cli.progress import counting
 from twinset.cli.put_command import INTERRUPTED, Table, put_pictures, put_vectors
+from twinset.cli.score import score
 from twinset.cli.session import Server, Session, session
 from twinset.cli.sheet import SheetItem, SheetRow, render
 from twinset.client import Client
@@ -319,6 +321,8 @@ def status(context: typer.Context, json: _Json = False, server: Server = None) -
 
 # Behind those above, as the help lists them.
 app.command()(classify)
+app.command()(score)
+app.command()(complete)
 app.command()(changes.update)
 app.command()(changes.delete)
 app.command()(feed.replace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twinset.errors import TwinsetError
 
 # What a command sends as a picture, as the paths of the requests' fields begin.
-_PICTURE_FIELDS = ("pictures[", "examples[0].picture")
+_PICTURE_FIELDS = ("pictures[", "examples[0].picture", "left.picture", "right.picture")
 
 _REMEDIES = {
     "ITEM_NOT_FOUND": "`twinset items` lists the items",

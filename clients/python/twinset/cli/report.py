@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from rich.text import Text
 from twinset.embeddings import Embedding
 from twinset.filters import literal
 from twinset.items import Catalog, Item, Model
+from twinset.pairs import CompletedSet, ScoredPair
 from twinset.recommendations import Recommendations
 
 # In a pipe there is no width, and a table of 80 columns would cut the ids that the reader came for.
@@ -92,6 +93,29 @@ def recommendations_json(query: Mapping[str, str], answer: Recommendations) -> d
             for name, facet in answer.facets.items()
         },
     }
+
+
+def scores_table(names: tuple[str, str], found: ScoredPair) -> Table:
+    """Return a pair's scores as a table: probability, distance, left, right."""
+    table = _table("probability", "distance", "left", "right", right=("probability", "distance"))
+    directions = [(found.score, names), (found.reverse, names[::-1])]
+    for score, (left, right) in directions:
+        if score is not None:
+            _add(table, f"{score.probability:.4f}", f"{score.distance:.4f}", left, right)
+    return table
+
+
+def slots_table(names: Sequence[str], found: CompletedSet) -> Table:
+    """Return a set as a table: each slot with the chosen item, then its alternatives."""
+    table = _table("slot", "", "set score", "id", "category", "title", right=("set score",))
+    for name, slot in zip(names, found.slots, strict=True):
+        if slot.chosen is None:
+            _add(table, name, "nothing fits", "", "", "", "")
+            continue
+        for one in (slot.chosen, *slot.alternatives):
+            place = (name, "chosen") if one is slot.chosen else ("", "or")
+            _add(table, *place, f"{one.set_score:.4f}", one.item.id, category_text(one.item), one.item.title)
+    return table
 
 
 def facets_table(answer: Recommendations) -> Table:

@@ -68,12 +68,13 @@ class SheetRow:
             ids.append(query)
         items = client.get_items(ids)
         return cls(
-            query=_stored(client, items.get(query, Item(query)), None) if isinstance(query, str) else query,
-            neighbours=[_stored(client, items.get(r.item.id, r.item), r.score) for r in answer],
+            query=stored_item(client, items.get(query, Item(query)), None) if isinstance(query, str) else query,
+            neighbours=[stored_item(client, items.get(r.item.id, r.item), r.score) for r in answer],
         )
 
 
-def _stored(client: Client, item: Item, score: float | None) -> SheetItem:
+def stored_item(client: Client, item: Item, score: float | None = None) -> SheetItem:
+    """Return a stored item with its main picture, fetched from the server where that keeps it."""
     picture = None
     if item.pictures and item.pictures[0].stored:
         # Deleted a moment ago, or no longer kept: the sheet shows an empty frame.
