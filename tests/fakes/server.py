@@ -90,6 +90,7 @@ class FakeServer(
         put_names: the request_ids of those messages; `delete_names` those of DeleteItem.
         accuracies: of each recommendation asked for, True for exact, its target recall, or None.
         batches: how many recommendations each message asked for at once.
+        recommended: the requests for recommendations.
         calls: names of the unary calls, in order.
         refusals: what the next unary calls end in, first one first.
         break_stream_after: messages that streams answer, all together, before each of them breaks.
@@ -116,6 +117,7 @@ class FakeServer(
         self.filters: list[str | filter_pb2.Filter] = []
         self.accuracies: list[bool | float | None] = []
         self.batches: list[int] = []
+        self.recommended: list[recommender_pb2.RecommendRequest] = []
         self.put_refusals: dict[str, list[Refusal]] = {}
         self.silent_after: int | None = None
         self.fell_silent = threading.Event()
@@ -346,43 +348,56 @@ class FakeServer(
         except Refusal as refusal:
             return recommender_pb2.RecommendResult(error=refusal.status)
 
-    def _recommend(self, request: Any) -> recommender_pb2.RecommendResponse:
-        if self.recommend_refusals:
-            raise self.recommend_refusals.pop(0)
-        accuracy = request.WhichOneof("accuracy")
-        self.accuracies.append(accuracy and getattr(request, accuracy))
-        self.filters.append(request.filter_expression if request.HasField("filter_expression") else request.filter)
-        (example,) = request.examples
-        excluded = set(request.exclude)
+    def _query(self, place: int, example: Any) -> NDArray[np.float32]:
         match example.WhichOneof("example"):
             case "item_id":
                 if example.item_id not in self.items:
                     raise not_found(example.item_id)
                 if example.item_id not in self._vectors:
                     raise Refusal(code_pb2.FAILED_PRECONDITION, "no vector", "ITEM_HAS_NO_VECTOR")
-                query = self._vectors[example.item_id]
-                excluded.add(example.item_id)
+                return self._vectors[example.item_id]
             case "picture":
                 try:
-                    query = embed(example.picture)
+                    return embed(example.picture)
                 except PictureError as error:
-                    raise invalid("examples[0].picture", str(error)) from error
+                    raise invalid(f"examples[{place}].picture", str(error)) from error
+            case "user_id":
+                return np.zeros(DIMENSION, np.float32)
             case _:
                 query = np.frombuffer(example.vector.values, "<f4").astype(np.float32)
                 if len(query) != DIMENSION:
-                    raise invalid("examples[0].vector.values", f"{len(query)} components, not {DIMENSION}")
+                    raise invalid(f"examples[{place}].vector.values", f"{len(query)} components, not {DIMENSION}")
+                return query
+
+    def _recommend(self, request: Any) -> recommender_pb2.RecommendResponse:
+        if self.recommend_refusals:
+            raise self.recommend_refusals.pop(0)
+        accuracy = request.WhichOneof("accuracy")
+        self.accuracies.append(accuracy and getattr(request, accuracy))
+        self.filters.append(request.filter_expression if request.HasField("filter_expression") else request.filter)
+        self.recommended.append(request)
+        queries = [self._query(n, example) for n, example in enumerate(request.examples)]
+        excluded = {*request.exclude, *(one.item_id for one in request.examples)}
+        weights = [one.weight if one.HasField("weight") else 1.0 for one in request.examples]
+        shares = np.array(weights) / np.abs(weights).sum()
         if not 1 <= request.k <= 1000:
             raise invalid("k", f"{request.k} is not 1 to 1,000")
-        scores = {i: float(v @ query) for i, v in self._vectors.items() if i not in excluded}
+        given = {i: shares * (np.array(queries) @ v) for i, v in self._vectors.items() if i not in excluded}
+        scores = {i: float(one.sum()) for i, one in given.items()}
         best = sorted(scores, key=lambda item_id: (-scores[item_id], item_id.encode()))[: request.k]
         view = request.view or catalog_pb2.ITEM_VIEW_ID
         return recommender_pb2.RecommendResponse(
             recommendations=[
                 recommender_pb2.Recommendation(
-                    item=_seen(self.items[i], view), score=scores[i], distance=1 - scores[i], picture_id="0"
+                    item=_seen(self.items[i], view),
+                    score=scores[i],
+                    distance=1 - scores[i],
+                    picture_id="0",
+                    explanation=_explanation(given[i]) if request.explain else None,
                 )
                 for i in best
             ],
+            examples=[recommender_pb2.ExampleExplanation()] * len(queries) if request.explain else [],
             exact=True,
             plan=recommender_pb2.SearchPlan(method=recommender_pb2.SEARCH_METHOD_SCAN, expected_recall=1),
             candidates_examined=len(scores),
@@ -393,6 +408,12 @@ class FakeServer(
             facets=[_facet(facet, self.items.values()) for facet in request.facets],
             matching_count=len(self.items) if request.facets else None,
         )
+
+
+def _explanation(shares: NDArray[np.float64]) -> recommender_pb2.Explanation:
+    return recommender_pb2.Explanation(
+        contributions=[{"example": n, "share": float(share)} for n, share in enumerate(shares)]
+    )
 
 
 def _facet(request: filter_pb2.FacetRequest, items: Collection[catalog_pb2.Item]) -> filter_pb2.Facet:

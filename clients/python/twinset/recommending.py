@@ -110,7 +110,7 @@ class Recommending:
             page_size=page_size,
             page_token=page_token,
         )
-        return self._recommend(query)
+        return self.recommend_query(query)
 
     def recommend_pages(self, query: Query) -> Iterator[Recommendations]:
         """Return the answer to a query page by page, `query.page_size` items each.
@@ -125,13 +125,18 @@ class Recommending:
         if query.page_size < 1:
             raise ValueError("recommend_pages takes a query with a page_size of 1 or more")
         while True:
-            page = self._recommend(query)
+            page = self.recommend_query(query)
             yield page
             if not page.next_page_token:
                 return
             query = replace(query, page_token=page.next_page_token)
 
-    def _recommend(self, query: Query) -> Recommendations:
+    def recommend_query(self, query: Query) -> Recommendations:
+        """Return the answer to one query: what `recommend` returns for the same arguments.
+
+        Raises:
+            ValueError, TwinsetError: as for `recommend`.
+        """
         try:
             response = self._recommender.Recommend(wire.query_to_proto(query), timeout=self.timeout_s)
         except grpc.RpcError as failure:

@@ -17,6 +17,7 @@ from fakes.server import FINGERPRINT, FakeServer, Refusal, internal
 from twinset.cli import app
 from twinset.cli.report import item_json
 from twinset.items import Item
+from twinset.v1 import recommender_pb2
 
 
 def test_recommend_prints_a_table_of_what_is_nearest(twinset: Twinset, photos: Path) -> None:
@@ -75,6 +76,52 @@ def test_recommend_writes_a_page(twinset: Twinset, photos: Path, tmp_path: Path)
     outcome = twinset("recommend", "--item", "blue", "--html", tmp_path / "nowhere" / "x.html")
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert "can't be written: No such file" in outcome.err
+
+
+def test_recommend_by_several_examples_tells_what_each_brought(
+    twinset: Twinset, server: FakeServer, photos: Path, tmp_path: Path
+) -> None:
+    twinset("put", photos)
+    asked = ("recommend", "--like", f"@{photos / 'shoes' / 'red.png'}", "--away", "blue^0.5", "--explain")
+    found = json.loads(twinset(*asked, "--json").out)
+    assert found["query"] == {"examples": [{"like": "red.png", "weight": 1.0}, {"away": "blue", "weight": -0.5}]}
+    assert [one["item_id"] for one in found["recommendations"]] == ["shoes/red", "shoes/orange"]
+    for one in found["recommendations"]:
+        assert sum(told["share"] for told in one["contributions"]) == pytest.approx(one["score"])
+    lines = [line.split() for line in twinset(*asked).out.splitlines() if line.strip()]
+    assert lines[0] == ["rank", "score", "share", "1", "share", "2", "id", "category", "title"]
+    page = tmp_path / "found.html"
+    assert twinset(*asked[:-1], "--html", page).code == 0
+    html = page.read_text()
+    assert (html.count('class="swatch"'), html.count('class="bar"')) == (2, 4)
+    assert "AWAY, WEIGHT 0.5" in html
+
+
+def test_recommend_sends_what_refines_an_answer(twinset: Twinset, server: FakeServer, photos: Path) -> None:
+    twinset("put", photos)
+    twinset(
+        *("recommend", "--like", "blue", "--complete", "shoes/red", "--completed-by", "shoes/orange^2", "--for", "ann"),
+        *("--target", "sky", "--min-score", "-0.5", "--mmr-lambda", "0.7", "--group-by", "category"),
+        *("--group-size", "2", "--max-similarity", "0.9", "-k", "20", "--page-size", "5", "--page-token", "t"),
+    )
+    [request] = server.recommended
+    assert [(one.relation, one.weight, one.HasField("user_id")) for one in request.examples] == [
+        (recommender_pb2.RELATION_SIMILAR_TO, 0, False),
+        (recommender_pb2.RELATION_COMPLETES, 0, False),
+        (recommender_pb2.RELATION_COMPLETED_BY, 2, False),
+        (recommender_pb2.RELATION_LIKED_BY, 0, True),
+    ]
+    assert (list(request.target_categories), request.min_score, request.mmr_lambda) == (["sky"], -0.5, 0.7)
+    assert (request.group_by.field, request.group_by.size, request.max_similarity) == ("category", 2, 0.9)
+    assert (request.k, request.page_size, request.page_token) == (20, 5, "t")
+
+
+def test_recommend_refuses_examples_beside_one_item(twinset: Twinset, server: FakeServer) -> None:
+    outcome = twinset("recommend", "--item", "a", "--like", "b")
+    assert outcome.code == 2
+    assert "exactly one of --image FILE, --item ID, --all, and examples" in outcome.err
+    assert "photo.jpg can't be read" in twinset("recommend", "--like", "@photo.jpg").err
+    assert server.calls == []
 
 
 def test_recommend_all_writes_the_neighbours_of_every_item(
@@ -184,7 +231,7 @@ def test_status_shows_counts_and_spaces(twinset: Twinset, server: FakeServer, ph
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["recommend"], "exactly one of --image FILE, --item ID and --all"),
+        (["recommend"], "exactly one of --image FILE, --item ID, --all, and examples"),
         (["recommend", "--item", "a", "--all", "-o", "x"], "exactly one of"),
         (["recommend", "--item", "a", "--json", "--html", "x"], "not both"),
         (["recommend", "--all"], "--all goes with --output"),
@@ -196,7 +243,7 @@ def test_status_shows_counts_and_spaces(twinset: Twinset, server: FakeServer, ph
         (["put"], "put takes a FOLDER of pictures, or --vectors DIR, or both"),
         (["put", "/tmp", "--id", "sku"], "'--id'"),
         (["sing"], "No such command 'sing': see twinset --help"),
-        (["recommend", "--frob"], "No such option: --frob: see twinset recommend --help"),
+        (["recommend", "--quux"], "No such option: --quux: see twinset recommend --help"),
         (["status", "--loud"], "No such option"),
         (["status", "--server", "localhost"], "expected host:port"),
     ],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, cast
@@ -18,17 +17,13 @@ from twinset.cli import acts, changes, exports, factors, feed, report
 from twinset.cli.attributes import read_attributes
 from twinset.cli.classify import classify
 from twinset.cli.complete import complete
-from twinset.cli.problem import Problem, SomeFailed, explain, picture_fault
-from twinset.cli.progress import counting
+from twinset.cli.problem import Problem, SomeFailed, explain
 from twinset.cli.put_command import INTERRUPTED, Table, put_pictures, put_vectors
+from twinset.cli.recommend import recommend
 from twinset.cli.score import score
 from twinset.cli.session import Server, Session, session
-from twinset.cli.sheet import SheetItem, SheetRow, render
-from twinset.client import Client
 from twinset.errors import TwinsetError
 from twinset.folder import FolderError, IdRule
-from twinset.images import PictureError, read_header
-from twinset.recommendations import Query, Recommendations
 from twinset.tls import Tls
 from twinset.vectors import VectorsError
 
@@ -149,143 +144,6 @@ def put(
 
 
 @app.command()
-def recommend(
-    context: typer.Context,
-    image: Annotated[Path | None, typer.Option(metavar="FILE", help="What looks like this picture?")] = None,
-    item: Annotated[str | None, typer.Option(metavar="ID", help="What looks like this item?")] = None,
-    every: Annotated[bool, typer.Option("--all", help="What looks like each item? Needs --output.")] = False,
-    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many.")] = 10,
-    exclude: Annotated[list[str] | None, typer.Option(metavar="ID", help="Never this item. May be repeated.")] = None,
-    filter: Annotated[  # noqa: A002 - the option's name
-        str, typer.Option(metavar="FILTER", help="Only items like 'category = shoes AND attributes.price < 50'.")
-    ] = "",
-    facet: Annotated[
-        list[str] | None, typer.Option(metavar="FIELD", help="Count the field's values. May be repeated.")
-    ] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Compare every vector.")] = False,
-    recall: Annotated[
-        float | None, typer.Option(metavar="SHARE", help="Share of the true nearest that is enough. [default: .98]")
-    ] = None,
-    space: Annotated[str, typer.Option(metavar="NAME", help="The space to search.")] = "visual",
-    json: _Json = False,
-    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write a page with the pictures.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE.parquet", help="Where --all writes.")
-    ] = None,
-    server: Server = None,
-) -> None:
-    """Show the items that look most like a picture or an item.
-
-    With `--all`, write the neighbours of every item to a Parquet file with the columns item_id, rank, neighbour_id and
-    score.
-
-    A filter is one of AIP-160 over `category` and `attributes.NAME`: AND, OR, NOT, parentheses, = != < <= > >=, `:` for
-    one of several texts, `:*` for what has the attribute at all. Facets count values over the items that match it.
-
-    Examples: `twinset recommend --image photo.jpg -k 5`, `twinset recommend --item shoes/1 --html found.html`,
-    `twinset recommend --item shoes/1 --filter 'attributes.price < 50' --facet attributes.brand`,
-    `twinset recommend --all -k 10 -o neighbours.parquet`
-    """
-    if (image is not None) + (item is not None) + every != 1:
-        raise Problem("recommend takes exactly one of --image FILE, --item ID and --all")
-    if json and html:
-        raise Problem("recommend takes --json or --html, not both")
-    if exact and recall is not None:
-        raise Problem("recommend takes --exact or --recall, not both")
-    if every != (output is not None) or (every and (json or html or exclude or filter or facet)):
-        raise Problem(
-            "--all goes with --output FILE.parquet, and with none of --json, --html, --exclude, --filter and --facet"
-        )
-    picture = None if image is None else _read_picture(image)
-    with session(context).connect(server) as client:
-        if output is not None:
-            _recommend_all(client, output, Query(k=k, space=space, exact=exact, target_recall=recall))
-            return
-        try:
-            answer = client.recommend(
-                item=item,
-                picture=picture,
-                k=k,
-                exclude=exclude or (),
-                space=space,
-                view="basic",
-                filter=filter,
-                facets=facet or (),
-                exact=exact,
-                target_recall=recall,
-            )
-        except TwinsetError as error:
-            if (fault := picture_fault(error)) is None:
-                raise
-            raise Problem(f"{image}: {fault}") from error
-        if html:
-            query = item if item is not None else SheetItem(image.name if image else "", picture)
-            _write_page(client, html, query, answer, k, filter)
-    if json:
-        report.print_json(report.recommendations_json({"item": item} if item else {"image": str(image)}, answer))
-    else:
-        if html is None:
-            report.console().print(report.recommendations_table(answer))
-        if facet:
-            report.console().print(report.facets_table(answer))
-
-
-def _read_picture(path: Path) -> bytes:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise Problem(f"{path} can't be read: {error.strerror}") from error
-    try:
-        read_header(content)
-    except PictureError as error:
-        raise Problem(f"{path}: {error}") from error
-    return content
-
-
-def _write_page(
-    client: Client, path: Path, query: str | SheetItem, answer: Recommendations, k: int, filtered: str | None
-) -> None:
-    name = query if isinstance(query, str) else query.id
-    page = render(
-        [SheetRow.from_answer(client, query, answer)],
-        title="Look-alikes",
-        subtitle=f"what looks most like {name}",
-        facts={
-            "server": client.server,
-            "space": answer.space,
-            "k": str(k),
-            **({"filter": filtered} if filtered else {}),
-            "search": f"{'exact' if answer.exact else 'approximate'}, {answer.candidates_examined:,} vectors compared",
-        },
-    )
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise Problem(f"{path} can't be written: {error.strerror}") from error
-    typer.echo(f"{path}: open it in a browser")
-
-
-def _recommend_all(client: Client, path: Path, query: Query) -> None:
-    # Here, so that the other commands don't wait for pyarrow.
-    from twinset.cli.neighbours import check_target, write_neighbours
-
-    check_target(path)
-    start = time.monotonic()
-    with counting("asking", client.catalog().item_count) as show:
-        written = write_neighbours(client, path, query, progress=lambda so_far: show(so_far.items))
-    seconds = time.monotonic() - start
-    typer.echo(
-        f"{path}: {report.counted(written.rows, 'neighbour')} of {report.counted(written.items, 'item')}, "
-        f"in {seconds:.1f} s, {report.counted(round(written.items / seconds), 'item')} a second"
-    )
-    if written.without_vector:
-        typer.echo(
-            f"{report.counted(written.without_vector, 'item')} without a vector in {query.space!r}, "
-            "and so without neighbours"
-        )
-
-
-@app.command()
 def items(
     context: typer.Context,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many. [default: all]")] = None,
@@ -320,6 +178,7 @@ def status(context: typer.Context, json: _Json = False, server: Server = None) -
 
 
 # Behind those above, as the help lists them.
+app.command()(recommend)
 app.command()(classify)
 app.command()(score)
 app.command()(complete)

@@ -21,7 +21,7 @@ from twinset.embeddings import Embedding
 from twinset.filters import literal
 from twinset.items import Catalog, Item, Model
 from twinset.pairs import CompletedSet, ScoredPair
-from twinset.recommendations import Recommendations
+from twinset.recommendations import Explanation, Recommendations
 
 # In a pipe there is no width, and a table of 80 columns would cut the ids that the reader came for.
 _PIPE_COLUMNS = 240
@@ -51,15 +51,21 @@ def print_json(value: Any) -> None:
 
 
 def recommendations_table(answer: Recommendations) -> Table:
-    """Return the answer as a table: rank, score, id, category, title."""
-    table = _table("rank", "score", "id", "category", "title", right=("rank", "score"))
+    """Return the answer as a table: rank, score, the shares of examples and the probability where told, id, ..."""
+    shares = [f"share {place + 1}" for place in range(len(answer.examples))]
+    pairs = ["probability"] if any(found.probability is not None for found in answer) else []
+    right = ("rank", "score", *shares, *pairs)
+    table = _table("rank", "score", *shares, *pairs, "id", "category", "title", right=right)
     for rank, found in enumerate(answer, start=1):
-        item = found.item
-        _add(table, str(rank), f"{found.score:.4f}", item.id, category_text(item), item.title)
+        item, explained = found.item, found.explanation
+        told = [] if explained is None else [f"{one.share:+.4f}" for one in explained.contributions]
+        if pairs:
+            told.append("" if found.probability is None else f"{found.probability:.3f}")
+        _add(table, str(rank), f"{found.score:.4f}", *told, item.id, category_text(item), item.title)
     return table
 
 
-def recommendations_json(query: Mapping[str, str], answer: Recommendations) -> dict[str, Any]:
+def recommendations_json(query: Mapping[str, object], answer: Recommendations) -> dict[str, Any]:
     """Return the answer as JSON values."""
     return {
         "query": dict(query),
@@ -80,9 +86,13 @@ def recommendations_json(query: Mapping[str, str], answer: Recommendations) -> d
                 "category": found.item.category,
                 "title": found.item.title,
                 "uri": found.item.uri,
+                **({} if found.probability is None else {"probability": found.probability}),
+                **({} if found.group is None else {"group": _plain(found.group)}),
+                **({} if found.explanation is None else {"contributions": _contributions(found.explanation)}),
             }
             for rank, found in enumerate(answer, start=1)
         ],
+        **({"next_page_token": answer.next_page_token} if answer.next_page_token else {}),
         "matching_count": answer.matching_count,
         "facets": {
             name: {
@@ -116,6 +126,12 @@ def slots_table(names: Sequence[str], found: CompletedSet) -> Table:
             place = (name, "chosen") if one is slot.chosen else ("", "or")
             _add(table, *place, f"{one.set_score:.4f}", one.item.id, category_text(one.item), one.item.title)
     return table
+
+
+def _contributions(explanation: Explanation) -> list[dict[str, Any]]:
+    return [
+        {name: value for name, value in asdict(one).items() if value is not None} for one in explanation.contributions
+    ]
 
 
 def facets_table(answer: Recommendations) -> Table:
