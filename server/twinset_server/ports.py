@@ -206,7 +206,10 @@ class Catalog(Protocol):
         """
 
     def feed(self) -> AbstractAsyncContextManager[Feed]:
-        """Return a session that replaces all items at once; leaving it without `commit` leaves no trace."""
+        """Return a session that replaces all items at once; leaving it without `commit` leaves no trace.
+
+        Entering it raises DiskFull or StoreUnavailable where there is no place to gather items.
+        """
 
     async def import_factors(self, header: FactorsHeader, rows: AsyncIterable[FactorRows]) -> FactorGeneration:
         """Fill the space `taste` with factors of users and items, and return their generation.

@@ -83,11 +83,13 @@ class Ledger:
                 found.append(f"user {name} is {stored.users.get(name)}, and should be {_either(users)}")
         found += self._interaction_problems(stored.interactions)
         # Of an earlier one that failed, later changes may have made a part by themselves.
-        for attempt in list(self.attempts.values())[-1:]:
-            changed = {name: state for name, state in attempt.items.items() if state != self.items.get(name)}
-            made = [name for name, state in changed.items() if stored.items.get(name) == state]
-            if attempt.whole and 0 < len(made) < len(changed):
-                found.append(f"{len(made)} of the {len(changed)} changes of one feed are there")
+        *earlier, last = self.attempts.values() or [Attempt()]
+        # And what an earlier one may have made, though nobody was told, the last one may only leave as it was.
+        unsure = {change for one in earlier for change in one.items.items()}
+        changed = {name: state for name, state in last.items.items() - unsure if state != self.items.get(name)}
+        made = [name for name, state in changed.items() if stored.items.get(name) == state]
+        if last.whole and 0 < len(made) < len(changed):
+            found.append(f"{len(made)} of the {len(changed)} changes of one feed are there")
         return found
 
     def settle(self, stored: Stored) -> None:

@@ -67,6 +67,15 @@ def test_a_feed_is_there_as_a_whole_or_not_at_all() -> None:
     ]
 
 
+def test_what_a_feed_found_there_already_is_no_part_of_it() -> None:
+    ledger = told(Attempt(items={"a": (1, 0), "b": (1, 0)}))
+    ledger.begin(Attempt(items={"a": (2, 0), "c": (2, 0)}))
+    ledger.begin(Attempt(items={"a": (2, 0), "b": (5, 0), "c": None, "d": (5, 0)}, whole=True))
+    assert ledger.problems(Stored({"a": (2, 0), "b": (1, 0)})) == []
+    assert ledger.problems(Stored({"a": (2, 0), "b": (5, 0), "d": (5, 0)})) == []
+    assert ledger.problems(Stored({"a": (2, 0), "b": (5, 0)})) == ["1 of the 2 changes of one feed are there"]
+
+
 def test_lines_tell_the_same() -> None:
     put, delete = Attempt(items={"a": (1, 0)}), Attempt(items={"a": None})
     ledger = read([begun("x/1", put), done("x/1"), published(4), begun("x/2", delete)])

@@ -437,3 +437,13 @@ async def test_answers_are_searched_for_again_exactly_and_the_status_tells_the_r
             while (recall := (await catalog.status()).spaces[0].recall) is None:
                 await asyncio.sleep(0.001)
     assert (recall.recall_at_10, recall.searches) == (pytest.approx(1 / 3), 1)
+
+
+async def test_a_feed_without_a_place_to_gather_says_so(catalog: SqliteCatalog, tmp_path: Path) -> None:
+    (tmp_path / "feeds").rmdir()
+    with pytest.raises(StoreUnavailable, match="the catalogue's disk failed"):
+        async with catalog.feed():
+            pass
+    (tmp_path / "feeds").mkdir()
+    async with catalog.feed() as feed:
+        assert await feed.stage([]) == []

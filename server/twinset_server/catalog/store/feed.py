@@ -46,14 +46,19 @@ async def open_feed(
     kept: Kept,
     spaces: Mapping[str, Space],
 ) -> AsyncIterator[StoredFeed]:
-    """Return a feed whose commit `writer` makes through `connection`, which is its own; at the end it is forgotten."""
-    lock = folder.feeds_lock()
+    """Return a feed whose commit `writer` makes through `connection`, which is its own; at the end it is forgotten.
+
+    Raises:
+        DiskFull, StoreUnavailable: there is no place to gather it.
+    """
+    lock = await _in_thread(folder.feeds_lock)
     try:
         # Until the end of the feed no picture is collected: those of the feed are in no table yet.
         held = contextlib.ExitStack()
-        await to_the_end(held.enter_context, lock.shared())
+        await _in_thread(held.enter_context, lock.shared())
         with held:
-            feed = StoredFeed(folder, connection, writer, readers, pictures, kept, spaces)
+            staging = await _in_thread(Staging, folder.feeds)
+            feed = StoredFeed(folder, connection, writer, readers, pictures, kept, spaces, staging)
             try:
                 yield feed
             finally:
@@ -74,8 +79,9 @@ class StoredFeed:
         pictures: PictureFiles,
         kept: Kept,
         spaces: Mapping[str, Space],
+        staging: Staging,
     ) -> None:
-        """Make an empty feed."""
+        """Make a feed of what is in `staging`: nothing yet."""
         self._folder = folder
         self._connection = connection
         self._writer = writer
@@ -83,7 +89,7 @@ class StoredFeed:
         self._pictures = pictures
         self._kept = kept
         self._spaces = spaces
-        self._staging = Staging(folder.feeds)
+        self._staging = staging
         self._one = asyncio.Lock()
         self._ended = False
         self._committed: Replacement | None = None
