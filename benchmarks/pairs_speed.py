@@ -1,10 +1,11 @@
 """What pairs cost through the service, and how many of the best complements an approximate search finds.
 
-One worker answers over 100,000 items with a vector on both sides, of 64 components; callers are another process that
-sends requests made in advance. `pairs.per_s`: pairs of stored items that BatchScorePairs scores a second, 8,192 a
-message, of 4,096 items drawn at random for each message; `pairs.per_s.distinct`: the same with each item in one pair
-alone. `complement.recall_at_10.METRIC`: how many of the ten targets of the highest probability Recommend finds with the
-relation COMPLETES, by the index's own accuracy (exact=false), over 500 sources.
+A head is trained on all of IKEA's rooms, and items are made up to 100,000 between its own. One worker answers over
+their vectors; callers are another process that sends requests made in advance. `pairs.per_s`: pairs of stored items
+that BatchScorePairs scores a second, 8,192 a message, of 4,096 items drawn at random for each message;
+`pairs.per_s.distinct`: the same with each item in one pair alone. `complement.recall_at_10.METRIC`: how many of the ten
+targets of the highest probability Recommend finds with the relation COMPLETES, by the index's own accuracy
+(exact=false), over 500 sources.
 """
 
 from __future__ import annotations
@@ -24,21 +25,27 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.data import DataOption
+from benchmarks.features import embedded
 from benchmarks.figures import Figure, machine, write
-from benchmarks.mixture import Mixture
 from benchmarks.oracle import Oracle
 from benchmarks.pair_service import Pieces, contract_of, fill, serving_pairs
+from benchmarks.quality_ikea import read_rooms, trained
 from twinset.contract import Metric, ModelContract
-from twinset.pair_contract import PAIR_SOURCE, PAIR_TARGET, PairContract
+from twinset.pair_contract import PAIR_SOURCE, PAIR_TARGET
 from twinset.v1 import pairs_pb2, recommender_pb2, recommender_pb2_grpc
+from twinset_exporter.training.compatibility import publication
+from twinset_exporter.training.compatibility.examples import Rooms
+from twinset_exporter.training.compatibility.sides import Sides
+from twinset_exporter.training.compatibility.trainer import Recipe
 
-DIMENSION = 64
+NEAREST = 10
+JITTER = 0.5
 PAIRS = 8192
 ITEMS = 4096
 IN_FLIGHT = 3
 QUERIES = 500
 K = 10
-PAIR = PairContract(offset=0.5, scale=1.2, shift=-0.1, prior=0.5, ece=0.0)
 METRICS = (Metric.EUCLIDEAN, Metric.INNER_PRODUCT)
 
 _BATCH = "/twinset.v1.RecommenderService/BatchScorePairs"
@@ -47,14 +54,20 @@ _BATCH = "/twinset.v1.RecommenderService/BatchScorePairs"
 def main() -> None:
     """Fill, ask, and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = DataOption(parser, "ikea/items.csv, ikea/rooms.csv and ikea/images")
+    parser.add_argument("--features", type=Path, help="what embed wrote of ikea/images (default: embed them now)")
     parser.add_argument("--folder", type=Path, default=Path("build/bench-pairs"), help="where catalogues are made")
     parser.add_argument("--items", type=int, default=100_000, help="in the catalogue")
     parser.add_argument("--seconds", type=float, default=10.0, help="for which pairs are asked, of each kind")
     options = parser.parse_args()
+    images = data.required(options) / "ikea" / "images"
+    features = embedded(images, "ikea", options.features)
+    rooms = read_rooms(images.parent, features.ids, features.rows)
     figures: list[Figure] = []
     for metric in METRICS:
-        pieces = drawn(metric, options.items)
-        contract = contract_of(metric, DIMENSION, PAIR)
+        sides = trained(rooms, np.arange(len(rooms.groups.group_ids)), Recipe(across=True, metric=metric), 0)
+        pieces = made(sides, rooms, options.items)
+        contract = contract_of(metric, sides.dimension, publication.contract(sides, prior=0.5, ece=0.0))
         folder = options.folder / f"{metric.value}-{options.items}"
         shutil.rmtree(folder, ignore_errors=True)
         fill(folder, contract, pieces)
@@ -65,29 +78,31 @@ def main() -> None:
     write("pairs_speed", figures)
 
 
-def drawn(metric: Metric, count: int) -> Pieces:
-    """Return items as a trained head has them: clusters, norms of .5 to 1.5, and a bias of each side.
+def made(sides: Sides, rooms: Rooms, count: int) -> Pieces:
+    """Return the items of a head, with items made up to `count`.
 
-    By the inner product biases are carried as `(bias, 1)` and `(1, bias)`; by the Euclidean metric, which only takes
-    away, as the root of what they lack of the highest.
+    A made-up item lies between an item and one of its ten nearest, by the vectors of both sides, at a place drawn
+    evenly; all but the last two components, which carry the biases, get normal noise of half that distance.
     """
     chance = np.random.default_rng(7)
-    mixture = Mixture(DIMENSION - 2)
-    rows = mixture.rows(count, 1)
-    others = rows + chance.standard_normal(rows.shape, dtype=np.float32) * np.float32(0.5 / np.sqrt(DIMENSION))
-    norms = chance.uniform(0.5, 1.5, (2, count, 1)).astype(np.float32)
-    biases = chance.normal(0, 0.3, (2, count, 1)).astype(np.float32)
-    one, none = np.ones_like(biases[0]), np.zeros_like(biases[0])
-    if metric is Metric.INNER_PRODUCT:
-        source, target = (biases[0], one), (one, biases[1])
-    else:
-        lacking = np.sqrt(biases.max(axis=1, keepdims=True) - biases)
-        source, target = (lacking[0], none), (none, lacking[1])
-    return Pieces(
-        [f"item/{number:08}" for number in range(count)],
-        np.hstack([rows * norms[0], *source]),
-        np.hstack([others * norms[1], *target]),
-    )
+    source, target = sides.vectors(rooms.items.features, rooms.items.categories)
+    both = np.hstack([source, target])
+    squares = np.einsum("nd,nd->n", both, both)
+    apart = squares[:, None] - 2 * both @ both.T + squares
+    np.fill_diagonal(apart, np.inf)
+    near = np.argsort(apart, axis=1)[:, :NEAREST]
+    one = chance.integers(0, len(both), count - len(both))
+    other = near[one, chance.integers(0, NEAREST, len(one))]
+    share = chance.random((len(one), 1), dtype=np.float32)
+    rows = []
+    for side in (source, target):
+        way = side[other] - side[one]
+        noise = chance.standard_normal((len(one), side.shape[1] - 2), dtype=np.float32)
+        noise *= JITTER * np.linalg.norm(way, axis=1, keepdims=True) / np.sqrt(noise.shape[1], dtype=np.float32)
+        between = side[one] + share * way
+        between[:, :-2] += noise
+        rows.append(np.concatenate([side, between]))
+    return Pieces([f"item/{number:08}" for number in range(count)], *rows)
 
 
 def _complements(address: str, contract: ModelContract, pieces: Pieces) -> Figure:
@@ -110,9 +125,10 @@ def _complements(address: str, contract: ModelContract, pieces: Pieces) -> Figur
             plans[f"{method}, exact={str(answer.exact).lower()}"] += 1
     told = ", ".join(f"{count} by {name}" for name, count in plans.most_common())
     protocol = (
-        f"{len(pieces.ids):,} x {DIMENSION} vectors in {PAIR_TARGET}, {metric.value}; {QUERIES} sources as vectors, "
-        f"relation COMPLETES, k {K}, no accuracy asked for; {told}; {statistics.median(examined):,.0f} candidates "
-        f"compared in the median; the exact ten in float32; {machine('twinset', 'usearch', 'numpy')}"
+        f"{len(pieces.ids):,} x {pieces.target.shape[1]} vectors in {PAIR_TARGET}, {metric.value}, of a head trained "
+        f"on IKEA's rooms, most of its items made up between others; {QUERIES} sources as vectors, relation COMPLETES, "
+        f"k {K}, no accuracy asked for; {told}; {statistics.median(examined):,.0f} candidates compared in the median; "
+        f"the exact ten in float32; {machine('twinset', 'usearch', 'numpy')}"
     )
     return Figure(
         f"complement.recall_at_10.{metric.value}", statistics.fmean(recalls), None, "share", "higher", protocol, 0.98
@@ -121,12 +137,11 @@ def _complements(address: str, contract: ModelContract, pieces: Pieces) -> Figur
 
 def _speed(address: str, pieces: Pieces, seconds: float) -> Iterator[Figure]:
     for name, items in (("pairs.per_s", ITEMS), ("pairs.per_s.distinct", 2 * PAIRS)):
-        made = [_request(pieces, items, seed) for seed in range(8)]
-        rate = _rate(address, made, seconds)
+        rate = _rate(address, [_request(pieces, items, seed) for seed in range(8)], seconds)
         protocol = (
-            f"{len(pieces.ids):,} items of {DIMENSION} components, {METRICS[0].value}; {PAIRS:,} pairs a message of "
-            f"{items:,} items drawn at random, {IN_FLIGHT} messages in flight; one worker, callers another process "
-            f"that reads no numbers; {seconds:g} s; {machine('twinset', 'grpcio', 'numpy')}"
+            f"{len(pieces.ids):,} items of {pieces.source.shape[1]} components, {METRICS[0].value}; {PAIRS:,} pairs a "
+            f"message of {items:,} items drawn at random, {IN_FLIGHT} messages in flight; one worker, callers another "
+            f"process that reads no numbers; {seconds:g} s; {machine('twinset', 'grpcio', 'numpy')}"
         )
         yield Figure(name, rate, 300_000, "pairs/s", "higher", protocol, 100_000)
 
