@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from twinset_server.domain import (
     MAX_ATTRIBUTES,
     MAX_ATTRIBUTES_BYTES,
+    Act,
     Attribute,
     FactorsHeader,
     Interaction,
@@ -33,6 +34,9 @@ MAX_USERS_PER_MESSAGE = 256
 MAX_DELETIONS_PER_MESSAGE = 1000
 MAX_INTERACTIONS_PER_MESSAGE = 1000
 MAX_FACTORS_PER_MESSAGE = 4096
+MAX_HISTORY = 1000
+MAX_CANDIDATES = 4096
+MAX_SEEN_KINDS = 16
 MAX_FACTOR_DIMENSION = 4096
 
 MAX_ID_BYTES = 256
@@ -203,6 +207,14 @@ def check_factors(header: FactorsHeader) -> None:
         raise InvalidRequest("header.liked_from", f"is {header.liked_from}, a finite number is needed")
     if header.interactions_through < 0:
         raise InvalidRequest("header.interactions_through", f"is {header.interactions_through}, 0 or more needed")
+
+
+def check_act(field: str, act: Act) -> None:
+    """Raise `InvalidRequest` for the first field of `act` that is over its limit."""
+    check_id(f"{field}.item_id", act.item_id)
+    _check_name(f"{field}.kind", act.kind, MAX_KIND_BYTES)
+    if not math.isfinite(act.weight):
+        raise InvalidRequest(f"{field}.weight", f"is {act.weight}, a finite number is needed")
 
 
 def check_interaction(interaction: Interaction) -> None:

@@ -278,6 +278,14 @@ class Catalog(Protocol):
             PictureNotStored: the store keeps no contents.
         """
 
+    async def matching(self, item_ids: Sequence[str], expression: Expression | None) -> list[str]:
+        """Return those of the items that are stored and match, in the order given; None matches all.
+
+        Args:
+            item_ids: each once.
+            expression: as in `search`.
+        """
+
     async def vector_of(self, item_id: str, space: str) -> Float32Array:
         """Return the item's vector in `space`, `[D]` float32: the caller's own, else the main picture's.
 

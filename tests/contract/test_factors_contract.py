@@ -25,6 +25,7 @@ from twinset_server.errors import (
     SpaceNotFound,
     UserNotFound,
 )
+from twinset_server.filters.parse import parse
 
 VISUAL = Space("visual", 3, Metric.COSINE, "a" * 64, "net-aaaaaaaa")
 
@@ -208,3 +209,12 @@ async def test_acts_and_what_folds_them_in_are_told(catalog: Any) -> None:
         "i1": 1,
     }
     assert dict((await catalog.likes(after=counts.sequence, liked_from=None)).counts) == {}
+
+
+async def test_stored_items_that_match_are_told_from_others(catalog: Any) -> None:
+    await put(catalog, [writable("a", category="shoes"), vectored("b", unit(1, 0, 0)), writable("c", category="hats")])
+    await put(catalog, [writable("gone", category="shoes")])
+    await delete(catalog, "gone")
+    assert await catalog.matching(["c", "gone", "nowhere", "a", "b"], None) == ["c", "a", "b"]
+    assert await catalog.matching(["c", "gone", "nowhere", "a", "b"], parse('category = "shoes"')) == ["a"]
+    assert await catalog.matching([], parse('category = "shoes"')) == []

@@ -190,6 +190,14 @@ class FakeCatalog:
                 return StoredPicture(picture, self._contents[picture.sha256])
         raise PictureNotFound(picture_id)
 
+    async def matching(self, item_ids: Sequence[str], expression: Expression | None) -> list[str]:
+        stored = [item_id for item_id in item_ids if item_id in self._items]
+        return [
+            item_id
+            for item_id in stored
+            if not expression or filters.matches(filters.fields_of(self._items[item_id]), expression)
+        ]
+
     async def vector_of(self, item_id: str, space: str) -> Float32Array:
         item = self._item(item_id)
         self._space(space)

@@ -57,6 +57,7 @@ from twinset.pairs import (
     Slot,
     SlotItem,
 )
+from twinset.ranking import Act, RankedItem, Ranking
 from twinset.recommendations import (
     Contribution,
     Example,
@@ -77,6 +78,7 @@ __version__ = version("twinset")
 
 __all__ = [
     "Aborted",
+    "Act",
     "Attribute",
     "Catalog",
     "Client",
@@ -110,6 +112,8 @@ __all__ = [
     "PutResult",
     "Query",
     "QueryResult",
+    "RankedItem",
+    "Ranking",
     "Recommendation",
     "Recommendations",
     "Relation",

@@ -19,6 +19,7 @@ from twinset.embeddings import Embedding
 from twinset.errors import NotFound
 from twinset.factor_imports import FactorImports
 from twinset.items import Catalog, Item, Picture, UserData, View
+from twinset.ranking import Rankings
 from twinset.recommending import Recommending
 from twinset.scoring import Scoring
 from twinset.status import error_from_call, error_from_status
@@ -37,7 +38,7 @@ _EMBED_AT_ONCE = 16
 _PAGE_SIZES: dict[View, int] = {"id": 1000, "basic": 1000, "full": 16}
 
 
-class Client(CatalogWrites, CatalogExports, Recommending, Scoring, FactorImports):
+class Client(CatalogWrites, CatalogExports, Recommending, Scoring, FactorImports, Rankings):
     """A connection to a twinset server; a context manager.
 
     ```python

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from twinset_server.catalog.columns.codes import Truths
 from twinset_server.catalog.columns.table import Columns
-from twinset_server.domain import Compare, Operator, Search, SearchResult
+from twinset_server.domain import Compare, Expression, Operator, Search, SearchResult
 from twinset_server.filters import facets
 from twinset_server.filters.bounds import comparisons
 from twinset_server.filters.evaluate import evaluate
@@ -40,6 +41,20 @@ def is_brief(search: Search, columns: Columns) -> bool:
 def mask_of(search: Search, columns: Columns) -> Truths | None:
     """Return `[N]` by place which items the filter leaves, of deleted ones either; None without a filter."""
     return None if search.expression is None else evaluate(search.expression, columns)
+
+
+def matching_among(
+    item_ids: Sequence[str], keys: Mapping[str, int], expression: Expression, columns: Columns
+) -> list[str]:
+    """Return those of the items that match; `keys` are those of stored ones by id."""
+    known = [item_id for item_id in item_ids if item_id in keys]
+    if not known or not columns.length:
+        return []
+    of_known = np.array([keys[item_id] for item_id in known], np.int64)
+    places = columns.places(of_known)
+    # One that was deleted since, or put, stands nowhere.
+    matches = evaluate(expression, columns)[places] & (columns.keys[places] == of_known)
+    return [item_id for item_id, matched in zip(known, matches.tolist(), strict=True) if matched]
 
 
 def with_facets(result: SearchResult, search: Search, mask: Truths | None, columns: Columns) -> SearchResult:

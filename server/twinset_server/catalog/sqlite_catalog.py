@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from twinset import images
+from twinset_server.catalog import matching
 from twinset_server.catalog.asked import answer_briefly, answer_each, asked_of, view_of
 from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.index.checks import RecallChecks
@@ -225,6 +226,17 @@ class SqliteCatalog:
         """
         self._check_open()
         return await self._readers.read(self._read_picture, item_id, picture_id)
+
+    async def matching(self, item_ids: Sequence[str], expression: Expression | None) -> list[str]:
+        """Return those of the items that are stored and match; see the port."""
+        self._check_open()
+        keys = await self._readers.read(records.keys, item_ids)
+        if expression is None:
+            return [item_id for item_id in item_ids if item_id in keys]
+        columns = (await self._current()).columns
+        return await asyncio.get_running_loop().run_in_executor(
+            self._scans, matching.matching_among, item_ids, keys, expression, columns
+        )
 
     async def vector_of(self, item_id: str, space: str) -> Float32Array:
         """Return the item's vector in `space`; see the port."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from google.protobuf.message import Message
 
-from twinset.v1 import catalog_pb2, filter_pb2, pairs_pb2, recommender_pb2
+from twinset.v1 import catalog_pb2, filter_pb2, pairs_pb2, ranking_pb2, recommender_pb2
 from twinset_server.domain import (
     And,
     Attribute,
@@ -47,7 +47,9 @@ _BOUNDS = {
 }
 
 
-def expression(message: recommender_pb2.RecommendRequest | pairs_pb2.Slot) -> Expression | None:
+def expression(
+    message: recommender_pb2.RecommendRequest | pairs_pb2.Slot | ranking_pb2.RankForUserRequest,
+) -> Expression | None:
     """Return the filter of a request; None where it has none.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc.aio
 
-from twinset.v1 import pairs_pb2, recommender_pb2, recommender_pb2_grpc
+from twinset.v1 import pairs_pb2, ranking_pb2, recommender_pb2, recommender_pb2_grpc
 from twinset_server import limits
 from twinset_server.domain import Space
 from twinset_server.errors import InvalidRequest, TwinsetError
@@ -18,6 +18,7 @@ from twinset_server.rpc import recommendation_requests, recommendations, recomme
 from twinset_server.rpc.answers import check_size
 from twinset_server.rpc.deadline import time_left_s
 from twinset_server.rpc.pairs import PairCalls
+from twinset_server.rpc.ranking import RankingCalls
 from twinset_server.rpc.status import to_status
 from twinset_server.rpc.streams import closing, in_order, weight
 
@@ -30,10 +31,18 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):
     """Answers with the nearest items."""
 
-    def __init__(self, catalog: Catalog, recommender: Recommender, pairs: PairCalls, stopping: asyncio.Event) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        recommender: Recommender,
+        pairs: PairCalls,
+        ranking: RankingCalls,
+        stopping: asyncio.Event,
+    ) -> None:
         """`stopping` is set when the server stops: streams end then."""
         self._catalog = catalog
         self._pairs = pairs
+        self._ranking = ranking
         self._recommender = recommender
         self._stopping = stopping
 
@@ -94,6 +103,12 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):
     ) -> pairs_pb2.CompleteSetResponse:
         """See the proto."""
         return await self._pairs.complete(request, time_left_s(context))
+
+    async def RankForUser(  # noqa: N802
+        self, request: ranking_pb2.RankForUserRequest, context: _Context
+    ) -> ranking_pb2.RankForUserResponse:
+        """See the proto."""
+        return await self._ranking.rank(request)
 
     async def _results(
         self, messages: Sequence[recommender_pb2.RecommendRequest], context: _Context

@@ -30,6 +30,7 @@ from twinset_server.rpc.embedding import EmbeddingServicer
 from twinset_server.rpc.interceptor import ErrorInterceptor, Place
 from twinset_server.rpc.listening import open_port
 from twinset_server.rpc.pairs import PairCalls
+from twinset_server.rpc.ranking import RankingCalls
 from twinset_server.rpc.recommender import RecommenderServicer
 
 SERVICES = (
@@ -86,7 +87,9 @@ class RpcServer:
         ingest = Ingest(catalog, pictures, fill_category)
         items = CatalogServicer(catalog, pictures.embedder, ingest, self._stopping)
         pairs = PairCalls(catalog, pictures)
-        recommender = RecommenderServicer(catalog, Recommender(catalog, pictures), pairs, self._stopping)
+        recommender = RecommenderServicer(
+            catalog, Recommender(catalog, pictures), pairs, RankingCalls(catalog), self._stopping
+        )
         server = self._server
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, server)  # type: ignore[no-untyped-call]
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(items, server)  # type: ignore[no-untyped-call]

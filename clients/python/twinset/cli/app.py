@@ -13,7 +13,7 @@ import typer
 
 import twinset
 from twinset.channel import DEFAULT_SERVER
-from twinset.cli import acts, changes, exports, factors, feed, report
+from twinset.cli import acts, changes, exports, factors, feed, rank, report
 from twinset.cli.attributes import read_attributes
 from twinset.cli.classify import classify
 from twinset.cli.complete import complete
@@ -188,6 +188,7 @@ app.command()(feed.replace)
 app.command("put-users")(acts.put_users)
 app.command("put-interactions")(acts.put_interactions)
 app.command("import-factors")(factors.import_factors)
+app.command()(rank.rank)
 app.command("factors")(factors.factors)
 app.command("activate-factors")(factors.activate_factors)
 app.add_typer(exports.app, name="export")

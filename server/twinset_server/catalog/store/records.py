@@ -118,6 +118,12 @@ def get(connection: sqlite3.Connection, item_ids: Sequence[str], with_vectors: b
     return [found.get(item_id) for item_id in item_ids]
 
 
+def keys(connection: sqlite3.Connection, item_ids: Sequence[str]) -> dict[str, int]:
+    """Return the keys of those items that are there, by id."""
+    statement = "SELECT id, key FROM items WHERE id IN (SELECT value FROM json_each(?))"
+    return dict(connection.execute(statement, (json.dumps(list(item_ids)),)).fetchall())
+
+
 def page(connection: sqlite3.Connection, after: str, limit: int, with_vectors: bool) -> list[Item]:
     """Return up to `limit` items with ids above `after`, by id."""
     with _snapshot(connection):
