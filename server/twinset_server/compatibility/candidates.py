@@ -11,9 +11,13 @@ from twinset_server import limits
 from twinset_server.compatibility.sides import ReadSides, SideVectors
 from twinset_server.domain import CATEGORY, And, Compare, Expression, Float32Array, Operator, Search, Space
 from twinset_server.errors import InvalidRequest
+from twinset_server.pair_model import Float64Array
 
 _LEAST = 256
 """Partners of each given side that are considered: what fits best to all fits well to one of them."""
+
+_QUERIES = 64
+"""With more vectors than this, each given side asks by its first one alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,14 @@ class Candidates:
     target: SideVectors
     complete: bool
 
+    def best(self, scores: Float64Array, count: int) -> Candidates:
+        """Return the `count` of the highest scores, `[C]`, of equal ones the first; all where they are no more."""
+        if len(self.item_ids) <= count:
+            return self
+        kept = np.sort(np.argsort(-scores, kind="stable")[:count])
+        item_ids = [self.item_ids[number] for number in kept.tolist()]
+        return Candidates(item_ids, self.source.taken(kept), self.target.taken(kept), complete=False)
+
 
 def candidates_of(
     slot: Slot,
@@ -111,7 +123,7 @@ def candidates_of(
 
 def _queries(read: ReadSides, source: SideVectors, target: SideVectors) -> Iterator[tuple[Space, Float32Array]]:
     """Yield what to search for, and where: targets near the given sources, and sources near the given targets."""
-    for values in source.values:
-        yield read.model.target, values
-    for values in target.values:
-        yield read.model.source, values
+    for space, sides in ((read.model.target, source), (read.model.source, target)):
+        rows = sides.values if len(sides.values) <= _QUERIES else sides.values[sides.starts[:-1]]
+        for values in rows:
+            yield space, values

@@ -20,6 +20,9 @@ from twinset_server.pair_model import Float64Array, PairModel
 DEFAULT_BEAM = 50
 DEFAULT_ALTERNATIVES = 3
 
+_MOST_CANDIDATES = 1024
+"""In a slot: those that fit what is given best. Every unfinished set meets each of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class SetRequest:
@@ -140,6 +143,11 @@ class _LogProbabilities:
         ]
         object.__setattr__(self, "identities", found)
 
+    def of_best(self, count: int) -> _LogProbabilities:
+        """Return these of no more than `count` candidates in a slot."""
+        slots = [slot.best(self.alone(number), count) for number, slot in enumerate(self.slots)]
+        return _LogProbabilities(self.request, self.model, self.source, self.target, slots)
+
     def alone(self, slot: int) -> Float64Array:
         candidates = self.slots[slot]
         total = self._log(self.source, candidates.target).sum(axis=0)
@@ -165,14 +173,14 @@ def _filled(request: SetRequest, read: ReadSides, given: Numbers) -> tuple[Seque
     target = read.target.taken(given) if request.both_directions else read.target.taken(given[:0])
     excluded = {*request.exclude, *(side.item_id for side in request.given if isinstance(side, ItemSide))}
     slots = [candidates_of(slot, read, source, target, excluded, request.beam) for slot in request.slots]
-    affinities = _LogProbabilities(request, read.model, source, target, slots)
+    affinities = _LogProbabilities(request, read.model, source, target, slots).of_best(_MOST_CANDIDATES)
     found = best_set(affinities, request.beam)
     filled = sum(number != EMPTY for number in found.chosen)
     pairs = filled * len(given) + filled * (filled - 1) // 2
     return (
         [_slot(affinities, found, number, request.alternatives) for number in range(len(slots))],
         found.score,
-        found.complete and all(slot.complete for slot in slots),
+        found.complete and all(slot.complete for slot in affinities.slots),
         pairs * (2 if request.both_directions else 1),
     )
 

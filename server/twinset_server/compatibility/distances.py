@@ -13,6 +13,9 @@ Float64Array = NDArray[np.float64]
 _BLOCK = 1 << 18
 """Components of one side compared at a time: 1 MiB, so that what is gathered stays in the cache."""
 
+_ROWS = 1 << 16
+"""Rows compared at a time where sides have several."""
+
 
 def pair_distances(
     metric: Metric, source: SideVectors, target: SideVectors, left: Numbers, right: Numbers
@@ -36,11 +39,30 @@ def pair_distances(
     if compared.max() == 1:
         found[scored] = _row_distances(metric, source.values, target.values, left_rows, right_rows)
         return found
-    # Every vector of the left side with every one of the right: number n of a pair is divided by the right's count.
-    repeats, width = compared[scored], right_counts[scored]
+    # Pairs of items with many pictures are compared a few at a time: 16 with 16 are 256 rows.
+    ends = np.cumsum(compared[scored])
+    for part in np.split(np.arange(len(scored)), np.flatnonzero(np.diff(ends // _ROWS)) + 1):
+        chosen = scored[part]
+        found[chosen] = _nearest(
+            metric, source, target, left_rows[part], right_rows[part], left_counts[chosen], right_counts[chosen]
+        )
+    return found
+
+
+def _nearest(
+    metric: Metric,
+    source: SideVectors,
+    target: SideVectors,
+    left_rows: Numbers,
+    right_rows: Numbers,
+    left_counts: Numbers,
+    right_counts: Numbers,
+) -> Float32Array:
+    """Return `[P]` the least distance of each pair: of so many rows from one on, to so many others."""
+    repeats = left_counts * right_counts
     begins = np.cumsum(repeats) - repeats
     within = np.arange(repeats.sum()) - np.repeat(begins, repeats)
-    rows, columns = np.divmod(within, np.repeat(width, repeats))
+    rows, columns = np.divmod(within, np.repeat(right_counts, repeats))
     distances = _row_distances(
         metric,
         source.values,
@@ -48,8 +70,7 @@ def pair_distances(
         np.repeat(left_rows, repeats) + rows,
         np.repeat(right_rows, repeats) + columns,
     )
-    found[scored] = np.minimum.reduceat(distances, begins)
-    return found
+    return np.asarray(np.minimum.reduceat(distances, begins))
 
 
 def all_distances(metric: Metric, source: Float32Array, target: Float32Array) -> Float64Array:

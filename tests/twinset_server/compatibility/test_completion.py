@@ -13,6 +13,7 @@ from fakes.catalog import FakeCatalog
 from fakes.items import put, writable
 from twinset.contract import Metric
 from twinset.pair_contract import PairContract
+from twinset_server.compatibility import completion
 from twinset_server.compatibility.beam import best_set
 from twinset_server.compatibility.candidates import Slot
 from twinset_server.compatibility.completion import SetCompleter, SetRequest
@@ -189,6 +190,18 @@ async def test_a_given_item_must_be_there_with_its_vector(completer: SetComplete
     for item_id, error in (("nobody", ItemNotFound), ("bare", NoVector)):
         with pytest.raises(error):
             await completer.complete(SetRequest([ItemSide(item_id)], [Slot("lamp")]), timeout_s=5)
+
+
+async def test_more_candidates_than_are_kept_leave_the_answer_uncertain(
+    completer: SetCompleter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = SetRequest([ItemSide("sofa")], [Slot("lamp")], alternatives=9)
+    monkeypatch.setattr(completion, "_MOST_CANDIDATES", 2)
+    found = await completer.complete(request, timeout_s=5)
+    assert not found.exact
+    assert found.slots[0].chosen is not None
+    names = [found.slots[0].chosen.item_id, *(one.item_id for one in found.slots[0].alternatives)]
+    assert names == ["near", "cheap"]
 
 
 class Table:

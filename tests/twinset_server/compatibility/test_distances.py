@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fakes.catalog import distance
 from twinset.contract import Metric
+from twinset_server.compatibility import distances
 from twinset_server.compatibility.distances import pair_distances, side_distances
 from twinset_server.compatibility.sides import SideVectors
 from twinset_server.domain import Float32Array, ItemRows
@@ -40,6 +41,16 @@ def test_the_distance_of_a_pair_is_that_of_its_nearest_vectors(
     expected = [nearest(metric, by_source[a], by_target[b]) for a, b in zip(*pairs, strict=True)]
     found = pair_distances(metric, sources, targets, *pairs)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_many_vectors_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    sources, _ = sides_of([3, 1, 2, 3, 1], 0)
+    targets, _ = sides_of([2, 3, 3], 1)
+    pairs = np.divmod(np.arange(15), 3)
+    whole = pair_distances(Metric.EUCLIDEAN, sources, targets, *pairs)
+    for rows in (1, 7, 20):
+        monkeypatch.setattr(distances, "_ROWS", rows)
+        np.testing.assert_array_equal(pair_distances(Metric.EUCLIDEAN, sources, targets, *pairs), whole)
 
 
 @pytest.mark.parametrize("metric", METRICS)
