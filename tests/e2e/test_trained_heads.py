@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from e2e.conftest import BIN, SAMPLES, Server, Start
 from fakes.heads import save_head
-from twinset import Client, Item, ItemUpdate, PairContract, Picture
+from twinset import Client, Item, ItemUpdate, PairContract, Picture, Side, Slot
 
 # Keras reads TensorFlow's variables with an `__array__` that NumPy 2 finds old.
 pytestmark = [
@@ -162,6 +163,38 @@ def test_the_server_tells_how_a_pair_becomes_a_probability(server: Server) -> No
     assert model.pair == PairContract(offset=1.5, scale=0.5, shift=-0.25, prior=0.5, ece=0.02)
     assert (model.classes, model.categories) == ({"kind": tuple(KINDS)}, tuple(TYPES))
     assert model.category_spaces == ("pair_source", "pair_target")
+
+
+def test_a_pair_of_items_or_pictures_has_the_probability_of_what_keras_computes(
+    server: Server, files: Path, features: NDArray[np.float32]
+) -> None:
+    def expected(left: int, right: int) -> tuple[float, float]:
+        sides = pair_by_keras(files, features[:2], [left, right])
+        distance = float(((sides["source"][0] - sides["target"][1]) ** 2).sum())
+        return distance, 1 / (1 + math.exp(-(0.5 * (1.5 - distance) - 0.25)))
+
+    with Client(server.address) as client:
+        put = client.put_items(
+            [
+                Item("left", [Picture(CONTENTS[0])], category="sofa"),
+                Item("right", [Picture(CONTENTS[1])], category="floor lamp"),
+            ]
+        )
+        assert [one.error for one in put] == [None, None]
+        distance, probability = expected(1, 2)
+        for left in ("left", Side(picture=CONTENTS[0], category="sofa")):
+            for right in ("right", Side(picture=CONTENTS[1], category="floor lamp")):
+                found = client.score_pair(left, right)
+                assert found.score.distance == pytest.approx(distance, rel=1e-3)
+                assert found.score.probability == pytest.approx(probability, rel=1e-3)
+                assert (found.left_category_unknown, found.right_category_unknown) == (False, False)
+        many = client.score_pairs(["left"], ["right"])
+        assert many.probabilities[0] == pytest.approx(probability, rel=1e-3)
+        unknown = client.score_pair(Side(picture=CONTENTS[0]), "right")
+        assert unknown.score.distance == pytest.approx(expected(0, 2)[0], rel=1e-3)
+        assert (unknown.left_category_unknown, unknown.right_category_unknown) == (True, False)
+        completed = client.complete_set(["left"], [Slot(candidates=["right"])])
+        assert completed.score == pytest.approx(math.log(probability), rel=1e-3)
 
 
 def test_predictions_survive_a_server_that_is_killed(start: Start, models: Path, tmp_path: Path) -> None:
