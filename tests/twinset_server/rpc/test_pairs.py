@@ -10,9 +10,9 @@ from google.rpc import code_pb2
 
 from fakes.catalog import FakeCatalog
 from fakes.embedder import FakeClassifier, FakeEmbedder
-from fakes.items import put, writable
+from fakes.items import new_picture, put, writable
 from fakes.service import filled_by
-from twinset.v1 import catalog_pb2, embedding_pb2, pairs_pb2, recommender_pb2_grpc
+from twinset.v1 import catalog_pb2, embedding_pb2, pairs_pb2, recommender_pb2, recommender_pb2_grpc
 from twinset_server.domain import ItemVector
 from twinset_server.limits import MAX_PAIRS
 
@@ -43,6 +43,7 @@ async def stub(channel: grpc.aio.Channel, catalog: FakeCatalog) -> Stub:
                     ItemVector("pair_source", "p", np.array(source, np.float32)),
                     ItemVector("pair_target", "p", np.array(target, np.float32)),
                 ],
+                [new_picture("p", b"p")],
                 category=item_id,
                 title=item_id.title(),
             )
@@ -159,6 +160,20 @@ async def test_a_set_is_completed_with_items_by_their_view(stub: Stub) -> None:
     assert answer.score == pytest.approx(sum(map(math.log, expected)))
     assert (answer.pair_count, answer.exact, answer.sequence) == (3, True, 3)
     assert answer.slots[0].chosen.set_score == pytest.approx(answer.score)
+
+
+async def test_complements_have_the_probability_of_their_pair(stub: Stub) -> None:
+    for relation, sides in (
+        (recommender_pb2.RELATION_COMPLETES, ("sofa", None)),
+        (recommender_pb2.RELATION_COMPLETED_BY, (None, "sofa")),
+    ):
+        example = {"item_id": "sofa", "relation": relation}
+        answer = await stub.Recommend(recommender_pb2.RecommendRequest(examples=[example], k=2))
+        assert len(answer.recommendations) == 2
+        for found in answer.recommendations:
+            left, right = ({"item_id": side or found.item.id} for side in sides)
+            pair = await stub.ScorePair(pairs_pb2.ScorePairRequest(left=left, right=right))
+            assert found.probability == pytest.approx(pair.score.probability)
 
 
 @pytest.mark.parametrize(
