@@ -44,6 +44,7 @@ bench: $(READY) $(RIVALS) ## Measure speed; figures go to build/figures (TWINSET
 	$(BIN)/python -m benchmarks.search_filters --million
 	$(BIN)/python -m benchmarks.search_rivals
 	$(BIN)/python -m benchmarks.search_recall
+	$(BIN)/python -m benchmarks.pages
 	$(BIN)/python -m benchmarks.pairs_speed
 
 # Other searches that ours is compared with. hnswlib has no wheel: it needs a C++ compiler.
