@@ -22,7 +22,7 @@ from twinset_server.maintenance import Maintenance
 from twinset_server.operations import Operations
 from twinset_server.rpc.access import AccessInterceptor
 from twinset_server.rpc.deadline import time_left_s
-from twinset_server.rpc.interceptor import ErrorInterceptor
+from twinset_server.rpc.interceptor import Intercepted
 from twinset_server.rpc.listening import open_port
 from twinset_server.rpc.operations import page_of, to_message
 
@@ -156,9 +156,9 @@ class AdminRpcServer:
         await self._running.aclose()
 
     async def _serve(self, address: str, tls: TlsSettings, guards: Sequence[grpc.aio.ServerInterceptor]) -> int:
-        server = grpc.aio.server(interceptors=[*guards, ErrorInterceptor()], options=(("grpc.so_reuseport", 0),))
+        server = grpc.aio.server(interceptors=guards, options=(("grpc.so_reuseport", 0),))
         admin_pb2_grpc.add_AdminServiceServicer_to_server(  # type: ignore[no-untyped-call]
-            AdminServicer(self._operations), server
+            AdminServicer(self._operations), Intercepted(server)
         )
         reflection.enable_server_reflection(_SERVICES, server)
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeAlias
@@ -48,22 +48,32 @@ class Place:
         return (("twinset-worker", str(self.worker)), ("twinset-workers", str(self.workers)))
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Ends a failed call with the status of its error, and says with each answer which worker gave it."""
+class Intercepted:
+    """A server to register services with: ends a failed call with the status of its error, and names the worker.
 
-    def __init__(self, place: Place | None = None) -> None:
+    Handlers are wrapped once, when they are registered. An interceptor of gRPC's own is asked for every call, which
+    costs a small one as much as to parse its request.
+    """
+
+    def __init__(self, server: grpc.aio.Server, place: Place | None = None) -> None:
         """`place` is None for a server that shares its port with none."""
+        self._server = server
         self._metadata: _Metadata = place.metadata if place else ()
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[_Handler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> _Handler | None:
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, _Handler]) -> None:
+        """Register the handlers of a service by the names of their methods; generated code calls this."""
+        handlers = {
+            name: self._wrapped(f"/{service_name}/{name}", handler) for name, handler in method_handlers.items()
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service_name, handlers),))
+        self._server.add_registered_method_handlers(service_name, handlers)
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Do nothing: generated code brings the same handlers by their names, to the method above."""
+
+    def _wrapped(self, method: str, handler: _Handler) -> _Handler:
         """Return the handler, wrapped by its shape."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or not method.startswith(_OURS):
+        if not method.startswith(_OURS):
             return handler
         said = self._metadata
         if handler.unary_unary:

@@ -27,7 +27,7 @@ from twinset_server.recommend import Recommender
 from twinset_server.rpc.access import AccessInterceptor
 from twinset_server.rpc.catalog import CatalogServicer
 from twinset_server.rpc.embedding import EmbeddingServicer
-from twinset_server.rpc.interceptor import ErrorInterceptor, Place
+from twinset_server.rpc.interceptor import Intercepted, Place
 from twinset_server.rpc.listening import open_port
 from twinset_server.rpc.pairs import PairCalls
 from twinset_server.rpc.ranking import RankingCalls
@@ -80,7 +80,7 @@ class RpcServer:
         """
         self._settings = settings
         self._tls = tls
-        self._server = grpc.aio.server(interceptors=_interceptors(access, place), options=_options(settings, place))
+        self._server = grpc.aio.server(interceptors=_guards(access, place), options=_options(settings, place))
         self._health = health.aio.HealthServicer()
         self._stopping = asyncio.Event()
         embedding = EmbeddingServicer(pictures, self._stopping)
@@ -90,11 +90,11 @@ class RpcServer:
         recommender = RecommenderServicer(
             catalog, Recommender(catalog, pictures), pairs, RankingCalls(catalog), self._stopping
         )
-        server = self._server
+        server = Intercepted(self._server, place)
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, server)  # type: ignore[no-untyped-call]
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(items, server)  # type: ignore[no-untyped-call]
         recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(recommender, server)  # type: ignore[no-untyped-call]
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     async def start(self) -> int:
@@ -123,11 +123,10 @@ class RpcServer:
             await self._health.set(service, statuses.SERVING if serving else statuses.NOT_SERVING)
 
 
-def _interceptors(access: AccessSettings, place: Place | None) -> list[grpc.aio.ServerInterceptor]:
-    errors = ErrorInterceptor(place)
+def _guards(access: AccessSettings, place: Place | None) -> list[grpc.aio.ServerInterceptor]:
     if access.tokens is None:
-        return [errors]
-    return [AccessInterceptor(Access(access.tokens, place.workers if place else 1)), errors]
+        return []
+    return [AccessInterceptor(Access(access.tokens, place.workers if place else 1))]
 
 
 def _options(settings: ServerSettings, place: Place | None) -> list[tuple[str, int]]:
