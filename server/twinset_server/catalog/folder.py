@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from twinset_server.catalog.filesystem import is_network, kind_of
-from twinset_server.catalog.locks import FileLock, WriteLock
+from twinset_server.catalog.locks import FileLock, WriteCount, WriteLock
 from twinset_server.errors import StartupError
 
 _MOUNTS = Path("/proc/self/mountinfo")
@@ -58,6 +58,10 @@ class Folder:
     def write_lock(self) -> WriteLock:
         """Return a lock of one's own around transactions that write."""
         return WriteLock(self.path / "write.lock", self.path / "turn.lock")
+
+    def write_count(self) -> WriteCount:
+        """Return the count of those transactions, to be closed."""
+        return WriteCount(self.path / "write.lock")
 
     def pictures_lock(self) -> FileLock:
         """Return a lock of one's own around changes of picture files."""
