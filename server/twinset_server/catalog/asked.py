@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from twinset_server.catalog import matching
 from twinset_server.catalog.columns.codes import Truths
@@ -27,8 +27,7 @@ def view_of(views: Views, space: str) -> View:
     return view
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A search, and what it reads; `values` is the query as the space takes it."""
 
     search: Search

@@ -11,6 +11,7 @@ Whatever a walk finds is compared again in full, so a smaller type costs rows th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,9 @@ _CHUNK = 4096
 
 _MARGIN = 1.05
 """Added rows may be this many times as long as those that the coding was made of, or have components so much larger."""
+
+_ROUNDED = 2.0**-8
+"""What two components that are rounded to bf16 may change of their product; f16 and f32 change less."""
 
 _SPARE = 16
 _SHARE = {Dtype.F32: 1.0, Dtype.F16: 1.25, Dtype.BF16: 1.25, Dtype.I8: 3.0}
@@ -81,6 +85,23 @@ class Coding:
     def asked(self, count: int) -> int:
         """Return how many rows to ask the graph for where `count` are wanted."""
         return int(_SHARE[self.dtype] * count) + _SPARE
+
+    def margin(self, length: float, query_length: float, dimension: int, metric: Metric) -> float:
+        """Return how far apart the graph may take rows to be that are equally far; infinite for int8.
+
+        A component of bf16 keeps 8 bits, so a product of two is off by up to a 256th of itself. Of many products these
+        errors cancel: from 16 dimensions on, the margin is a dozen of their standard deviations.
+
+        Args:
+            length: no row is longer.
+            query_length: of the query.
+            dimension: of both.
+            metric: the space's.
+        """
+        if self.dtype is Dtype.I8:
+            return math.inf
+        error = 2 * _ROUNDED * (self.length or length) * query_length * min(1.0, 4 / math.sqrt(dimension))
+        return 2 * error if metric is Metric.EUCLIDEAN else error
 
 
 def _bytes(values: Float32Array, scale: float) -> NDArray[np.int8]:

@@ -7,12 +7,14 @@ races `remove` returned keys that don't exist, and adding to a view crashed. Row
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import usearch
+from numpy.typing import NDArray
 from usearch.index import Index
 
 from twinset.contract import Metric
@@ -67,11 +69,17 @@ class Proof:
     strays: Places
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
-    """Rows near a query, nearest first as far as the graph's type can tell, and how many were compared to find them."""
+class Walk(NamedTuple):
+    """Rows near a query, nearest first as far as the graph's type can tell.
+
+    Attributes:
+        places: `[M]`, of the rows.
+        apart: `[M]` float32, rising: their distances, as far as the graph's type can tell, and up to a constant.
+        compared: how many rows were compared to find them; of several walks at once their even share.
+    """
 
     places: Places
+    apart: Float32Array
     compared: int
 
 
@@ -103,11 +111,26 @@ class Graph:
         self._lock = threading.Lock()
 
     def nearest(self, query: Float32Array, count: int, width: int) -> Walk:
-        """Return the places of up to `count` rows near `query`, dead ones among them, by a walk of at least `width`."""
+        """Return up to `count` rows near `query`, `[D]`, dead ones among them, by a walk of at least `width`."""
+        matches = self._searched(self.coding.query(query, self._metric), count, width)
+        return Walk(np.asarray(matches.keys).astype(np.intp), matches.distances, int(matches.computed_distances))
+
+    def nearest_of_each(self, queries: Sequence[Float32Array], count: int, width: int) -> list[Walk]:
+        """Return what `nearest` gives for each of the queries; together they cost less."""
+        if len(queries) == 1:
+            return [self.nearest(queries[0], count, width)]
+        matches = self._searched(np.stack([self.coding.query(one, self._metric) for one in queries]), count, width)
+        places = np.asarray(matches.keys).astype(np.intp)
+        compared = int(matches.computed_distances) // len(queries)
+        return [
+            Walk(places[number, :found], matches.distances[number, :found], compared)
+            for number, found in enumerate(matches.counts.tolist())
+        ]
+
+    def _searched(self, queries: NDArray[np.generic], count: int, width: int) -> Any:
         with self._lock:
             self._index.expansion_search = width  # type: ignore[misc]
-            matches = self._index.search(self.coding.query(query, self._metric), count, threads=1)
-        return Walk(np.asarray(matches.keys).astype(np.intp), int(matches.computed_distances))
+            return self._index.search(queries, count, threads=1)
 
 
 def build(

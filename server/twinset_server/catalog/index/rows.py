@@ -37,6 +37,7 @@ class Rows:
         squares: `[C]` float32, the squared L2 norm of each vector; infinite where float32 can't hold it.
         coarse: `[C]`, the vectors as bytes.
         died: `[C]` int64, the sequence of the change that ended the row, or `ALIVE`.
+        first_death: `[1]` int64, no row died in a change before this one.
         owners: `[C]` int64, the key of each row's item.
         labels: at least `length` of them.
     """
@@ -47,6 +48,7 @@ class Rows:
     squares: Float32Array
     coarse: Coarse
     died: Int64Array
+    first_death: Int64Array
     owners: Int64Array
     labels: Labels
 
@@ -57,7 +59,9 @@ class Rows:
         """
         places = self.places(keys)
         places = places[self.died[places] == ALIVE]
-        self.died[places] = sequence
+        if len(places):
+            self.died[places] = sequence
+            self.first_death[0] = min(int(self.first_death[0]), sequence)
         return len(places)
 
     def places(self, keys: Int64Array) -> Places:
@@ -77,6 +81,10 @@ class Rows:
     def alive(self, sequence: int) -> NDArray[np.bool_]:
         """Return `[length]` truths: whether each row lives at `sequence`."""
         return self.died[: self.length] > sequence
+
+    def all_alive(self, sequence: int) -> bool:
+        """Return whether every row lives at `sequence`, as far as that is known without a look at each."""
+        return bool(self.first_death[0] > sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +116,8 @@ class Delta(Rows):
         """Return live rows of these columns."""
         died = np.full(len(keys), ALIVE, np.int64)
         coarse = coarse_of(vectors)
-        return cls(len(keys), keys, vectors, squares(vectors), coarse, died, owners, list(labels), item_places)
+        squared, living = squares(vectors), nobody_died()
+        return cls(len(keys), keys, vectors, squared, coarse, died, living, owners, list(labels), item_places)
 
     def plus(
         self,
@@ -153,6 +162,7 @@ class Delta(Rows):
             self.squares[start:],
             self._coarse_at(slice(start, None)),
             self.died[start:],
+            self.first_death,
             self.owners[start:],
             self.labels[start : self.length],
             self.item_places[start:],
@@ -169,6 +179,7 @@ class Delta(Rows):
             self.squares[places],
             self._coarse_at(places),
             self.died[places],
+            np.full(1, self.died[places].min(initial=ALIVE)),
             self.owners[places],
             [self.labels[place] for place in places.tolist()],
             self.item_places[places],
@@ -203,6 +214,7 @@ class Delta(Rows):
                 scales=roomy(self.coarse.scales),  # type: ignore[arg-type]
             ),
             roomy(self.died),  # type: ignore[arg-type]
+            self.first_death,
             roomy(self.owners),  # type: ignore[arg-type]
             self.labels[: self.length],
             roomy(self.item_places),  # type: ignore[arg-type]
@@ -211,6 +223,11 @@ class Delta(Rows):
 
 def _room(dimension: int) -> int:
     return _ROOM_BYTES // (4 * dimension)
+
+
+def nobody_died() -> Int64Array:
+    """Return `first_death` of rows that all live."""
+    return np.full(1, ALIVE)
 
 
 def squares(vectors: Float32Array) -> Float32Array:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from twinset.contract import Metric
 from twinset_server.catalog.columns.codes import Truths
-from twinset_server.catalog.index.graph import Graph
+from twinset_server.catalog.index.graph import Graph, Walk
+from twinset_server.catalog.index.labels import Places, labels_at
 from twinset_server.catalog.index.rows import Rows
 from twinset_server.catalog.index.segment_files import Segment
 from twinset_server.catalog.index.selection import Candidates, Wanted, nearest
@@ -49,8 +50,7 @@ _BRIEF = 56_000_000
 """Rows times dimensions that may be compared on the event loop: about two milliseconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """What to look for.
 
     Attributes:
@@ -68,8 +68,7 @@ class Query:
     mask: Truths | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """A segment or the delta: its rows, which of them the filter leaves, and how many these are."""
 
     rows: Rows
@@ -82,8 +81,7 @@ class _Part:
         return self.rows.length if self.truths is None else min(self.rows.length, _GATHERED * self.matching)
 
 
-@dataclass(frozen=True, slots=True)
-class _Walk:
+class _Walk(NamedTuple):
     """Rows that hold `k` items, and what the walk to them was; `recall` is what walks as wide gave."""
 
     candidates: Candidates
@@ -131,7 +129,7 @@ def _search(view: View, query: Query, at_most: float) -> SearchResult | None:
 def _answer(view: View, query: Query, scanned: Sequence[Candidates], walks: Sequence[_Walk]) -> SearchResult:
     wanted = Wanted(query.values, view.space.metric, query.k, query.exclude)
     compared = sum(walk.compared for walk in walks) + sum(
-        one.count if one.allowed is None else int(np.count_nonzero(one.allowed)) for one in scanned
+        one.size if one.allowed is None else int(np.count_nonzero(one.allowed)) for one in scanned
     )
     if walks:
         recall = min(walk.recall for walk in walks)
@@ -152,39 +150,64 @@ def _parts(view: View, query: Query) -> Iterator[_Part]:
 
 def _all(part: _Part, sequence: int) -> Candidates:
     """Return all rows that live and that the filter leaves."""
-    rows = part.rows
-    if part.truths is not None and part.matching * _GATHERED < rows.length:
-        places = np.flatnonzero(part.truths)
-        return Candidates(rows, places[rows.died[places] > sequence])
+    rows, truths = part.rows, part.truths
+    if truths is not None and part.matching * _GATHERED < rows.length:
+        places = np.flatnonzero(truths)
+        return Candidates(rows, places if rows.all_alive(sequence) else places[rows.died[places] > sequence])
+    if rows.all_alive(sequence):
+        return Candidates(rows, slice(0, rows.length), truths)
     allowed = rows.alive(sequence)
-    return Candidates(rows, slice(0, rows.length), allowed if part.truths is None else allowed & part.truths)
+    return Candidates(rows, slice(0, rows.length), allowed if truths is None else allowed & truths)
 
 
 def _walked(segment: Segment, part: _Part, view: View, query: Query, at_most: float) -> _Walk | None:
     """Return what a walk gives; None where to compare the segment's rows costs less, or is needed."""
-    widths = segment.record.widths
-    if segment.graph is None or widths is None:
+    graph, widths, target = segment.graph, segment.record.widths, query.target_recall
+    if graph is None or widths is None or target == 1:
         return None
-    measured = next((one for one in widths if one[1] >= query.target_recall), None)
-    if measured is None or query.target_recall == 1:
+    measured = next((one for one in widths if one[1] >= target), None)
+    if measured is None:
         return None
-    rows, truths, compared = part.rows, part.truths, 0
+    rows, truths, strays, compared = part.rows, part.truths, segment.strays, 0
     bound = min(at_most, part.scan_cost / (1 if truths is None else _SURE))
-    for count in _counts(segment, segment.graph, part, query):
+    for count in _counts(segment, graph, part, query):
         width = max(measured[0], count)
-        cost = _STEP * width + _GATHERED * len(segment.strays)
+        cost = _STEP * width + _GATHERED * len(strays)
         if cost > bound or count > rows.length // 4:
             return None
-        found = segment.graph.nearest(query.values, count, width)
+        found = graph.nearest(query.values, count, width)
         compared += found.compared
-        # Strays may be among what a walk found all the same: an item counts once anyhow.
-        places = np.concatenate([found.places, segment.strays]) if len(segment.strays) else found.places
-        allowed = rows.died[places] > view.sequence
-        if truths is not None:
-            allowed &= truths[places]
-        if _hold_enough(segment, found.places, allowed, query):
-            return _Walk(Candidates(rows, places[allowed]), width, compared + len(segment.strays), measured[1], cost)
+        places = _near(segment, graph, part, view, query, found)
+        if places is not None:
+            if len(strays):
+                # They may be among what a walk found all the same: an item counts once anyhow.
+                places = np.concatenate([places, strays[_allowed(part, strays, view.sequence)]])
+            return _Walk(Candidates(rows, places), width, compared + len(strays), measured[1], cost)
     return None
+
+
+def _near(segment: Segment, graph: Graph, part: _Part, view: View, query: Query, found: Walk) -> Places | None:
+    """Return the rows among which the nearest `k` items of a walk are; None where it has fewer."""
+    places, apart = found.places, found.apart
+    if part.truths is not None or not part.rows.all_alive(view.sequence):
+        allowed = _allowed(part, places, view.sequence)
+        places, apart = places[allowed], apart[allowed]
+    enough = _enough(segment, places, query)
+    if enough is None:
+        return None
+    space = view.space
+    length = 1.0 if space.metric is Metric.COSINE else float(np.linalg.norm(query.values))
+    farthest = apart[enough - 1] + graph.coding.margin(part.rows.coarse.length, length, space.dimension, space.metric)
+    # To compare a row in full is to wait for two thousand bytes of memory.
+    return places[: int(np.searchsorted(apart, farthest, side="right"))]
+
+
+def _allowed(part: _Part, places: Places, sequence: int) -> Truths:
+    """Return for each of the places whether its row lives and the filter leaves it."""
+    allowed: Truths = part.rows.died[places] > sequence
+    if part.truths is not None:
+        allowed &= part.truths[places]
+    return allowed
 
 
 def _counts(segment: Segment, graph: Graph, part: _Part, query: Query) -> Sequence[int]:
@@ -201,12 +224,14 @@ def _counts(segment: Segment, graph: Graph, part: _Part, query: Query) -> Sequen
     return first, graph.coding.asked(math.ceil(2 * (needed + excluded))) + 32
 
 
-def _hold_enough(segment: Segment, places: NDArray[np.intp], allowed: Truths, query: Query) -> bool:
-    """Return whether `k` items are among those rows at `places` that are allowed."""
-    places = places[allowed[: len(places)]]
-    if len(places) < query.k:
-        return False
-    if segment.spread == 1 and not query.exclude:
-        return True
-    labels = segment.rows.labels
-    return len({labels[place][0] for place in places.tolist()} - query.exclude) >= query.k
+def _enough(segment: Segment, places: Places, query: Query) -> int | None:
+    """Return how many of the rows at `places`, the first ones, hold `k` items; None where all hold fewer."""
+    if segment.spread == 1 and len(places) >= query.k + len(query.exclude):
+        return query.k + len(query.exclude)
+    seen: set[str] = set()
+    for number, (item_id, _) in enumerate(labels_at(segment.rows.labels, places), 1):
+        if item_id not in query.exclude:
+            seen.add(item_id)
+            if len(seen) == query.k:
+                return number
+    return None

@@ -31,7 +31,7 @@ from twinset_server.catalog.index.coding import Coding
 from twinset_server.catalog.index.graph import Graph, GraphUnsound, build, prove
 from twinset_server.catalog.index.item_finder import ItemFinder
 from twinset_server.catalog.index.labels import Places, TextLabels, Texts
-from twinset_server.catalog.index.rows import ALIVE, Int64Array, Rows, squares
+from twinset_server.catalog.index.rows import ALIVE, Int64Array, Rows, nobody_died, squares
 from twinset_server.domain import Dtype, Float32Array, Space
 
 _log = logging.getLogger(__name__)
@@ -156,6 +156,7 @@ def _rows(pages: Mapping[str, Pages], record: SegmentRecord, space: Space) -> Ro
             record.rounded,
         ),
         np.full(count, ALIVE, np.int64),
+        nobody_died(),
         column(_OWNERS, np.int64, count),
         TextLabels(
             Texts(column(_ITEM_OFFSETS, np.uint64, count + 1), pages[_ITEMS]),

@@ -7,7 +7,7 @@ as costly a row as the one before.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,7 @@ _FEW = 128
 """So many rows are compared exactly at once: choosing among them first would cost more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """The nearest `k` items to `values`, `[D]` float32, that aren't excluded."""
 
     values: Float32Array
@@ -37,8 +36,7 @@ class Wanted:
     exclude: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
+class Candidates(NamedTuple):
     """Rows to choose from.
 
     Attributes:
@@ -52,7 +50,7 @@ class Candidates:
     allowed: NDArray[np.bool_] | None = None
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         """How many rows there are, whether allowed or not."""
         return (
             len(range(*self.places.indices(self.rows.length))) if isinstance(self.places, slice) else len(self.places)
@@ -65,16 +63,19 @@ Ranking = Callable[[Rows, Places | slice, Float32Array, Metric], Ranked]
 def nearest(candidates: Sequence[Candidates], wanted: Wanted) -> list[Neighbour]:
     """Return the nearest `k` items among the candidates, each once, equal distances in the order of ids."""
     # What a walk gave is little, and near: it needn't be chosen from.
-    few = [one for one in candidates if one.count <= _FEW]
-    many = [one for one in candidates if one.count > _FEW]
+    few, many = [], []
+    for one in candidates:
+        (few if one.size <= _FEW else many).append(one)
     parts = [(one.rows, _allowed(one)) for one in few]
     found = nearest_items(parts, wanted.values, wanted.metric, wanted.k, wanted.exclude)
+    if not many:
+        return found
     farthest = rank_at(found[-1].distance, wanted.values, wanted.metric) if len(found) == wanted.k else np.inf
     for ranking in (coarse_ranks, ranks):
-        if sum(one.count for one in many) <= _FEW + 4 * wanted.k:
+        if sum(one.size for one in many) <= _FEW + 4 * wanted.k:
             break
         many = _within(many, ranking, wanted, farthest)
-    if not any(one.count for one in many):
+    if not any(one.size for one in many):
         return found
     parts += [(one.rows, _allowed(one)) for one in many]
     return nearest_items(parts, wanted.values, wanted.metric, wanted.k, wanted.exclude)
@@ -82,13 +83,13 @@ def nearest(candidates: Sequence[Candidates], wanted: Wanted) -> list[Neighbour]
 
 def _within(candidates: Sequence[Candidates], ranking: Ranking, wanted: Wanted, farthest: float) -> list[Candidates]:
     """Return those among which the nearest `k` items certainly are, if they are no farther than rank `farthest`."""
-    candidates = [one for one in candidates if one.count]
+    candidates = [one for one in candidates if one.size]
     ranked = [ranking(one.rows, one.places, wanted.values, wanted.metric) for one in candidates]
     for one, of in zip(ranked, candidates, strict=True):
         if of.allowed is not None:
             one.values[~of.allowed] = np.inf
     values = ranked[0].values if len(ranked) == 1 else np.concatenate([one.values for one in ranked])
-    starts = np.cumsum([0, *(one.count for one in candidates)])
+    starts = np.cumsum([0, *(one.size for one in candidates)])
     slack = max(one.slack for one in ranked)
     near = np.flatnonzero(values <= min(farthest + slack, _MOST))
     if len(near) > _FEW + 4 * wanted.k:
@@ -128,7 +129,7 @@ def _kth_rank(
 def _allowed(one: Candidates) -> Places:
     if isinstance(one.places, slice):
         start = one.places.indices(one.rows.length)[0]
-        return start + (np.arange(one.count) if one.allowed is None else np.flatnonzero(one.allowed))
+        return start + (np.arange(one.size) if one.allowed is None else np.flatnonzero(one.allowed))
     return one.places if one.allowed is None else one.places[one.allowed]
 
 
