@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from twinset_server.catalog import matching
 from twinset_server.catalog.columns.codes import Truths
 from twinset_server.catalog.columns.table import Columns
-from twinset_server.catalog.index.search import Query, scan, search, search_briefly
+from twinset_server.catalog.index.search import scan, search_briefly, search_each
 from twinset_server.catalog.index.views import View, Views
+from twinset_server.catalog.index.walks import Query
 from twinset_server.catalog.store.entry import fitted
 from twinset_server.domain import Float32Array, Search, SearchResult
 from twinset_server.errors import SpaceNotFound
@@ -37,26 +39,28 @@ class Asked(NamedTuple):
 
     def answer(self) -> SearchResult:
         """Return the nearest items."""
-        mask = matching.mask_of(self.search, self.columns)
-        return self._completed(search(self.view, self._query(mask)), mask)
+        (result,) = answer_each([self])
+        return result
 
     def answer_briefly(self) -> SearchResult | None:
         """Return the nearest items; None where that would take more than about two milliseconds."""
         if not matching.is_brief(self.search, self.columns):
             return None
         mask = matching.mask_of(self.search, self.columns)
-        result = search_briefly(self.view, self._query(mask))
-        return None if result is None else self._completed(result, mask)
+        result = search_briefly(self.view, self.query(mask))
+        return None if result is None else self.completed(result, mask)
 
     def answer_exactly(self) -> SearchResult:
         """Return what comparing all gives, without facets."""
-        return scan(self.view, self._query(matching.mask_of(self.search, self.columns)))
+        return scan(self.view, self.query(matching.mask_of(self.search, self.columns)))
 
-    def _query(self, mask: Truths | None) -> Query:
+    def query(self, mask: Truths | None) -> Query:
+        """Return what to look for among the items that `mask` leaves."""
         asked = self.search
         return Query(self.values, asked.k, asked.exclude, asked.target_recall, mask)
 
-    def _completed(self, result: SearchResult, mask: Truths | None) -> SearchResult:
+    def completed(self, result: SearchResult, mask: Truths | None) -> SearchResult:
+        """Return the result with the facets over the items that `mask` leaves."""
         return matching.with_facets(result, self.search, mask, self.columns)
 
 
@@ -83,5 +87,13 @@ def answer_briefly(asked: Sequence[Asked]) -> list[SearchResult] | None:
 
 
 def answer_each(asked: Sequence[Asked]) -> list[SearchResult]:
-    """Return each result, however long that takes."""
-    return [one.answer() for one in asked]
+    """Return each result, however long that takes; those of one space share what they have in common."""
+    masks = [matching.mask_of(one.search, one.columns) for one in asked]
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, one in enumerate(asked):
+        places[id(one.view)].append(place)
+    found: dict[int, SearchResult] = {}
+    for group in places.values():
+        queries = [asked[place].query(masks[place]) for place in group]
+        found.update(zip(group, search_each(asked[group[0]].view, queries), strict=True))
+    return [one.completed(found[place], masks[place]) for place, one in enumerate(asked)]

@@ -94,7 +94,7 @@ class RpcServer:
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, server)  # type: ignore[no-untyped-call]
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(items, server)  # type: ignore[no-untyped-call]
         recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(recommender, server)  # type: ignore[no-untyped-call]
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)  # type: ignore[arg-type]
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     async def start(self) -> int:

@@ -200,7 +200,7 @@ def _histories(seen: Counter[str], examples: int) -> None:
 @pytest.fixture(autouse=True)
 def walks(monkeypatch: pytest.MonkeyPatch) -> None:
     # As if to compare a row cost much, which it does where there are a million.
-    monkeypatch.setattr("twinset_server.catalog.index.search._STEP", 0.001)
+    monkeypatch.setattr("twinset_server.catalog.index.walks._STEP", 0.001)
 
 
 @pytest.mark.parametrize("examples", [3, pytest.param(150, marks=pytest.mark.slow)])

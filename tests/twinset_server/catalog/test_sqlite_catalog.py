@@ -15,8 +15,9 @@ from fakes.items import delete, new_picture, put, unit, vectored, writable
 from fakes.pictures import png
 from twinset.contract import Metric
 from twinset_server.catalog import Folder, SqliteCatalog, declare_spaces, hold, open_alone, open_catalog
-from twinset_server.catalog.index.search import Query, scan
+from twinset_server.catalog.index.search import scan
 from twinset_server.catalog.index.views import View
+from twinset_server.catalog.index.walks import Query
 from twinset_server.catalog.store.changes import Changes
 from twinset_server.catalog.store.collector import Collector
 from twinset_server.catalog.store.staging import Staging

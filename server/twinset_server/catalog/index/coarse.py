@@ -11,6 +11,7 @@ as float32 .7 ms. The one module that knows NumKong.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numkong
@@ -56,7 +57,10 @@ class Coarse:
 
     def takes(self, query: Float32Array) -> bool:
         """Return whether inner products with `query`, `[D]` float32, can be computed in bytes."""
-        length = float(np.linalg.norm(query.astype(np.float64)))
+        # NumKong computes it in float64, where no square leaves the range.
+        squared = numkong.dot(query, query)
+        assert isinstance(squared, float)  # noqa: S101 - of two vectors it is a number
+        length = math.sqrt(squared)
         fits = all(one == 0 or _SHORTEST < one < _LONGEST for one in (length, self.length))
         return fits and self.values.shape[1] <= MAX_DIMENSION
 
@@ -65,21 +69,33 @@ class Coarse:
 
         `places` are at least one row.
         """
-        asked = coarse_of(query[np.newaxis])
-        scales = self.scales[places]
-        products = np.empty((1, len(scales)), np.float32)
         if isinstance(places, slice):
-            numkong.cdist(asked.values, self.values[places], "dot", out=products)
-        else:
-            for start in range(0, len(places), _GATHERED):
-                span = slice(start, start + _GATHERED)
-                rows = self.values.take(places[span], axis=0)
-                numkong.cdist(asked.values, rows, "dot", out=products[:, span])
-        found: Float32Array = products[0]
-        found *= scales * asked.scales[0]
+            products, error = self.inner_of_each(query[np.newaxis], places)
+            return products[0], error
+        asked = coarse_of(query[np.newaxis])
+        found = np.empty((1, len(places)), np.float32)
+        for start in range(0, len(places), _GATHERED):
+            span = slice(start, start + _GATHERED)
+            rows = self.values.take(places[span], axis=0)
+            numkong.cdist(asked.values, rows, "dot", out=found[:, span])
+        found *= self.scales[places]
+        found *= asked.scales[0]
+        return found[0], self._error(asked)
+
+    def inner_of_each(self, queries: Float32Array, places: slice) -> tuple[Float32Array, float]:
+        """Return the same of each of `queries`, `[Q, D]` float32, and of rows side by side: `[Q, N]`, and one bound."""
+        asked = coarse_of(queries)
+        # Packed products are whole numbers, and those of sixteen queries cost as much as of two one by one.
+        packed = numkong.dots_packed(self.values[places], numkong.dots_pack(asked.values))
+        products: Float32Array = np.asarray(packed).T.astype(np.float32, order="C")
+        products *= self.scales[places]
+        products *= asked.scales[:, np.newaxis]
+        return products, self._error(asked)
+
+    def _error(self, asked: Coarse) -> float:
         error = self.length * asked.rounded + self.rounded * (asked.length + asked.rounded)
         # And what float32 takes from the products themselves.
-        return found, error + 4 * float(np.finfo(np.float32).eps) * self.length * asked.length
+        return error + 4 * float(np.finfo(np.float32).eps) * self.length * asked.length
 
 
 def coarse_of(vectors: Float32Array) -> Coarse:

@@ -43,11 +43,13 @@ class Candidates(NamedTuple):
         rows: some of these.
         places: where they stand; a slice where they are neighbours.
         allowed: `[N]` truths, one per place; None where all may be answers.
+        ranked: what `coarse_ranks` says of the places, to be written to; None where that isn't known.
     """
 
     rows: Rows
     places: Places | slice
     allowed: NDArray[np.bool_] | None = None
+    ranked: Ranked | None = None
 
     @property
     def size(self) -> int:
@@ -63,7 +65,8 @@ Ranking = Callable[[Rows, Places | slice, Float32Array, Metric], Ranked]
 def nearest(candidates: Sequence[Candidates], wanted: Wanted) -> list[Neighbour]:
     """Return the nearest `k` items among the candidates, each once, equal distances in the order of ids."""
     # What a walk gave is little, and near: it needn't be chosen from.
-    few, many = [], []
+    few: list[Candidates] = []
+    many: list[Candidates] = []
     for one in candidates:
         (few if one.size <= _FEW else many).append(one)
     parts = [(one.rows, _allowed(one)) for one in few]
@@ -84,7 +87,7 @@ def nearest(candidates: Sequence[Candidates], wanted: Wanted) -> list[Neighbour]
 def _within(candidates: Sequence[Candidates], ranking: Ranking, wanted: Wanted, farthest: float) -> list[Candidates]:
     """Return those among which the nearest `k` items certainly are, if they are no farther than rank `farthest`."""
     candidates = [one for one in candidates if one.size]
-    ranked = [ranking(one.rows, one.places, wanted.values, wanted.metric) for one in candidates]
+    ranked = [one.ranked or ranking(one.rows, one.places, wanted.values, wanted.metric) for one in candidates]
     for one, of in zip(ranked, candidates, strict=True):
         if of.allowed is not None:
             one.values[~of.allowed] = np.inf

@@ -53,3 +53,14 @@ def test_the_largest_dimension_does_not_overflow(value: int) -> None:
     rows = np.full((2, MAX_DIMENSION), value, np.float32)
     found, error = coarse_of(rows).inner(rows[0], slice(0, 2))
     assert abs(found[1] - 127.0**2 * MAX_DIMENSION) <= error
+
+
+def test_products_of_several_queries_are_those_of_each() -> None:
+    rng = np.random.default_rng(3)
+    rows = coarse_of(rng.standard_normal((300, 33)).astype(np.float32))
+    queries = rng.standard_normal((5, 33)).astype(np.float32)
+    together, error = rows.inner_of_each(queries, slice(10, 300))
+    for query, found in zip(queries, together, strict=True):
+        alone, own_error = rows.inner(query, slice(10, 300))
+        np.testing.assert_allclose(found, alone, rtol=1e-6)
+        assert own_error <= error

@@ -19,8 +19,9 @@ from twinset_server.catalog.index.follower import Follower
 from twinset_server.catalog.index.following import SpaceState
 from twinset_server.catalog.index.manifest import OpenGeneration
 from twinset_server.catalog.index.rows import Delta
-from twinset_server.catalog.index.search import Query, scan, search
+from twinset_server.catalog.index.search import scan, search
 from twinset_server.catalog.index.views import View
+from twinset_server.catalog.index.walks import Query
 from twinset_server.config import StoreSettings
 from twinset_server.domain import Operator, Space
 from twinset_server.errors import StoreUnavailable

@@ -16,8 +16,9 @@ from twinset_server.catalog.index import graph, manifest
 from twinset_server.catalog.index.builder import Builder
 from twinset_server.catalog.index.checksums import Unsound
 from twinset_server.catalog.index.follower import Follower
-from twinset_server.catalog.index.search import Query, scan
+from twinset_server.catalog.index.search import scan
 from twinset_server.catalog.index.segment_files import Segment, SegmentRecord
+from twinset_server.catalog.index.walks import Query
 from twinset_server.config import StoreSettings
 from twinset_server.domain import Neighbour, Space
 

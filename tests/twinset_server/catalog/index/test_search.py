@@ -11,8 +11,9 @@ from fakes.change_log import DIMENSION, OWN, Database, some, unit_vectors
 from twinset.contract import Metric
 from twinset_server.catalog.index.builder import Builder
 from twinset_server.catalog.index.follower import Follower
-from twinset_server.catalog.index.search import Query, scan, search, search_briefly
+from twinset_server.catalog.index.search import scan, search, search_briefly, search_each
 from twinset_server.catalog.index.views import View
+from twinset_server.catalog.index.walks import Query
 from twinset_server.config import StoreSettings
 from twinset_server.domain import SCAN, SearchMethod, SearchResult, Space
 
@@ -53,7 +54,7 @@ def nearest(database: Database, query: np.ndarray, k: int, exclude: frozenset[st
 @pytest.fixture(autouse=True)
 def walks(monkeypatch: pytest.MonkeyPatch) -> None:
     # As if to compare a row cost much, which it does where there are a million.
-    monkeypatch.setattr("twinset_server.catalog.index.search._STEP", 0.001)
+    monkeypatch.setattr("twinset_server.catalog.index.walks._STEP", 0.001)
 
 
 def query_of(seed: int) -> np.ndarray:
@@ -267,6 +268,11 @@ def _search(view: View, database: Database, rng: np.random.Generator, k: int) ->
         assert ids(result) == expected
     else:
         RECALLS.append(len(set(ids(result)) & set(expected)) / len(expected))
+    others = [Query(unit_vectors(rng, 1, DIMENSION)[0], k, target_recall=recall) for recall in (0.98, 0.98, 1.0, 1.0)]
+    together = search_each(view, [asked, *others])
+    assert [(one.neighbours, one.exact, one.plan) for one in together] == [
+        (one.neighbours, one.exact, one.plan) for one in (search(view, query) for query in (asked, *others))
+    ]
 
 
 def test_any_history_of_writes_folds_and_restarts_answers_as_brute_force(tmp_path: Path) -> None:
