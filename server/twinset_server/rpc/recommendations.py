@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 
 from twinset.v1 import embedding_pb2, recommender_pb2
@@ -25,22 +24,30 @@ _METHODS = {
 
 def response(found: Recommendations, spaces: Mapping[str, Space]) -> recommender_pb2.RecommendResponse:
     """Return what was found; `spaces` are those that items may have vectors in."""
+    message = recommender_pb2.RecommendResponse()
+    fill(message, found, spaces)
+    return message
+
+
+def fill(message: recommender_pb2.RecommendResponse, found: Recommendations, spaces: Mapping[str, Space]) -> None:
+    """Write into an empty `message` what `response` returns.
+
+    Fields are set in place: messages that are made first and copied into the answer take three times as long.
+    """
     result, space = found.result, found.space
-    message = recommender_pb2.RecommendResponse(
-        exact=result.exact,
-        candidates_examined=result.examined,
-        space=space.name,
-        fingerprint=space.fingerprint,
-        metric=convert.metric(space.metric),
-        sequence=result.sequence,
-        facets=[filters.facet(one) for one in result.facets],
-        matching_count=result.matching,
-        plan=_plan(result.plan),
-        recommendation_id=new_recommendation_id(),
-        searches=[_search(one) for one in found.searches],
-        examples=[_example(one) for one in found.examples],
-    )
-    # Set in place, field by field: messages that are made first and copied into the answer take three times as long.
+    message.exact = result.exact
+    message.candidates_examined = result.examined
+    message.space = space.name
+    message.fingerprint = space.fingerprint
+    message.metric = convert.metric(space.metric)
+    message.sequence = result.sequence
+    message.recommendation_id = new_recommendation_id()
+    _write_plan(message.plan, result.plan)
+    if result.matching is not None:
+        message.matching_count = result.matching
+    message.facets.extend(filters.facet(one) for one in result.facets)
+    message.searches.extend(_search(one) for one in found.searches)
+    message.examples.extend(_example(one) for one in found.examples)
     add, metric, view = message.recommendations.add, space.metric, _VIEWS[found.detail]
     for item_id, picture_id, distance in result.neighbours:
         one = add()
@@ -56,7 +63,6 @@ def response(found: Recommendations, spaces: Mapping[str, Space]) -> recommender
             _tell(one, note)
     if found.examples:
         explain_classes(message.recommendations, found.items or {})
-    return message
 
 
 def explain_classes(recommendations: Sequence[recommender_pb2.Recommendation], items: Mapping[str, Item]) -> None:
@@ -70,15 +76,15 @@ def explain_classes(recommendations: Sequence[recommender_pb2.Recommendation], i
 
 def largest_part(message: recommender_pb2.RecommendResponse) -> str:
     """Return the field of the request to which an answer owes most of its size."""
-    counts = sum(facet.ByteSize() for facet in message.facets)
+    counts = sum(facet.ByteSize() for facet in message.facets) if message.facets else 0
     return "facets" if 2 * counts > message.ByteSize() else "k"
 
 
-@functools.lru_cache(64)
-def _plan(plan: SearchPlan) -> recommender_pb2.SearchPlan:
-    return recommender_pb2.SearchPlan(
-        method=_METHODS[plan.method], width=plan.width, expected_recall=plan.expected_recall
-    )
+def _write_plan(message: recommender_pb2.SearchPlan, plan: SearchPlan) -> None:
+    message.method = _METHODS[plan.method]
+    message.width = plan.width
+    if plan.expected_recall is not None:
+        message.expected_recall = plan.expected_recall
 
 
 def _tell(one: recommender_pb2.Recommendation, note: Note) -> None:
@@ -107,14 +113,15 @@ def _contribution(number: int, told: Contribution) -> recommender_pb2.Contributi
 
 
 def _search(one: SpaceSearch) -> recommender_pb2.SpaceSearch:
-    return recommender_pb2.SpaceSearch(
+    message = recommender_pb2.SpaceSearch(
         space=one.space.name,
         fingerprint=one.space.fingerprint,
         metric=convert.metric(one.space.metric),
-        plan=_plan(one.plan),
         candidates_examined=one.examined,
         examples=one.examples,
     )
+    _write_plan(message.plan, one.plan)
+    return message
 
 
 def _example(one: ExampleNote) -> recommender_pb2.ExampleExplanation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import grpc.aio
@@ -65,7 +65,8 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):
         self, request: recommender_pb2.BatchRecommendRequest, context: _Context
     ) -> recommender_pb2.BatchRecommendResponse:
         """See the proto."""
-        response = recommender_pb2.BatchRecommendResponse(results=await self._results(request.requests, context))
+        response = recommender_pb2.BatchRecommendResponse()
+        await self._answer(request.requests, response.results.add, context)
         check_size("requests", response)
         return response
 
@@ -75,7 +76,8 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):
         """See the proto."""
 
         async def work(request: recommender_pb2.StreamRecommendRequest) -> recommender_pb2.StreamRecommendResponse:
-            response = recommender_pb2.StreamRecommendResponse(results=await self._results(request.requests, context))
+            response = recommender_pb2.StreamRecommendResponse()
+            await self._answer(request.requests, response.results.add, context)
             check_size("requests", response)
             return response
 
@@ -110,18 +112,20 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):
         """See the proto."""
         return await self._ranking.rank(request)
 
-    async def _results(
-        self, messages: Sequence[recommender_pb2.RecommendRequest], context: _Context
-    ) -> list[recommender_pb2.RecommendResult]:
+    async def _answer(
+        self,
+        messages: Sequence[recommender_pb2.RecommendRequest],
+        add: Callable[[], recommender_pb2.RecommendResult],
+        context: _Context,
+    ) -> None:
+        """Add the result of each request, in order."""
         limits.check_count("requests", messages, limits.MAX_REQUESTS_PER_MESSAGE, least=1)
         spaces = self._catalog.spaces()
         pages = [await self._page(message, spaces) if message.page_token else None for message in messages]
         asked = [_request(one) for one, page in zip(messages, pages, strict=True) if page is None]
         found = iter(await self._recommender.recommend_many(asked, timeout_s=time_left_s(context)))
-        return [
-            _result(message, next(found) if page is None else page, place, spaces)
-            for place, (message, page) in enumerate(zip(messages, pages, strict=True))
-        ]
+        for place, (message, page) in enumerate(zip(messages, pages, strict=True)):
+            _write(add(), message, next(found) if page is None else page, place, spaces)
 
     async def _page(
         self, message: recommender_pb2.RecommendRequest, spaces: Mapping[str, Space]
@@ -139,18 +143,21 @@ def _request(message: recommender_pb2.RecommendRequest) -> Request | TwinsetErro
         return error
 
 
-def _result(
+def _write(
+    result: recommender_pb2.RecommendResult,
     message: recommender_pb2.RecommendRequest,
     outcome: Recommendations | recommender_pb2.RecommendResponse | TwinsetError,
     place: int,
     spaces: Mapping[str, Space],
-) -> recommender_pb2.RecommendResult:
-    if isinstance(outcome, TwinsetError):
-        return recommender_pb2.RecommendResult(error=to_status(_located(outcome, place)))
-    if isinstance(outcome, Recommendations):
-        outcome = recommendations.response(outcome, spaces)
-        recommended_pages.cut(message, outcome)
-    return recommender_pb2.RecommendResult(response=outcome)
+) -> None:
+    match outcome:
+        case TwinsetError():
+            result.error.CopyFrom(to_status(_located(outcome, place)))
+        case Recommendations():
+            recommendations.fill(result.response, outcome, spaces)
+            recommended_pages.cut(message, result.response)
+        case _:
+            result.response.CopyFrom(outcome)
 
 
 def _located(error: TwinsetError, place: int) -> TwinsetError:

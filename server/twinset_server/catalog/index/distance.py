@@ -129,7 +129,10 @@ def distances(vectors: Float32Array, query: Float32Array, metric: Metric) -> Flo
     if metric is Metric.INNER_PRODUCT:
         return -_compared(vectors, query, "dot")
     apart = _compared(vectors, query, "sqeuclidean")
-    return np.minimum(apart / 2, 2.0) if metric is Metric.COSINE else apart
+    if metric is Metric.COSINE:
+        apart *= 0.5
+        np.minimum(apart, 2.0, out=apart)
+    return apart
 
 
 def _compared(vectors: Float32Array, query: Float32Array, how: Literal["dot", "sqeuclidean"]) -> Float64Array:

@@ -113,14 +113,14 @@ class Graph:
     def nearest(self, query: Float32Array, count: int, width: int) -> Walk:
         """Return up to `count` rows near `query`, `[D]`, dead ones among them, by a walk of at least `width`."""
         matches = self._searched(self.coding.query(query, self._metric), count, width)
-        return Walk(np.asarray(matches.keys).astype(np.intp), matches.distances, int(matches.computed_distances))
+        return Walk(matches.keys.view(np.intp), matches.distances, int(matches.computed_distances))
 
     def nearest_of_each(self, queries: Sequence[Float32Array], count: int, width: int) -> list[Walk]:
         """Return what `nearest` gives for each of the queries; together they cost less."""
         if len(queries) == 1:
             return [self.nearest(queries[0], count, width)]
         matches = self._searched(np.stack([self.coding.query(one, self._metric) for one in queries]), count, width)
-        places = np.asarray(matches.keys).astype(np.intp)
+        places = matches.keys.view(np.intp)
         compared = int(matches.computed_distances) // len(queries)
         return [
             Walk(places[number, :found], matches.distances[number, :found], compared)

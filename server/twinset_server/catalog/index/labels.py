@@ -63,7 +63,8 @@ class Texts:
         if not len(self.content):
             return [""] * len(places)
         content = self.content.data
-        spans = zip(self.offsets[places].tolist(), self.offsets[places + 1].tolist(), strict=True)
+        begins, ends = self.offsets.take(places, mode="clip"), self.offsets.take(places + 1, mode="clip")
+        spans = zip(begins.tolist(), ends.tolist(), strict=True)
         return [str(content[begin:end], "utf-8") for begin, end in spans]
 
     def taken(self, places: Places) -> Texts:

@@ -94,7 +94,7 @@ def _within(candidates: Sequence[Candidates], ranking: Ranking, wanted: Wanted, 
     values = ranked[0].values if len(ranked) == 1 else np.concatenate([one.values for one in ranked])
     starts = np.cumsum([0, *(one.size for one in candidates)])
     slack = max(one.slack for one in ranked)
-    near = np.flatnonzero(values <= min(farthest + slack, _MOST))
+    (near,) = (values <= min(farthest + slack, _MOST)).nonzero()
     if len(near) > _FEW + 4 * wanted.k:
         near = near[values[near] <= _kth_rank(values, candidates, starts, wanted) + slack]
     ends = np.searchsorted(near, starts)

@@ -132,7 +132,7 @@ def _near(segment: Segment, graph: Graph, part: Part, view: View, query: Query, 
     length = 1.0 if space.metric is Metric.COSINE else float(np.linalg.norm(query.values))
     farthest = apart[enough - 1] + graph.coding.margin(part.rows.coarse.length, length, space.dimension, space.metric)
     # To compare a row in full is to wait for two thousand bytes of memory.
-    return places[: int(np.searchsorted(apart, farthest, side="right"))]
+    return places[: int(apart.searchsorted(farthest, side="right"))]
 
 
 def _allowed(part: Part, places: Places, sequence: int) -> Truths:
