@@ -33,7 +33,16 @@ _BLOCK = re.compile(
 )
 """A block of code, and what stands below it."""
 
-_VARYING = ("recommendationId", "fingerprint", "nextPageToken", "etag", "createTime", "updateTime")
+_VARYING = (
+    "recommendationId",
+    "fingerprint",
+    "sourceFingerprint",
+    "targetFingerprint",
+    "nextPageToken",
+    "etag",
+    "createTime",
+    "updateTime",
+)
 
 
 @pytest.fixture
