@@ -46,6 +46,7 @@ bench: $(READY) $(RIVALS) ## Measure speed; figures go to build/figures (TWINSET
 	$(BIN)/python -m benchmarks.search_recall
 	$(BIN)/python -m benchmarks.pages
 	$(BIN)/python -m benchmarks.pairs_speed
+	$(BIN)/python -m benchmarks.rank_speed
 
 # Other searches that ours is compared with. hnswlib has no wheel: it needs a C++ compiler.
 $(RIVALS): $(READY) constraints-bench.txt
@@ -63,6 +64,7 @@ quality: $(READY) ## Measure the quality of the answers; figures go to build/fig
 	$(BIN)/python -m benchmarks.quality_amazon
 	$(BIN)/python -m benchmarks.quality_movielens
 	$(BIN)/python -m benchmarks.quality_cold
+	$(BIN)/python -m benchmarks.quality_ranking
 	$(BIN)/python -m benchmarks.summary
 
 lint: $(READY) $(GOOGLEAPIS) ## Check format, style, types, import rules, protos and what docker/ says

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from benchmarks.data import DataOption
 from benchmarks.features import BACKBONE, embedded
 from benchmarks.figures import Figure, write
+from twinset.factors import FoldIn
 from twinset_exporter.datasets import movielens, splits
-from twinset_exporter.datasets.groups import Groups, read_groups
+from twinset_exporter.datasets.groups import read_groups
 from twinset_exporter.measures import ranking
 from twinset_exporter.measures.ranking import Ranking
+from twinset_exporter.training.features import Features
 from twinset_exporter.training.taste import pictures, two_tower, yardsticks
 from twinset_exporter.training.taste.feedback import Feedback
 from twinset_exporter.training.taste.pictures import Preparation
@@ -84,7 +86,7 @@ def _cold_users(ua: HeldOut, cold: NDArray[np.int64], seed: int) -> Mapping[str,
     fold_in, items = two_tower.fold_in(towers, settings), two_tower.factors_of_items(towers)
     asked = HeldOut(ua.train, ua.test.only(np.isin(ua.test.users(), cold)))
     likes = ua.train.only(ua.train.liked & np.isin(ua.train.users(), cold))
-    few = _few(likes, seed)
+    few = few_likes(likes, seed)
     weights = yardsticks.ease_weights(yardsticks.matrix(trained_on, 0.5), EASE_RIDGE)
     popular = yardsticks.popularity(trained_on)
     found = {}
@@ -95,7 +97,7 @@ def _cold_users(ua: HeldOut, cold: NDArray[np.int64], seed: int) -> Mapping[str,
     return {**found, "user_auc_popularity": asked.rank_by(popular.__getitem__)}
 
 
-def _few(likes: Feedback, seed: int) -> Feedback:
+def few_likes(likes: Feedback, seed: int) -> Feedback:
     """Return `FEW` of each user's rows."""
     rng = np.random.default_rng(seed)
     kept = np.zeros(len(likes.items), bool)
@@ -107,14 +109,13 @@ def _few(likes: Feedback, seed: int) -> Feedback:
 def _items(folder: Path, features: Path | None, seeds: Sequence[int]) -> list[Figure]:
     found = embedded(folder / "images", "ikea", features)
     rooms = read_groups(folder / "rooms.csv", item_ids=found.ids)
-    rows = np.asarray(found.rows)
     ours, profiles, standardised, gains = [], [], [], []
     for seed in seeds:
-        factors, mean, scaled = _cold_items(rooms, rows, seed)
-        ours.append(factors.mean_auc())
-        profiles.append(mean.mean_auc())
-        standardised.append(scaled.mean_auc())
-        gains.append(factors.auc - mean.auc)
+        case = item_case(folder, found, seed)
+        ours.append(case.by_factors.mean_auc())
+        profiles.append(case.by_looks.mean_auc())
+        standardised.append(case.by_standardised_looks.mean_auc())
+        gains.append(case.by_factors.auc - case.by_looks.auc)
     low, high = ranking.interval(gains[0], seed=0)
     protocol = (
         f"{len(rooms.group_ids)} rooms as users, a fifth of the items left out; for each room with items on both sides "
@@ -138,21 +139,55 @@ def _items(folder: Path, features: Path | None, seeds: Sequence[int]) -> list[Fi
     ]  # fmt: skip
 
 
-def _cold_items(rooms: Groups, features: NDArray[np.float32], seed: int) -> tuple[Ranking, Ranking, Ranking]:
-    """Return how left-out items are ranked: by factors from pictures, by the mean picture, by it standardised."""
+@dataclass(frozen=True, slots=True, eq=False)
+class ColdItems:
+    """Rooms as users, and items that were left out of training; numbers are places in the ids of their side.
+
+    Attributes:
+        room_ids: U.
+        rooms: `[U, D]`, their factors.
+        shown: `[S, 2]`, a room and an item in it that was trained on.
+        warm_ids: the items trained on, with `warm_factors` `[W, D]` and `warm_looks` `[W, F]`.
+        cold_ids: the items left out, with `cold_factors` predicted from their pictures, and `cold_looks`.
+        fold_in: how rooms got their factors.
+        relevant: rooms with items on both sides, and an item left out that is shown there.
+        by_factors: how the items left out are ranked by predicted factors.
+        by_looks: by the mean picture of a room's other items.
+        by_standardised_looks: by that, each feature standardised.
+    """
+
+    room_ids: Sequence[str]
+    rooms: NDArray[np.float32]
+    shown: NDArray[np.int64]
+    warm_ids: Sequence[str]
+    warm_factors: NDArray[np.float32]
+    warm_looks: NDArray[np.float32]
+    cold_ids: Sequence[str]
+    cold_factors: NDArray[np.float32]
+    cold_looks: NDArray[np.float32]
+    fold_in: FoldIn
+    relevant: tuple[NDArray[np.int64], NDArray[np.int64]]
+    by_factors: Ranking
+    by_looks: Ranking
+    by_standardised_looks: Ranking
+
+
+def item_case(folder: Path, found: Features, seed: int) -> ColdItems:
+    """Leave a fifth of the items out, train on the others, and rank those left out for each room."""
+    rooms, features = read_groups(folder / "rooms.csv", item_ids=found.ids), np.asarray(found.rows)
     used = np.unique(rooms.items)
     split = splits.held_out([rooms.item_ids[item] for item in used.tolist()], len(used) // 5, seed=seed)
     cold, warm = used[split["test"]], used[split["train"]]
     place = np.full(len(rooms.item_ids), -1)
     place[warm] = np.arange(len(warm))
     seen = place[rooms.items] >= 0
-    feedback = Feedback.of_acts(
-        rooms.groups[seen], place[rooms.items[seen]], np.ones(seen.sum(), bool), len(rooms.group_ids), len(warm)
-    )
+    shown = np.stack([rooms.groups[seen], place[rooms.items[seen]]], axis=1).astype(np.int64)
+    feedback = Feedback.of_acts(shown[:, 0], shown[:, 1], np.ones(len(shown), bool), len(rooms.group_ids), len(warm))
     preparation = Preparation.of(features[warm])
     settings = replace(two_tower.DEFAULT, seed=seed)
     towers = two_tower.train(feedback, settings, preparation.apply(features[warm]))
-    users = np.concatenate(list(two_tower.factors_of_users(two_tower.fold_in(towers, settings), feedback)))
+    fold_in = two_tower.fold_in(towers, settings)
+    users = np.concatenate(list(two_tower.factors_of_users(fold_in, feedback)))
     place[cold] = np.arange(len(cold))
     with_both = np.isin(rooms.groups, rooms.groups[seen])
     relevant = rooms.groups[~seen & with_both], place[rooms.items[~seen & with_both]]
@@ -162,8 +197,20 @@ def _cold_items(rooms: Groups, features: NDArray[np.float32], seed: int) -> tupl
         return ranking.rank(lambda block: of_users[block] @ of_items.T, relevant, nothing, items=len(cold))
 
     scaled = (features - preparation.mean) / preparation.deviation
-    return (
-        ranked(users, pictures.factors(preparation, towers, features[cold])),
+    predicted = pictures.factors(preparation, towers, features[cold])
+    return ColdItems(
+        rooms.group_ids,
+        users,
+        shown,
+        [rooms.item_ids[item] for item in warm.tolist()],
+        two_tower.factors_of_items(towers),
+        features[warm],
+        [rooms.item_ids[item] for item in cold.tolist()],
+        predicted,
+        features[cold],
+        fold_in,
+        relevant,
+        ranked(users, predicted),
         ranked(_profiles(feedback, _unit(features[warm])), _unit(features[cold])),
         ranked(_profiles(feedback, _unit(scaled[warm])), _unit(scaled[cold])),
     )

@@ -11,7 +11,7 @@ import pytest
 
 from fakes.factors import written
 from fakes.service import FakeService
-from twinset import Client, FailedPrecondition, InvalidArgument, Item, NotFound, Vector
+from twinset import Client, Example, FailedPrecondition, InvalidArgument, Item, NotFound, User, Vector
 from twinset.cli.app import run
 from twinset.factors import open_factors
 
@@ -94,3 +94,16 @@ def test_the_commands_import_list_and_go_back(
     (tmp_path / "0" / "items.npy").write_bytes((tmp_path / "1" / "items.npy").read_bytes())
     assert run(["--server", service.address, "import-factors", str(tmp_path / "0")]) != 0
     assert "copy the folder again" in capsys.readouterr().err
+
+
+def test_an_imported_user_is_an_example_of_what_they_like(client: Client, tmp_path: Path) -> None:
+    written(tmp_path)
+    list(client.put_items([Item(f"i{place}") for place in range(6)]))
+    client.import_factors(open_factors(tmp_path))
+    liked = client.recommend(examples=[Example(user="u1")], space="taste")
+    assert [one.item.id for one in liked] == [one.item.id for one in client.rank_for_user("u1")]
+    with pytest.raises(NotFound, match="nobody"):
+        client.recommend(examples=[Example(user="nobody")], space="taste")
+    list(client.put_users([User("without")]))
+    with pytest.raises(FailedPrecondition, match="generation 1"):
+        client.recommend(examples=[Example(user="without")], space="taste")

@@ -203,3 +203,11 @@ async def test_looks_count_as_much_as_is_asked_for(catalog: FakeCatalog, ranker:
 async def test_what_is_out_of_range_is_refused_by_its_field(ranker: Ranker, request_: RankRequest, field: str) -> None:
     with pytest.raises(InvalidRequest, match=field):
         await ranker.rank(request_)
+
+
+async def test_as_many_candidates_as_an_interaction_model_takes_are_ranked(
+    catalog: FakeCatalog, ranker: Ranker
+) -> None:
+    await served(catalog)
+    ranking = await ranker.rank(RankRequest("u0", [*IDS, *(f"gone {n}" for n in range(4090))], k=4096))
+    assert len(ranking.items) == 6

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from twinset.factors import predicted_space
 from twinset_server.domain import VISUAL, Act, Item, Search
 from twinset_server.ports import Catalog, CatalogState
 from twinset_server.ranking.popularity import Popularity
 from twinset_server.ranking.profiles import Profile, Profiles
 from twinset_server.ranking.request import ANY_KIND, RankedItem, Ranking, RankRequest
-from twinset_server.ranking.scores import compare, kept_parts, ordered, predicted_space
+from twinset_server.ranking.scores import compare, kept_parts, ordered
 
 _BLENDED_AT_LEAST = 200
 _BLENDED_TIMES = 4

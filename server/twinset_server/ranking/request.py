@@ -73,9 +73,9 @@ class RankRequest:
                 limits.check_act(f"history.acts[{place}]", act)
         most = limits.MAX_K
         if self.candidates is not None:
-            limits.check_count("candidates.item_ids", self.candidates, limits.MAX_CANDIDATES, least=1)
+            limits.check_count("candidates.item_ids", self.candidates, limits.MAX_RANKED, least=1)
             limits.check_ids("candidates.item_ids", self.candidates)
-            most = limits.MAX_CANDIDATES
+            most = limits.MAX_RANKED
         if not 1 <= self.k <= most:
             raise InvalidRequest("k", f"is {self.k}, 1 to {most} allowed")
         limits.check_count("exclude", self.exclude, limits.MAX_EXCLUDE)

@@ -8,20 +8,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from twinset.factors import predicted_space
 from twinset_server.domain import VISUAL, Float32Array, ItemRows
 from twinset_server.ports import CatalogState
 from twinset_server.ranking.profiles import Profile
 from twinset_server.ranking.request import Basis, RankedItem
 
 _Scores = NDArray[np.float64]
-
-
-def predicted_space(fingerprint: str) -> str:
-    """Return the space of factors that a head predicts from pictures, one trained with factors of `fingerprint`.
-
-    It is in the name, so that the head of one training can't stand in for that of another.
-    """
-    return f"taste_{fingerprint[:8]}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

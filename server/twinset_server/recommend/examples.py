@@ -150,6 +150,8 @@ class ExampleVectors:
         return space
 
     async def _of_user(self, user_id: str, space: Space) -> Float32Array:
+        if space.generation is not None:
+            return await self._factors(user_id, space, space.generation)
         user = await self._catalog.user(user_id)
         vector = next((one for one in user.vectors if one.space == space.name), None)
         if vector is None:
@@ -157,6 +159,17 @@ class ExampleVectors:
                 user_id, f"user {user_id!r} has no vector in the space {space.name!r}: put one with PutUsers"
             )
         return np.asarray(vector.values, np.float32)
+
+    async def _factors(self, user_id: str, space: Space, generation: int) -> Float32Array:
+        taste = await self._catalog.taste(user_id, generation)
+        if taste.factors is None:
+            await self._catalog.user_data(user_id)  # of whom nothing is stored, that is what to say
+            raise UserHasNoVector(
+                user_id,
+                f"user {user_id!r} has no factors in generation {generation} of {space.name!r}: RankForUser makes some "
+                "from what they did",
+            )
+        return taste.factors
 
     async def _embed(
         self, picture: PictureExample, space: Space, name: str, timeout_s: float, *, classes: bool

@@ -14,6 +14,6 @@ megabytes.
 
 from twinset.factors.fold_in import FoldIn
 from twinset.factors.folder import FactorFolder, FactorRows, open_factors
-from twinset.factors.manifest import FactorsError, Manifest
+from twinset.factors.manifest import FactorsError, Manifest, predicted_space
 
-__all__ = ["FactorFolder", "FactorRows", "FactorsError", "FoldIn", "Manifest", "open_factors"]
+__all__ = ["FactorFolder", "FactorRows", "FactorsError", "FoldIn", "Manifest", "open_factors", "predicted_space"]

@@ -26,6 +26,14 @@ OF_MODEL = (ITEMS, ITEM_IDS, LIKED, KNOWN, START)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
+def predicted_space(fingerprint: str) -> str:
+    """Return the space of factors that a head predicts from pictures, one trained with factors of `fingerprint`.
+
+    It is in the name, so that the head of one training can't stand in for that of another.
+    """
+    return f"taste_{fingerprint[:8]}"
+
+
 class FactorsError(Exception):
     """A folder of factors can't be used; the message is one line that says what to do."""
 

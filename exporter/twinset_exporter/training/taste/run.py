@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from twinset.factors import Manifest
+from twinset.factors import Manifest, predicted_space
 from twinset_exporter.datasets import splits
 from twinset_exporter.datasets.interactions import Interactions
 from twinset_exporter.errors import UsageError
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 HELD_OUT = 5
 """Acts of each user that validate; users with no more keep theirs."""
 
-HEADS_TOML = f"""name = "taste"
+_HEADS_TOML = """name = "taste"
 
 [heads.taste]
-file = "{HEAD}"
-space = "taste"
+file = "{head}"
+space = "{space}"
 metric = "inner_product"
 """
 
@@ -115,7 +115,7 @@ def _run(request: Request, folder: RunFolder) -> str:
     network = _train_interaction(everything, towers, settings)
     network.network.save(folder.path / INTERACTION)
     if preparation is not None:
-        _write_head(folder, preparation, towers)
+        _write_head(folder, preparation, towers, manifest)
     _report(request, folder, split.checksum, judged, history, towers, manifest)
     figures = "\n".join(f"{figure.id} {figure.value:.4f}" for figure in judged)
     return (
@@ -184,11 +184,11 @@ def _write_factors(folder: Path, request: Request, feedback: Feedback, towers: T
     )
 
 
-def _write_head(folder: RunFolder, preparation: Preparation, towers: Towers) -> None:
+def _write_head(folder: RunFolder, preparation: Preparation, towers: Towers, manifest: Manifest) -> None:
     from twinset_exporter.training.taste import pictures
 
     pictures.head(preparation, towers).save(folder.path / HEAD)
-    folder.write_text(HEADS, HEADS_TOML)
+    folder.write_text(HEADS, _HEADS_TOML.format(head=HEAD, space=predicted_space(manifest.fingerprint)))
 
 
 def _report(

@@ -50,6 +50,8 @@ def test_training_leaves_factors_a_head_models_and_a_report(
     assert sorted(factors.items.ids()) == sorted(f"i{item}" for item in range(60))
     for name in ("interaction.keras", "taste.keras", "heads.toml", "report.html"):
         assert (output / name).stat().st_size > 0, name
+    # Its space says whose factors they are: no other training's head can stand in for it.
+    assert f'space = "taste_{factors.manifest.fingerprint[:8]}"' in (output / "heads.toml").read_text()
     metrics = {row["id"]: row for row in json.loads((output / "metrics.json").read_text())["metrics"]}
     assert {"taste.auc", "taste.popularity.auc", "taste.interaction.auc"} <= metrics.keys()
     again = run("train", "taste", table, "--output", output, "--features", features, *OPTIONS)

@@ -1,0 +1,123 @@
+"""RankForUser over 100,000 items with the norms and biases of trained factors, 500 seen items excluded.
+
+`rank.ann_recall_at_10`: of the true 10 best, by what callers get who say nothing of accuracy; the protocol tells how
+many answers weren't exact. `rank.over_recommend`: processor time of the server for RankForUser by a user's id over that
+for Recommend by that user's vector, with the same items excluded, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.data import DataOption
+from benchmarks.figures import Figure, machine, write
+from benchmarks.processor import seconds_by_part
+from benchmarks.rank_service import serving_ranks
+from benchmarks.search_recall import Case, taste
+from twinset import Client, Item, Vector
+from twinset.factors import FoldIn, open_factors
+from twinset_exporter.training.taste import factor_files
+
+K = 10
+_SETTLED = 1000
+_SETTLE_S = 300.0
+
+
+def main() -> None:
+    """Train, import, ask, and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    data = DataOption(parser, "ml-100k/u.data, u.item, ua.base and ua.test")
+    parser.add_argument("--folder", type=Path, default=Path("build/bench-ranking-speed"), help="for the catalogue")
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    case = taste(data.required(options) / "ml-100k", options.items)
+    shutil.rmtree(options.folder, ignore_errors=True)
+    fingerprint = _write(options.folder / "factors", case)
+    users = [f"user {number}" for number in range(len(case.queries))]
+    seen = [[_item(row) for row in rows.tolist()] for rows in case.seen]
+    with serving_ranks(options.folder / "store") as service, Client(service.address, timeout_s=60) as client:
+        for result in client.put_items((Item(_item(row)) for row in range(len(case.rows))), batch=256):
+            if result.error is not None:
+                raise result.error
+        client.import_factors(open_factors(options.folder / "factors"))
+        _settle(client)
+        recalls, exact = [], 0
+        for user, excluded in zip(users, seen, strict=True):
+            found = client.rank_for_user(user, k=K, exclude=excluded)
+            truth = client.rank_for_user(user, k=K, exclude=excluded, exact=True)
+            recalls.append(len({one.item.id for one in found} & {one.item.id for one in truth}) / K)
+            exact += found.exact
+
+        def rank(number: int) -> None:
+            client.rank_for_user(users[number], k=K, exclude=seen[number])
+
+        def recommend(number: int) -> None:
+            vector = Vector(case.queries[number], "taste", fingerprint)
+            client.recommend(vector=vector, k=K, exclude=seen[number])
+
+        ratios = []
+        for turn in range(options.rounds):
+            by_user, by_vector = (_cpu_s(service.pid, one, range(len(users))) for one in (rank, recommend))
+            ratios.append(by_user / by_vector)
+            print(f"turn {turn}: {1e3 * by_user:.2f} ms a ranking, {1e3 * by_vector:.2f} a recommendation")
+    protocol = f"{case.protocol}; {len(users)} users, k {K}, {exact} of {len(users)} answers exact"
+    write(
+        "rank_speed",
+        [
+            Figure("rank.ann_recall_at_10", statistics.fmean(recalls), 0.99, "", "higher", protocol, 0.98),
+            Figure(
+                "rank.over_recommend", statistics.median(ratios), 1.2, "times", "lower",
+                f"{protocol}; processor time of the server, median of {len(ratios)} turns; {machine('twinset')}", 1.5,
+            ),
+        ],
+    )  # fmt: skip
+
+
+def _write(folder: Path, case: Case) -> str:
+    """Write factors that a server imports, whose users are the queries, and return their fingerprint."""
+    latent = np.zeros((len(case.rows), case.rows.shape[1] - 1), np.float32)
+    return factor_files.write(
+        folder,
+        item_ids=[_item(row) for row in range(len(case.rows))],
+        items=case.rows,
+        user_ids=[f"user {number}" for number in range(len(case.queries))],
+        users=[case.queries],
+        fold_in=FoldIn(latent, latent, latent[0], 1.0),
+    ).fingerprint
+
+
+def _settle(client: Client) -> None:
+    """Return when the index has taken the factors in.
+
+    Raises:
+        TimeoutError: it hasn't for long.
+    """
+    give_up = time.monotonic() + _SETTLE_S
+    while max(space.delta_count for space in client.catalog().spaces) > _SETTLED:
+        if time.monotonic() > give_up:
+            raise TimeoutError("the builder takes no factors in: see the output of the service")
+        time.sleep(0.2)
+
+
+def _cpu_s(pid: int, call: Callable[[int], None], numbers: Sequence[int]) -> float:
+    """Return the processor seconds that the process spends on a call."""
+    before = sum(seconds_by_part(pid).values())
+    for number in numbers:
+        call(number)
+    return (sum(seconds_by_part(pid).values()) - before) / len(numbers)
+
+
+def _item(row: int) -> str:
+    return f"item {row:07}"
+
+
+if __name__ == "__main__":
+    main()
