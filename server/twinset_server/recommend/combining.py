@@ -12,7 +12,7 @@ so that the nearest to the centroid b / A are the best.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,7 @@ _CANCELLED = 1e-6
 """Of the weights' sum: a shorter vector is what rounding leaves of examples that cancel each other out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Combined:
+class Combined(NamedTuple):
     """The search for the best items by several examples of one space.
 
     Attributes:
@@ -62,8 +61,6 @@ def combine(vectors: Sequence[Float32Array], weights: Sequence[float], metric: M
     Raises:
         InvalidRequest: the examples cancel each other out, so that every item has the same score.
     """
-    if len(vectors) == 1 and weights[0] > 0:
-        return Combined(vectors[0], metric)
     # In float64, and with weights of sum 1: neither huge weights nor huge vectors overflow.
     stacked = np.asarray(vectors, np.float64)
     shares = shares_of(weights)

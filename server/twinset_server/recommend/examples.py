@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,9 +36,10 @@ from twinset_server.recommend.request import (
 )
 from twinset_server.scoring import admit
 
+_NONE: Mapping[str, Prediction] = MappingProxyType({})
 
-@dataclass(frozen=True, slots=True)
-class Compared:
+
+class Compared(NamedTuple):
     """An example as it is compared.
 
     Attributes:
@@ -54,7 +57,7 @@ class Compared:
     source: Space
     space: Space
     values: Float32Array
-    predictions: Mapping[str, Prediction] = field(default_factory=dict)
+    predictions: Mapping[str, Prediction] = _NONE
     category_unknown: bool = False
 
 
@@ -64,6 +67,9 @@ def combined_of(examples: Sequence[Compared]) -> Combined | None:
     Raises:
         InvalidRequest: they cancel each other out.
     """
+    if len(examples) == 1 and examples[0].example.weight > 0:
+        # The usual case, and the shortest way.
+        return Combined(examples[0].values, examples[0].space.metric)
     weights = [one.example.weight for one in examples]
     return combine([one.values for one in examples], weights, examples[0].space.metric)
 
@@ -208,6 +214,6 @@ def _output_of(contract: ModelContract, space: Space) -> str:
     return filled.output
 
 
-def excluded_by(examples: Sequence[Example]) -> frozenset[str]:
+def excluded_by(examples: Sequence[Example]) -> list[str]:
     """Return the ids of the items that are examples themselves."""
-    return frozenset(example.subject.item_id for example in examples if isinstance(example.subject, ItemExample))
+    return [one.subject.item_id for one in examples if isinstance(one.subject, ItemExample)]

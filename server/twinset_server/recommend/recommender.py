@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 from twinset_server.domain import Item, Search, SearchResult
 from twinset_server.embedding import PictureEmbedder
@@ -19,6 +19,7 @@ from twinset_server.recommend.refining import refine
 from twinset_server.recommend.request import (
     PLAIN,
     Detail,
+    Example,
     ExampleNote,
     Note,
     Recommendations,
@@ -31,8 +32,7 @@ _THREADS = 2
 """So many answers that take more than one search are made at once, each on a thread."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Prepared(NamedTuple):
     """A request that may be searched for.
 
     Attributes:
@@ -119,13 +119,12 @@ class Recommender:
             space.name,
             examples[0].values if combined is None else combined.query,
             request.k,
-            frozenset(request.exclude) | excluded_by(request.examples),
+            frozenset([*request.exclude, *excluded_by(request.examples)]),
             request.target_recall,
             request.expression,
             request.facets,
         )
-        pairs = self._pair_model() if any(one.example.relation.is_pair for one in examples) else None
-        return _Prepared(request, examples, search, combined, pairs)
+        return _Prepared(request, examples, search, combined, self._pair_model(request.examples))
 
     async def _completed(self, prepared: _Prepared, result: SearchResult | None = None) -> Recommendations:
         """Return what is found, with as much of its items as is asked for; `result` is that of the search, if made."""
@@ -136,11 +135,11 @@ class Recommender:
             ids = [neighbour.item_id for neighbour in neighbours]
             items = await self.stored(ids, request.detail)
             if len(items) == len(ids):
-                return replace(found, items=items)
+                return found._replace(items=items)
             # Deleted since the search: a new one fills their places, so that never fewer than k come back.
             gone = frozenset(item_id for item_id in ids if item_id not in items)
             search = replace(prepared.search, exclude=prepared.search.exclude | gone)
-            prepared = replace(prepared, search=search)
+            prepared = prepared._replace(search=search)
             found = await self._found(prepared, None)
         return found
 
@@ -175,7 +174,9 @@ class Recommender:
             examples=[_example_note(one) for one in prepared.examples] if request.explain else (),
         )
 
-    def _pair_model(self) -> PairModel | None:
+    def _pair_model(self, examples: Sequence[Example]) -> PairModel | None:
+        if not any(example.relation.is_pair for example in examples):
+            return None
         # Without Triton, or with vectors that clients bring, the nearest are found all the same.
         with contextlib.suppress(EmbedderUnavailable, NoPairModel, FingerprintMismatch):
             return pair_model(self._pictures.embedder.contract, self._catalog.spaces())
@@ -193,15 +194,16 @@ def _is_one_search(request: Request, examples: Sequence[Compared]) -> bool:
 
 def _notes(result: SearchResult, combined: Combined, prepared: _Prepared) -> list[Note] | None:
     """Return what is told of each neighbour; None where its distance says it all."""
-    distances = [neighbour.distance for neighbour in result.neighbours]
-    if prepared.pairs is not None:
-        # A search away from the example is one for its opposite, which turns the distance's sign.
-        sign = 1.0 if prepared.examples[0].example.weight > 0 else -1.0
-        probabilities = prepared.pairs.probabilities([sign * distance for distance in distances]).tolist()
-        return [Note(combined.score(d), p) for d, p in zip(distances, probabilities, strict=True)]
-    if len(prepared.examples) == 1 and prepared.examples[0].example.weight > 0:
+    weight = prepared.examples[0].example.weight
+    if prepared.pairs is None and len(prepared.examples) == 1 and weight > 0:
         return None
-    return [Note(combined.score(distance)) for distance in distances]
+    distances = [neighbour.distance for neighbour in result.neighbours]
+    if prepared.pairs is None:
+        return [Note(combined.score(distance)) for distance in distances]
+    # A search away from the example is one for its opposite, which turns the distance's sign.
+    sign = 1.0 if weight > 0 else -1.0
+    probabilities = prepared.pairs.probabilities([sign * distance for distance in distances]).tolist()
+    return [Note(combined.score(d), p) for d, p in zip(distances, probabilities, strict=True)]
 
 
 def _example_note(one: Compared) -> ExampleNote:

@@ -35,8 +35,6 @@ _RELATIONS = {
     recommender_pb2.RELATION_LIKED_BY: Relation.LIKED_BY,
 }
 
-_REFINING = ("min_score", "mmr_lambda", "group_by", "max_similarity")
-
 
 def request(message: recommender_pb2.RecommendRequest) -> Request:
     """Return what is asked for.
@@ -75,16 +73,17 @@ def _expression(message: recommender_pb2.RecommendRequest) -> Expression | None:
 
 
 def _refinement(message: recommender_pb2.RecommendRequest) -> Refinement:
-    if not any(message.HasField(name) for name in _REFINING):
+    has = message.HasField
+    if not (has("min_score") or has("mmr_lambda") or has("group_by") or has("max_similarity")):
         return PLAIN
     grouping = message.group_by
     return Refinement(
-        min_score=message.min_score if message.HasField("min_score") else None,
-        mmr_lambda=message.mmr_lambda if message.HasField("mmr_lambda") else None,
+        min_score=message.min_score if has("min_score") else None,
+        mmr_lambda=message.mmr_lambda if has("mmr_lambda") else None,
         group_by=Grouping(grouping.field, grouping.size if grouping.HasField("size") else 1)
-        if message.HasField("group_by")
+        if has("group_by")
         else None,
-        max_similarity=message.max_similarity if message.HasField("max_similarity") else None,
+        max_similarity=message.max_similarity if has("max_similarity") else None,
     )
 
 
