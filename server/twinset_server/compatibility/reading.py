@@ -50,19 +50,8 @@ class SideReader:
         model = pair_model(contract, state.spaces)
         spaces = {PAIR_SOURCE: model.source, PAIR_TARGET: model.target}
         needed = {name: _marked(numbers, len(sides)) for name, numbers in zip(spaces, (sources, targets), strict=True)}
+        others, failed = await self._others(sides, spaces, needed, contract, timeout_s)
         items = len(sides.item_ids)
-        others: dict[int, _Vectors] = {}
-        failed: dict[int, TwinsetError] = {}
-        embedded = await self._embedded(sides, needed, contract, timeout_s)
-        for number, side in enumerate(sides.others, items):
-            wanted = [space for name, space in spaces.items() if needed[name][number]]
-            try:
-                if isinstance(side, VectorSide):
-                    others[number] = _admitted(side, wanted, sides.field(number))
-                elif number in embedded:
-                    others[number] = _raised(embedded[number], sides.field(number))
-            except TwinsetError as error:
-                failed[number] = error
         stored = await asyncio.to_thread(_item_vectors, state, spaces.values(), sides, needed)
         tables = {}
         for name, table in stored.items():
@@ -71,6 +60,29 @@ class SideReader:
             failed.update(await self._lacking(sides, lacking, name))
         unknown = [number for number, side in enumerate(sides.others, items) if _is_unknown(contract, side.category)]
         return ReadSides(model, state, tables[PAIR_SOURCE], tables[PAIR_TARGET], failed, unknown)
+
+    async def _others(
+        self,
+        sides: Sides,
+        spaces: Mapping[str, Space],
+        needed: Mapping[str, _Marks],
+        contract: ModelContract,
+        timeout_s: float,
+    ) -> tuple[dict[int, _Vectors], dict[int, TwinsetError]]:
+        """Return by number what pictures and vectors have where it is needed, and what befell those that failed."""
+        others: dict[int, _Vectors] = {}
+        failed: dict[int, TwinsetError] = {}
+        embedded = await self._embedded(sides, needed, contract, timeout_s)
+        for number, side in enumerate(sides.others, len(sides.item_ids)):
+            wanted = [space for name, space in spaces.items() if needed[name][number]]
+            try:
+                if isinstance(side, VectorSide):
+                    others[number] = _admitted(side, wanted, sides.field(number))
+                elif number in embedded:
+                    others[number] = _raised(embedded[number], sides.field(number))
+            except TwinsetError as error:
+                failed[number] = error
+        return others, failed
 
     async def _embedded(
         self, sides: Sides, needed: Mapping[str, _Marks], contract: ModelContract, timeout_s: float

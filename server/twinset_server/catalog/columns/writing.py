@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from twinset_server.catalog.columns.codes import CodesWriter
+from twinset_server.catalog.columns.codes import Codes32, CodesWriter
 from twinset_server.catalog.columns.table import Column, Columns, Int64Array
 from twinset_server.catalog.columns.values import Values
 from twinset_server.catalog.store import attributes
@@ -20,6 +20,9 @@ _CHUNK = 256
 
 _KNOWN = 1 << 14
 """So many values of a field have their codes in a dictionary, where to find them takes a tenth of the time."""
+
+_NAMED_BY_THEMSELVES = {str, int, float, type(None)}
+"""Types of values that are told apart by a dictionary as they are: 1 and 1.0 are one number."""
 
 _LEAST_GONE = 4096
 _LEAST_UNUSED = 65_536
@@ -34,30 +37,34 @@ class _Field:
         self.codes = codes
         self.values = values or Values()
         self._column: Column | None = None
-        self._known: dict[Hashable, int] = {}
+        self._forget()
 
-    def code(self, stored: object) -> int:
-        """Return the code of a value as JSON has it, 0 where it is None."""
-        # A dictionary takes True for 1, and can't look lists up. JSON has no bytes, so these stand for nothing else.
-        match stored:
-            case None:
-                return 0
-            case str() | float():
-                name: Hashable = stored
-            case bool():
-                name = b"true" if stored else b"false"
-            case list():
-                name = tuple(stored)
-            case dict():
-                name = (b"time", *stored.values())
-            case _:
-                name = stored
+    def codes_of(self, stored: Sequence[object]) -> Codes32:
+        """Return the codes of values as JSON has them, 0 where one is None."""
+        kinds = set(map(type, stored))
+        if kinds <= _NAMED_BY_THEMSELVES:
+            names: Sequence[object] = stored
+        else:
+            names = [_name(value) for value in stored]
+        found = list(map(self._known.get, names))
+        if None in found:
+            found = [
+                self._added(name, value) if code is None else code
+                for name, value, code in zip(names, stored, found, strict=True)
+            ]
+        return np.array(found, np.int32)
+
+    def _added(self, name: object, stored: object) -> int:
+        """Return the code of a value that wasn't known before; another of the same values may have made it known."""
         code = self._known.get(name)
         if code is None:
-            if len(self._known) == _KNOWN:
-                self._known.clear()
+            if len(self._known) >= _KNOWN:
+                self._forget()
             code = self._known[name] = self._code_of(stored)
         return code
+
+    def _forget(self) -> None:
+        self._known: dict[object, int] = {None: 0}
 
     def _code_of(self, stored: object) -> int:
         try:
@@ -77,7 +84,7 @@ class _Field:
         for code in used.tolist():
             renumbered[code] = values.code_of(self.values.value(code))
         self.values, self.codes = values, CodesWriter(renumbered[codes])
-        self._known.clear()
+        self._forget()
 
     def publish(self) -> Column:
         """Return the column as it is; the same as before where nothing was written since."""
@@ -180,14 +187,14 @@ class ColumnTable:
     def _write(self, rows: Sequence[ItemRow]) -> None:
         """Write the codes of items."""
         places = self._keys[: self._length].searchsorted([key for key, _, _ in rows])
-        documents = [_decoded(key, encoded) for key, _, encoded in rows]
+        documents = _documents(rows)
         for name in set().union(*documents) - self._attributes.keys():
             field = _Field(ATTRIBUTES + name, CodesWriter.of_none(self._length))
             self._attributes[name] = self._fields[ATTRIBUTES + name] = field
         category = self._category
-        category.codes.write(places, np.array([category.code(one or None) for _, one, _ in rows], np.int32))
+        category.codes.write(places, category.codes_of([one or None for _, one, _ in rows]))
         for name, field in self._attributes.items():
-            field.codes.write(places, np.array([field.code(one.get(name)) for one in documents], np.int32))
+            field.codes.write(places, field.codes_of([one.get(name) for one in documents]))
 
     def _end(self, keys: Int64Array) -> None:
         """Mark those of `keys` as deleted that are here."""
@@ -210,6 +217,30 @@ class ColumnTable:
         for field in self._fields.values():
             field.codes = CodesWriter(field.codes.publish().array[kept])
         self._layout += 1
+
+
+def _name(stored: object) -> object:
+    """Return what stands for a value in a dictionary, which takes True for 1, and can't look lists up."""
+    # JSON has no bytes, so these stand for nothing else.
+    match stored:
+        case bool():
+            return b"true" if stored else b"false"
+        case list():
+            return tuple(stored)
+        case dict():
+            return (b"time", *stored.values())
+        case _:
+            return stored
+
+
+def _documents(rows: Sequence[ItemRow]) -> list[dict[str, object]]:
+    """Return the attributes of each item."""
+    encoded = [text for _, _, text in rows]
+    try:
+        # All at once, in half the time of one by one.
+        return attributes.parsed_each(encoded)
+    except ValueError:
+        return [_decoded(key, text) for key, _, text in rows]
 
 
 def _decoded(key: int, encoded: str) -> dict[str, object]:

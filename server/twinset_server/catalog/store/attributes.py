@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from twinset_server.domain import MAX_ATTRIBUTES, MAX_ATTRIBUTES_BYTES, Attribute, attribute_bytes
 from twinset_server.errors import InvalidRequest
@@ -64,6 +64,18 @@ def parsed(text: str) -> dict[str, object]:
     if not isinstance(document, dict):
         raise ValueError("they aren't an object")
     return document
+
+
+def parsed_each(texts: Sequence[str]) -> list[dict[str, object]]:
+    """Return the document of each text, as `parsed` does.
+
+    Raises:
+        ValueError: one of them is none of `encode`.
+    """
+    documents = json.loads(f"[{','.join(texts)}]")
+    if len(documents) != len(texts) or not all(type(one) is dict for one in documents):
+        raise ValueError("they aren't an object each")
+    return list(documents)
 
 
 def _text(document: Mapping[str, object]) -> str:

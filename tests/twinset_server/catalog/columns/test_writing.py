@@ -1,7 +1,7 @@
 """The table of columns against SQLite, whatever is written between two looks."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from twinset_server.catalog.columns import codes as codes_module
 from twinset_server.catalog.columns import writing
 from twinset_server.catalog.columns.table import Columns
 from twinset_server.catalog.columns.writing import ColumnTable
-from twinset_server.catalog.store.log import ChangeLog
+from twinset_server.catalog.store.log import ChangeLog, ItemRow
 
 
 @pytest.fixture
@@ -165,15 +165,15 @@ def test_a_step_that_failed_half_way_is_taken_again(
         items.put(f"{number}", "", {"v": number})
     items.put("a", "", {"v": 2})
     items.delete("5")
-    decoded = writing._decoded
+    documents = writing._documents
 
-    def failing(key: int, encoded: str) -> dict[str, object]:
-        if key == 400:
+    def failing(rows: Sequence[ItemRow]) -> list[dict[str, object]]:
+        if any(key == 400 for key, _, _ in rows):
             raise sqlite3.OperationalError("disk I/O error")
-        return decoded(key, encoded)
+        return documents(rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing, "_decoded", failing)
+        patch.setattr(writing, "_documents", failing)
         with pytest.raises(sqlite3.OperationalError):
             followed(table, log)
     items.put("7", "", {"w": 1})

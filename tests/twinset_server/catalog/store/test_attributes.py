@@ -51,3 +51,15 @@ def test_an_update_may_reach_what_a_put_may_hold_and_no_more() -> None:
     for size in (1022, 1023):
         with pytest.raises(InvalidRequest) if size == 1023 else contextlib.nullcontext():
             attributes.merged(attributes.encode(full), attributes.encode_changes({"63": '"' * size}))
+
+
+def test_documents_read_together_are_those_read_one_by_one() -> None:
+    texts = ['{"a":1}', "{}", '{"a":"b,{}","c":[]}']
+    assert attributes.parsed_each(texts) == [attributes.parsed(text) for text in texts]
+    assert attributes.parsed_each([]) == []
+
+
+@pytest.mark.parametrize("damaged", ["", "1", "[]", "{", "{},{}"])
+def test_one_damaged_document_among_others_is_refused(damaged: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        attributes.parsed_each(["{}", damaged, "{}"])
