@@ -108,6 +108,9 @@ class SqliteCatalog:
         self._checks = RecallChecks(check_share)
         self._copies = ThreadPoolExecutor(_COPY_THREADS, thread_name_prefix="catalog-copies")
         self._caught_up_at = -1
+        # Made once for each state: every call asks for them, and more than once.
+        self._named: Views | None = None
+        self._spaces: Mapping[str, Space] = {}
         self._closed = False
 
     def start(self) -> None:
@@ -134,7 +137,11 @@ class SqliteCatalog:
 
     def spaces(self) -> Mapping[str, Space]:
         """The spaces by name."""
-        return {name: view.space for name, view in self._follower.views.spaces.items()}
+        views = self._follower.views
+        if views is not self._named:
+            self._spaces = {name: view.space for name, view in views.spaces.items()}
+            self._named = views
+        return self._spaces
 
     async def write(self, changes: Sequence[Change], *, request_id: str = "", digest: bytes = b"") -> Written:
         """Apply changes; see the port."""
