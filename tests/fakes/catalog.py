@@ -146,7 +146,10 @@ class FakeCatalog:
             for one in self._interactions
             if one.interaction.user_id == user_id
         ]
-        return UserTaste(None if generation is None else self._factors.users[generation].get(user_id), acts)
+        if generation is None:
+            return UserTaste(None, acts, None)
+        rows = self._factors.fold_in(generation, list({act.item_id for act in acts}))
+        return UserTaste(self._factors.users[generation].get(user_id), acts, rows)
 
     async def fold_in(self, generation: int, item_ids: Sequence[str]) -> FoldInRows:
         return self._factors.fold_in(generation, item_ids)

@@ -111,10 +111,13 @@ class UserTaste:
     Attributes:
         factors: `[D]` float32, those of a generation; None where it has none.
         acts: in the order of their changes.
+        rows: what makes factors of the acts; None where no generation was asked for. Without rows of any item where
+            the stored factors know all acts.
     """
 
     factors: Float32Array | None
     acts: Sequence[Act]
+    rows: FoldInRows | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -45,7 +45,7 @@ class Profiles:
         """Return the profile of a stored user, in the factors that serve in `state`; nothing of an unknown one."""
         taste = _taste(state)
         stored = await self._catalog.taste(user_id, None if taste is None else taste.generation)
-        rows = await self._rows(taste, stored.acts)
+        rows = stored.rows
         profile = _of_acts(state, taste, stored.acts, rows)
         newer = rows is not None and _has_newer(stored.acts, rows)
         # What was done since with items that have no factors says nothing against those stored.
@@ -57,13 +57,10 @@ class Profiles:
 
     async def of_history(self, history: Sequence[Act], state: CatalogState) -> Profile:
         """Return the profile of somebody who did all this; nothing of it is stored."""
-        taste = _taste(state)
-        return _of_acts(state, taste, history, await self._rows(taste, history))
-
-    async def _rows(self, taste: Space | None, acts: Sequence[Act]) -> FoldInRows | None:
-        if taste is None or taste.generation is None:
-            return None
-        return await self._catalog.fold_in(taste.generation, [act.item_id for act in last_acts(acts)])
+        taste, rows = _taste(state), None
+        if taste is not None and taste.generation is not None:
+            rows = await self._catalog.fold_in(taste.generation, [act.item_id for act in last_acts(history)])
+        return _of_acts(state, taste, history, rows)
 
 
 def last_acts(acts: Sequence[Act]) -> list[Act]:

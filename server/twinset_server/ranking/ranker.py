@@ -12,13 +12,16 @@ from twinset_server.ports import Catalog, CatalogState
 from twinset_server.ranking.popularity import Popularity
 from twinset_server.ranking.profiles import Profile, Profiles
 from twinset_server.ranking.request import ANY_KIND, RankedItem, Ranking, RankRequest
-from twinset_server.ranking.scores import compare, kept_parts, ordered
+from twinset_server.ranking.scores import Compared, compare, kept_parts, ordered
 
 _BLENDED_AT_LEAST = 200
 _BLENDED_TIMES = 4
 """Where looks count too, so many more are searched for by each: what is good by both may be the best by neither."""
 
 _POPULAR_AT_ONCE = 1000
+
+_FEW = 64
+"""So many are compared sooner than a thread could be asked to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,11 @@ class Ranker:
         else:
             item_ids = await self._given(request, dropped)
             candidates = _Candidates(item_ids, exact=True, examined=len(item_ids))
-        compared = await asyncio.to_thread(compare, candidates.item_ids, profile, state)
-        if compared.needs_likes:
+        compared = await self._compared(candidates.item_ids, profile, state)
+        if bare := compared.without_basis:
+            # What has vectors is stored; of these nobody knows yet.
+            stored_ids = set(await self._catalog.matching(bare, None))
+            compared = compared.without(frozenset(bare) - stored_ids)
             compared = replace(compared, likes=await self._popularity.counts(profile.liked_from))
         order = [kept_parts(one, request.visual_weight) for one in ordered(compared, request.visual_weight)]
         items, stored = await self._with_items(request, order)
@@ -72,9 +78,16 @@ class Ranker:
         )
 
     async def _given(self, request: RankRequest, dropped: Collection[str]) -> list[str]:
-        """Return the given candidates that may be returned, each once."""
+        """Return the given candidates that may be returned, each once, and maybe some that aren't stored."""
         item_ids = [item_id for item_id in dict.fromkeys(request.candidates or ()) if item_id not in dropped]
+        if request.expression is None:
+            return item_ids
         return await self._catalog.matching(item_ids, request.expression)
+
+    async def _compared(self, item_ids: Sequence[str], profile: Profile, state: CatalogState) -> Compared:
+        if len(item_ids) <= _FEW:
+            return compare(item_ids, profile, state)
+        return await asyncio.to_thread(compare, item_ids, profile, state)
 
     async def _searched(
         self, request: RankRequest, profile: Profile, state: CatalogState, dropped: frozenset[str]

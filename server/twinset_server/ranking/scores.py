@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -36,9 +36,17 @@ class Compared:
     likes: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def needs_likes(self) -> bool:
-        """Whether anything is compared by popularity."""
-        return bool((np.isnan(self.taste) & np.isnan(self.visual)).any())
+    def without_basis(self) -> list[str]:
+        """Those that nothing is known of but their likes."""
+        return [self.item_ids[place] for place in np.flatnonzero(np.isnan(self.taste) & np.isnan(self.visual)).tolist()]
+
+    def without(self, dropped: Collection[str]) -> Compared:
+        """Return the same without some of them."""
+        if not dropped:
+            return self
+        kept = [place for place, item_id in enumerate(self.item_ids) if item_id not in dropped]
+        item_ids = [self.item_ids[place] for place in kept]
+        return Compared(item_ids, self.factors[kept], self.predicted[kept], self.visual[kept], self.likes)
 
     @property
     def taste(self) -> _Scores:

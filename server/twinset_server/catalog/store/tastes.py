@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,15 +29,33 @@ WHERE seq > ?1 AND kind <> 'dislike' AND (?2 IS NULL OR weight >= ?2) GROUP BY i
 """
 
 
+class _Header(NamedTuple):
+    space: int
+    temperature: float
+    start: bytes
+    liked_from: float | None
+    through: int
+
+
 def taste(connection: sqlite3.Connection, user_id: str, generation: int | None) -> UserTaste:
-    """Return what is stored of a user's taste, their factors those of a generation; nothing of an unknown user."""
+    """Return what is stored of a user's taste, their factors those of a generation; nothing of an unknown user.
+
+    Raises:
+        GenerationNotFound: the generation is gone.
+    """
     connection.execute("BEGIN")
     try:
         acts = [Act(*row) for row in connection.execute(_ACTS, (user_id,))]
+        if generation is None:
+            return UserTaste(None, acts, None)
         found = connection.execute(_FACTORS, (generation, user_id)).fetchone()
+        factors = None if found is None else np.frombuffer(found[0], "<f4").astype(np.float32)
+        header = _header(connection, generation)
+        is_new = factors is None or any(act.sequence > header.through for act in acts)
+        item_ids = list({act.item_id for act in acts}) if is_new else []
+        return UserTaste(factors, acts, _rows(connection, header, item_ids))
     finally:
         connection.execute("COMMIT")
-    return UserTaste(None if found is None else np.frombuffer(found[0], "<f4").astype(np.float32), acts)
 
 
 def fold_in(connection: sqlite3.Connection, generation: int, item_ids: Sequence[str]) -> FoldInRows:
@@ -47,19 +66,26 @@ def fold_in(connection: sqlite3.Connection, generation: int, item_ids: Sequence[
     """
     connection.execute("BEGIN")
     try:
-        found = connection.execute(_GENERATION, (generation,)).fetchone()
-        if found is None:
-            raise GenerationNotFound(str(generation), [one.number for one in generations.listed(connection)])
-        space, temperature, start, liked_from, through = found
-        rows = connection.execute(_FOLD_IN, (space, json.dumps(list(item_ids)))).fetchall()
+        return _rows(connection, _header(connection, generation), item_ids)
     finally:
         connection.execute("COMMIT")
-    first = np.frombuffer(start, "<f4").astype(np.float32)
+
+
+def _header(connection: sqlite3.Connection, generation: int) -> _Header:
+    found = connection.execute(_GENERATION, (generation,)).fetchone()
+    if found is None:
+        raise GenerationNotFound(str(generation), [one.number for one in generations.listed(connection)])
+    return _Header(*found)
+
+
+def _rows(connection: sqlite3.Connection, header: _Header, item_ids: Sequence[str]) -> FoldInRows:
+    rows = connection.execute(_FOLD_IN, (header.space, json.dumps(list(item_ids)))).fetchall() if item_ids else []
+    start = np.frombuffer(header.start, "<f4").astype(np.float32)
     liked, known = (
-        np.frombuffer(b"".join(row[column] for row in rows), "<f4").reshape(-1, len(first)) for column in (1, 2)
+        np.frombuffer(b"".join(row[column] for row in rows), "<f4").reshape(-1, len(start)) for column in (1, 2)
     )
     places = {item_id: place for place, (item_id, _, _) in enumerate(rows)}
-    return FoldInRows(FoldIn(liked, known, first, temperature), places, liked_from, through)
+    return FoldInRows(FoldIn(liked, known, start, header.temperature), places, header.liked_from, header.through)
 
 
 def likes(connection: sqlite3.Connection, after: int, liked_from: float | None) -> LikeCounts:
