@@ -71,7 +71,7 @@ class Recommender:
             FingerprintMismatch, SpaceMismatch, NoVector, UserHasNoVector, NoModel: an example can't be compared.
             EmbedderUnavailable: an example is a picture and Triton is unreachable.
         """
-        return await self._completed(await self._prepare(request, timeout_s))
+        return await self._whole(await self._prepare(request, timeout_s), None, timeout_s)
 
     async def recommend_many(
         self, requests: Sequence[Request | TwinsetError], *, timeout_s: float
@@ -86,7 +86,7 @@ class Recommender:
         found = [
             one if isinstance(one, TwinsetError) else (one, next(results) if one.combined else None) for one in prepared
         ]
-        return [one if isinstance(one, TwinsetError) else await _tried(self._completed(*one)) for one in found]
+        return [one if isinstance(one, TwinsetError) else await _tried(self._whole(*one, timeout_s)) for one in found]
 
     async def stored(self, item_ids: Sequence[str], detail: Detail) -> dict[str, Item]:
         """Return those of the items that are still stored."""
@@ -125,6 +125,22 @@ class Recommender:
             request.facets,
         )
         return _Prepared(request, examples, search, combined, self._pair_model(request.examples))
+
+    async def _whole(self, prepared: _Prepared, result: SearchResult | None, timeout_s: float) -> Recommendations:
+        """Return what `_completed` does, of one generation of factors."""
+        found = await self._completed(prepared, result)
+        if self._serves_still(prepared.examples):
+            return found
+        # Factors were switched between the example and the search: what was found compares two trainings.
+        return await self.recommend(prepared.request, timeout_s=timeout_s)
+
+    def _serves_still(self, examples: Sequence[Compared]) -> bool:
+        """Return whether the generations of factors that examples were compared in are still those that serve."""
+        imported = [space for one in examples for space in (one.source, one.space) if space.generation is not None]
+        if not imported:
+            return True
+        spaces = self._catalog.spaces()
+        return all(spaces[space.name].generation == space.generation for space in imported)
 
     async def _completed(self, prepared: _Prepared, result: SearchResult | None = None) -> Recommendations:
         """Return what is found, with as much of its items as is asked for; `result` is that of the search, if made."""
