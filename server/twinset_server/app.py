@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import importlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import ModuleType
 
 from twinset_server.catalog import Folder, open_catalog
 from twinset_server.config import Settings
 from twinset_server.domain import VISUAL
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import EmbedderUnavailable
+from twinset_server.metrics.folder import is_counting
 from twinset_server.ports import Catalog, Embedder
 from twinset_server.rpc.interceptor import Place
 from twinset_server.rpc.server import RpcServer
@@ -69,6 +73,7 @@ async def answering(
         StartupError: the port is taken, the address is none of this machine's, or a file of TLS or of tokens can't be
             used.
     """
+    counted = _counted()
     pictures = PictureEmbedder(
         embedder,
         max_batch=settings.triton.max_batch,
@@ -76,6 +81,7 @@ async def answering(
         max_pictures=settings.server.max_pictures_in_flight,
         max_waiting_bytes=settings.server.max_waiting_bytes,
         decode_threads=settings.server.decode_threads,
+        meter=counted.ModelMeter() if counted else None,
     )
     try:
         fill_category = settings.catalog.fill_category
@@ -87,11 +93,22 @@ async def answering(
             fill_category=fill_category,
             tls=settings.tls,
             access=settings.access,
+            meter_of=counted.CallMeter if counted else None,
         )
         port = await server.start()
+        watching = asyncio.create_task(counted.watch(catalog)) if counted else None
         try:
             yield port
         finally:
+            if watching is not None:
+                watching.cancel()
             await server.stop()
     finally:
         pictures.close()
+
+
+def _counted() -> ModuleType | None:
+    """Return what counts in this process, None where nobody reads it."""
+    if not is_counting():
+        return None
+    return importlib.import_module("twinset_server.metrics.counted")

@@ -118,6 +118,15 @@ class ProbeSettings(_Section):
     )
 
 
+class MetricsSettings(_Section):
+    """Where Prometheus scrapes, in plaintext and by everybody who can connect."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int | None = Field(
+        None, ge=0, le=65535, description="Port of /metrics; 0 takes a free one, unset: nothing is counted."
+    )
+
+
 class TlsSettings(_Section):
     """What connections are encrypted with. The files are PEM, and read again when they change."""
 
@@ -175,6 +184,7 @@ class Settings(BaseSettings):
     catalog: CatalogSettings = CatalogSettings()
     admin: AdminSettings = AdminSettings()
     probes: ProbeSettings = ProbeSettings()
+    metrics: MetricsSettings = MetricsSettings()
     tls: TlsSettings = TlsSettings()
     access: AccessSettings = AccessSettings()
     spaces: dict[str, ExternalSpace] = Field(default_factory=dict, description="External spaces by name.")
@@ -255,6 +265,7 @@ def setting_names() -> list[str]:
         "catalog": CatalogSettings,
         "admin": AdminSettings,
         "probes": ProbeSettings,
+        "metrics": MetricsSettings,
         "tls": TlsSettings,
         "access": AccessSettings,
     }

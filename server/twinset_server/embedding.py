@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -39,6 +40,7 @@ _BULK_SHARE = 4
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
+    since: float
     pixels: UInt8Array
     category: int
     outputs: tuple[str, ...]
@@ -54,6 +56,16 @@ class _Line:
         self.waiting: deque[_Waiting] = deque()
 
 
+class Meter(Protocol):
+    """Counts requests to the model."""
+
+    def left(self, waited_s: Sequence[float]) -> None:
+        """Count a request that leaves, whose pictures waited for it so long each."""
+
+    def ended(self, pictures: int, seconds: float, *, failed: bool) -> None:
+        """Count a request that has ended."""
+
+
 class PictureEmbedder:
     """Embeds encoded pictures with one model."""
 
@@ -66,13 +78,16 @@ class PictureEmbedder:
         max_pictures: int,
         max_waiting_bytes: int,
         decode_threads: int = 0,
+        meter: Meter | None = None,
     ) -> None:
         """Use `embedder` for requests of up to `max_batch` pictures, `max_in_flight` at a time.
 
         `max_pictures` bounds the pictures of streams that are decoded or under way, and of urgent calls again as many;
         `max_waiting_bytes` bounds the encoded ones held over all calls. `decode_threads` of 0 means one a core.
+        `meter` is told of each request to the model.
         """
         self._embedder = embedder
+        self._meter = meter
         self._max_batch = max_batch
         self._free = max_in_flight
         self._urgent = _Line(max_pictures)
@@ -145,7 +160,7 @@ class PictureEmbedder:
             async with asyncio.timeout_at(deadline), line.places:
                 pipeline = self._embedder.contract.pipeline
                 pixels = await loop.run_in_executor(self._threads, images.decode, content, pipeline)
-                waiting = _Waiting(pixels, category, outputs, deadline, loop.create_future())
+                waiting = _Waiting(loop.time(), pixels, category, outputs, deadline, loop.create_future())
                 line.waiting.append(waiting)
                 self._dispatch()
                 return await waiting.done
@@ -175,6 +190,10 @@ class PictureEmbedder:
         return batch
 
     async def _run(self, batch: list[_Waiting]) -> None:
+        began = asyncio.get_running_loop().time()
+        failed = True
+        if self._meter is not None:
+            self._meter.left([began - waiting.since for waiting in batch])
         try:
             pixels = np.stack([waiting.pixels for waiting in batch])
             # The most patient caller decides; the others stop waiting by themselves.
@@ -183,6 +202,7 @@ class PictureEmbedder:
             answer = await self._embedder.embed(
                 pixels, batch[0].outputs, timeout_s=max(left_s, 0.001), categories=categories
             )
+            failed = False
             for row, waiting in enumerate(batch):
                 if not waiting.done.done():
                     waiting.done.set_result({name: values[row] for name, values in answer.items()})
@@ -196,6 +216,8 @@ class PictureEmbedder:
                     waiting.done.set_exception(EmbedderUnavailable("the server is stopping"))
             raise
         finally:
+            if self._meter is not None:
+                self._meter.ended(len(batch), asyncio.get_running_loop().time() - began, failed=failed)
             self._free += 1
             self._dispatch()
 

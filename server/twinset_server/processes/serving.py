@@ -14,6 +14,7 @@ from twinset_server.predictions import classes_of
 from twinset_server.processes.keeper import keeping
 from twinset_server.processes.order import Order, share, worker_count
 from twinset_server.processes.reservation import check_free, reserved
+from twinset_server.processes.scrape import ScrapePort
 from twinset_server.processes.served_folder import ServedFolder
 from twinset_server.processes.supervisor import Programs, Supervisor
 from twinset_server.rpc.admin import forget_address
@@ -39,6 +40,8 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
         check_exposure(settings.admin.host, "admin.host", settings.tls, settings.access)
         port = stack.enter_context(reserved(settings.server))
         check_free(settings.admin)
+        scrapes = ScrapePort(settings.metrics)
+        stack.callback(scrapes.stop)
         probes = Probes(settings.probes)
         stack.push_async_callback(probes.stop)
         await probes.start()
@@ -60,6 +63,7 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
             return Order(mine, Place(worker, workers), model_is_ready=model.is_ready)
 
         supervisor = Supervisor(port, workers, order, drain_s=settings.server.drain_s, programs=programs, check=check)
+        scrapes.start(lambda: supervisor.status)
         # Before Triton, since they load their modules meanwhile; a start that fails must end them too.
         stack.push_async_callback(supervisor.stop)
         await supervisor.launch()

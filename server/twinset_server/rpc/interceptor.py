@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from twinset_server.errors import DeadlineExceeded, InvalidRequest, TwinsetError
+from twinset_server.rpc import metering
 from twinset_server.rpc.status import CODE_BY_NUMBER, internal, to_status
 
 _log = logging.getLogger(__name__)
@@ -55,9 +56,12 @@ class Intercepted:
     costs a small one as much as to parse its request.
     """
 
-    def __init__(self, server: grpc.aio.Server, place: Place | None = None) -> None:
-        """`place` is None for a server that shares its port with none."""
+    def __init__(
+        self, server: grpc.aio.Server, place: Place | None = None, meter_of: metering.MeterOf | None = None
+    ) -> None:
+        """`place` is None for a server that shares its port with none, `meter_of` where calls aren't counted."""
         self._server = server
+        self._meter_of = meter_of
         self._metadata: _Metadata = place.metadata if place else ()
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, _Handler]) -> None:
@@ -75,15 +79,18 @@ class Intercepted:
         """Return the handler, wrapped by its shape."""
         if not method.startswith(_OURS):
             return handler
-        said = self._metadata
+        said, meter = self._metadata, self._meter_of(method) if self._meter_of else None
         if handler.unary_unary:
-            return _rebuild(grpc.unary_unary_rpc_method_handler, handler, _unary(handler.unary_unary, method, said))
-        if handler.unary_stream:
-            return _rebuild(grpc.unary_stream_rpc_method_handler, handler, _stream(handler.unary_stream, method, said))
-        if handler.stream_stream:
-            return _rebuild(
-                grpc.stream_stream_rpc_method_handler, handler, _stream(handler.stream_stream, method, said)
-            )
+            call = _unary(handler.unary_unary, method, said)
+            call = metering.unary(call, meter) if meter else call
+            return _rebuild(grpc.unary_unary_rpc_method_handler, handler, call)
+        for behaviour, make in (
+            (handler.unary_stream, grpc.unary_stream_rpc_method_handler),
+            (handler.stream_stream, grpc.stream_stream_rpc_method_handler),
+        ):
+            if behaviour:
+                call = _stream(behaviour, method, said)
+                return _rebuild(make, handler, metering.stream(call, meter) if meter else call)
         raise TypeError(f"{method}: no RPC of twinset is client-streaming")
 
 

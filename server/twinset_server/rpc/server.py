@@ -29,6 +29,7 @@ from twinset_server.rpc.catalog import CatalogServicer
 from twinset_server.rpc.embedding import EmbeddingServicer
 from twinset_server.rpc.interceptor import Intercepted, Place
 from twinset_server.rpc.listening import open_port
+from twinset_server.rpc.metering import MeterOf
 from twinset_server.rpc.pairs import PairCalls
 from twinset_server.rpc.ranking import RankingCalls
 from twinset_server.rpc.recommender import RecommenderServicer
@@ -68,12 +69,13 @@ class RpcServer:
         fill_category: str | None = None,
         tls: TlsSettings = PLAINTEXT,
         access: AccessSettings = EVERYBODY,
+        meter_of: MeterOf | None = None,
     ) -> None:
         """Prepare to listen where `settings` say.
 
         `place` is None where no other process shares the port. `fill_category` is the model's output that tells the
         category of items that lack one, None where they stay without. `tls` and `access` say how connections are
-        encrypted, and who may call.
+        encrypted, and who may call. `meter_of` gives what counts the calls of a method, None where nothing does.
 
         Raises:
             StartupError: the file of tokens can't be used.
@@ -90,7 +92,7 @@ class RpcServer:
         recommender = RecommenderServicer(
             catalog, Recommender(catalog, pictures), pairs, RankingCalls(catalog), self._stopping
         )
-        server = Intercepted(self._server, place)
+        server = Intercepted(self._server, place, meter_of)
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, server)  # type: ignore[no-untyped-call]
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(items, server)  # type: ignore[no-untyped-call]
         recommender_pb2_grpc.add_RecommenderServiceServicer_to_server(recommender, server)  # type: ignore[no-untyped-call]
