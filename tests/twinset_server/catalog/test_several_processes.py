@@ -70,6 +70,29 @@ async def test_what_one_member_acknowledged_the_next_search_in_another_sees(tmp_
                 assert (result.neighbours[0].item_id, result.sequence) == (str(number), receipt.sequence)
 
 
+async def test_a_commit_whose_end_was_never_counted_is_seen_by_the_next_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hold(tmp_path) as folder:
+        declare_spaces(folder, [VISUAL])
+        settings = StoreSettings(path=tmp_path)
+        async with open_catalog(folder, settings) as reader, open_catalog(folder, settings) as writer:
+            await put(writer, [vectored("first", unit(1, 0, 0))])
+            assert [one.item_id for one in (await reader.search("visual", unit(1, 0, 0), 9)).neighbours] == ["first"]
+            pwrite = os.pwrite
+
+            def odd_only(descriptor: int, content: bytes, offset: int) -> int:
+                # As if the writer had been killed between its commit and the end of the count.
+                return pwrite(descriptor, content, offset) if content[0] % 2 else len(content)
+
+            for name in ("second", "third"):
+                with monkeypatch.context() as patch:
+                    patch.setattr(os, "pwrite", odd_only)
+                    await put(writer, [vectored(name, unit(1, 0, 0))])
+                found = await reader.search("visual", unit(1, 0, 0), 9)
+                assert name in [one.item_id for one in found.neighbours]
+
+
 def test_writers_take_turns(tmp_path: Path) -> None:
     order: list[str] = []
     together = threading.Barrier(3)
