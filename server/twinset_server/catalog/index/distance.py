@@ -39,7 +39,8 @@ class Ranked(NamedTuple):
 
 def ranks(rows: Rows, places: Places | slice, query: Float32Array, metric: Metric) -> Ranked:
     """Return the ranks of the rows at `places` to `query`, `[D]` float32."""
-    return ranks_of(rows.vectors[places], rows.squares[places], query, metric)
+    vectors = rows.vectors[places] if isinstance(places, slice) else rows.vectors.take(places, axis=0, mode="clip")
+    return ranks_of(vectors, rows.squares[places], query, metric)
 
 
 def coarse_ranks(rows: Rows, places: Places | slice, query: Float32Array, metric: Metric) -> Ranked:
