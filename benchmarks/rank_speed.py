@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,10 +23,11 @@ from benchmarks.search_recall import Case, taste
 from twinset import Client, Item, Vector
 from twinset.factors import FoldIn, open_factors
 from twinset_exporter.training.taste import factor_files
+from twinset_server.catalog.folder import hold
+from twinset_server.catalog.index.builder import Builder
+from twinset_server.config import StoreSettings
 
 K = 10
-_SETTLED = 1000
-_SETTLE_S = 300.0
 
 
 def main() -> None:
@@ -36,19 +36,23 @@ def main() -> None:
     data = DataOption(parser, "ml-100k/u.data, u.item, ua.base and ua.test")
     parser.add_argument("--folder", type=Path, default=Path("build/bench-ranking-speed"), help="for the catalogue")
     parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--users", type=int, default=500, help="at most")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     case = taste(data.required(options) / "ml-100k", options.items)
     shutil.rmtree(options.folder, ignore_errors=True)
     fingerprint = _write(options.folder / "factors", case)
-    users = [f"user {number}" for number in range(len(case.queries))]
-    seen = [[_item(row) for row in rows.tolist()] for rows in case.seen]
-    with serving_ranks(options.folder / "store") as service, Client(service.address, timeout_s=60) as client:
+    users = [f"user {number}" for number in range(len(case.queries))][: options.users]
+    seen = [[_item(row) for row in rows.tolist()] for rows in case.seen][: options.users]
+    store = StoreSettings(path=options.folder / "store")
+    with serving_ranks(store.path) as service, Client(service.address, timeout_s=60) as client:
         for result in client.put_items((Item(_item(row)) for row in range(len(case.rows))), batch=256):
             if result.error is not None:
                 raise result.error
         client.import_factors(open_factors(options.folder / "factors"))
-        _settle(client)
+    with hold(store.path) as held:
+        Builder(held.database, held.index, store).build_now()
+    with serving_ranks(store.path) as service, Client(service.address, timeout_s=60) as client:
         recalls, exact = [], 0
         for user, excluded in zip(users, seen, strict=True):
             found = client.rank_for_user(user, k=K, exclude=excluded)
@@ -92,19 +96,6 @@ def _write(folder: Path, case: Case) -> str:
         users=[case.queries],
         fold_in=FoldIn(latent, latent, latent[0], 1.0),
     ).fingerprint
-
-
-def _settle(client: Client) -> None:
-    """Return when the index has taken the factors in.
-
-    Raises:
-        TimeoutError: it hasn't for long.
-    """
-    give_up = time.monotonic() + _SETTLE_S
-    while max(space.delta_count for space in client.catalog().spaces) > _SETTLED:
-        if time.monotonic() > give_up:
-            raise TimeoutError("the builder takes no factors in: see the output of the service")
-        time.sleep(0.2)
 
 
 def _cpu_s(pid: int, call: Callable[[int], None], numbers: Sequence[int]) -> float:
