@@ -25,9 +25,12 @@ class Watch:
     switches: list[float] = field(default_factory=list)
     backlog: list[tuple[float, int]] = field(default_factory=list)
 
-    def backlog_before(self, moment: float) -> float:
-        """Return the mean backlog over the 10 s before `moment`, seconds since 1970: it rises and falls with folds."""
-        return statistics.mean(count for seen, count in self.backlog if moment - 10 <= seen <= moment)
+    def mean_backlog(self, began: float, ended: float) -> float:
+        """Return the mean backlog between two moments, seconds since 1970.
+
+        It rises by what one fold takes and falls at once, every few seconds: take the mean of several folds.
+        """
+        return statistics.mean(count for seen, count in self.backlog if began <= seen <= ended)
 
 
 @contextmanager

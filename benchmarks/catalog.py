@@ -97,12 +97,13 @@ def under_load(options: argparse.Namespace, model: str, protocol: str) -> Iterat
             ]
             busy, puts = (caller.report() for caller in callers)
         sustained = puts["items"] / options.seconds
-        early, late = watch.backlog_before(began + 30), watch.backlog_before(began + options.seconds)
+        ended = began + options.seconds
+        early, late = watch.mean_backlog(began + 15, began + 45), watch.mean_backlog(ended - 30, ended)
         p99 = {"idle": p99_ms(idle["samples"]), "busy": p99_ms(busy["samples"])}
         during, between = near_switch(busy["samples"], watch.switches)
         told = (
             f"{options.rate:,.0f} puts a second asked for {options.seconds:.0f} s into {options.items:,} items, 64 a "
-            f"message, builder on; backlog {early:,.0f} after 30 s and {late:,.0f} at the end (means of 10 s); "
+            f"message, builder on; backlog {early:,.0f} after 30 s and {late:,.0f} at the end (means of 30 s); "
             f"acknowledgements held back {puts['slowed_s']:.1f} s over all streams; "
             f"{len(busy['samples']):,} searches at {SEARCHES_PER_S:.0f}/s, "
             f"p99 {p99['idle']:.2f} ms alone and {p99['busy']:.2f} ms; {puts['failed']} puts failed; {protocol}"
