@@ -40,6 +40,7 @@ class Query(NamedTuple):
         exclude: ids of items that are no answers.
         target_recall: the share of the true nearest that is enough; 1 asks to compare all.
         mask: `[N]` truths by item place: which items a filter leaves; None without a filter.
+        least_width: no walk is narrower, whatever widths were measured with the index's own vectors.
     """
 
     values: Float32Array
@@ -47,6 +48,7 @@ class Query(NamedTuple):
     exclude: frozenset[str] = frozenset()
     target_recall: float = DEFAULT_TARGET_RECALL
     mask: Truths | None = None
+    least_width: int = 0
 
 
 class Part(NamedTuple):
@@ -89,7 +91,7 @@ def steps(segment: Segment, part: Part, query: Query, at_most: float) -> Iterato
         return
     bound = min(at_most, part.scan_cost / (1 if part.truths is None else _SURE))
     for count in _counts(segment, graph, part, query):
-        width = max(measured[0], count)
+        width = max(measured[0], count, query.least_width)
         cost = _STEP * width + GATHERED * len(segment.strays)
         if cost > bound or count > part.rows.length // 4:
             return

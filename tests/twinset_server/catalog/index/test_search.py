@@ -106,6 +106,12 @@ def test_a_walk_says_how_wide_it_was_and_leaves_exact_answers_to_a_scan(database
     assert search(view, Query(query_of(1), 10, target_recall=1)).plan == SCAN
 
 
+def test_a_walk_is_no_narrower_than_it_is_told(database: Database, index: Path) -> None:
+    view = three_segments(database, index)
+    assert search(view, Query(query_of(1), 10)).plan.width == 32
+    assert search(view, Query(query_of(1), 10, least_width=200)).plan.width == 200
+
+
 def test_a_walk_that_compared_everything_says_that_it_is_exact(database: Database, index: Path) -> None:
     database.put("own", some(range(30)))
     result = search(view_of(database, index), Query(query_of(1), 5, frozenset()))
