@@ -17,7 +17,6 @@ from twinset_server.catalog.store.entry import fitted
 from twinset_server.domain import Float32Array, Search, SearchResult
 from twinset_server.errors import SpaceNotFound
 
-
 _ACROSS = 1024
 """How wide to walk in the spaces of pairs. What is searched for there comes from the other one, and lies elsewhere than
 the vectors that an index is calibrated with: of 100,000 targets of a trained head a width of 32 finds these (.999),
