@@ -188,7 +188,12 @@ def _write_head(folder: RunFolder, preparation: Preparation, towers: Towers, man
     from twinset_exporter.training.taste import pictures
 
     pictures.head(preparation, towers).save(folder.path / HEAD)
-    folder.write_text(HEADS, _HEADS_TOML.format(head=HEAD, space=predicted_space(manifest.fingerprint)))
+    folder.write_text(HEADS, heads_toml(manifest.fingerprint))
+
+
+def heads_toml(fingerprint: str) -> str:
+    """Return what `export --heads` reads of the head that predicts factors of this fingerprint."""
+    return _HEADS_TOML.format(head=HEAD, space=predicted_space(fingerprint))
 
 
 def _report(

@@ -12,7 +12,7 @@ from twinset_exporter.heads.specification import read
 from twinset_exporter.runtime import Runtime
 from twinset_exporter.training.taste import pictures, two_tower
 from twinset_exporter.training.taste.pictures import Preparation
-from twinset_exporter.training.taste.run import HEADS_TOML
+from twinset_exporter.training.taste.run import heads_toml
 
 FEATURES = np.random.default_rng(0).normal(2, 3, (60, 12)).astype(np.float32)
 SETTINGS = two_tower.Settings(dimension=6, epochs=3)
@@ -46,7 +46,7 @@ def test_one_picture_is_too_few() -> None:
 
 def test_the_head_computes_the_factors(trained: tuple[Preparation, two_tower.Towers], tmp_path: Path) -> None:
     pictures.head(*trained).save(tmp_path / "taste.keras")
-    (tmp_path / "heads.toml").write_text(HEADS_TOML)
+    (tmp_path / "heads.toml").write_text(heads_toml("a" * 64))
     (head,) = read(tmp_path / "heads.toml").heads
     loaded = network.load(head, 12)
     expected = pictures.factors(*trained, FEATURES)
