@@ -10,7 +10,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from e2e.conftest import SAMPLES, Server, Start
-from twinset import Client, Item, Picture, Vector
+from twinset import Client, Example, Item, Picture, Vector
 from twinset.errors import FailedPrecondition, InvalidArgument, NotFound
 
 K = 10
@@ -127,14 +127,12 @@ def test_a_client_that_knows_no_protos_gets_a_recommendation_by_reflection(serve
         assert len(call(request, timeout=10).recommendations) == 3
 
 
-def test_more_than_one_example_is_refused_by_field(server: Server) -> None:
-    from twinset.v1 import recommender_pb2, recommender_pb2_grpc
-
-    request = recommender_pb2.RecommendRequest(examples=[{"item_id": "a"}, {"item_id": "b"}])  # type: ignore[list-item]
-    with grpc.insecure_channel(server.address) as channel, pytest.raises(grpc.RpcError) as caught:
-        recommender_pb2_grpc.RecommenderServiceStub(channel).Recommend(request)
-    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert "exactly one" in caught.value.details()
+def test_examples_that_cancel_each_other_out_are_refused(client: Client) -> None:
+    item_id = next(iter(client.list_items())).id
+    examples = [Example(item=item_id), Example(item=item_id, weight=-1)]
+    with pytest.raises(InvalidArgument, match="cancel") as caught:
+        client.recommend(examples=examples)
+    assert caught.value.field.startswith("examples")
 
 
 def test_the_health_service_says_serving(server: Server) -> None:
