@@ -31,7 +31,7 @@ SPACES = {
 }
 METRICS = {name: space.metric for name, space in SPACES.items()}
 KINDS = ["red", "blue", None]
-CLOSE = 1e-6
+CLOSE = 1e-5
 
 weights = st.floats(-3, 3).filter(lambda x: abs(x) > 0.1)
 seeds = st.integers(0, 2**32 - 1)

@@ -2,7 +2,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from twinset_server.catalog.index.rows import Delta
 from twinset_server.catalog.index.search import scan, search
 from twinset_server.catalog.index.views import View
 from twinset_server.catalog.index.walks import Query
+from twinset_server.catalog.store.log import ItemRow
 from twinset_server.config import StoreSettings
 from twinset_server.domain import Operator, Space
 from twinset_server.errors import StoreUnavailable
@@ -603,13 +604,13 @@ def test_a_generation_of_an_older_format_is_built_anew_from_the_database(databas
 def keys_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that gets the key of each item whose attributes are read from the database."""
     keys: list[int] = []
-    decoded = writing._decoded
+    documents = writing._documents
 
-    def noting(key: int, encoded: str) -> dict[str, object]:
-        keys.append(key)
-        return decoded(key, encoded)
+    def noting(rows: Sequence[ItemRow]) -> list[dict[str, object]]:
+        keys.extend(key for key, _, _ in rows)
+        return documents(rows)
 
-    monkeypatch.setattr(writing, "_decoded", noting)
+    monkeypatch.setattr(writing, "_documents", noting)
     return keys
 
 
