@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from twinset_server.errors import PermissionDenied, StartupError, TooManyCalls, Unauthenticated
+from twinset_server.stamps import stamp
 
 _log = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ class Access:
         self._workers = workers
         self._clock = clock
         self._looked_s = clock()
-        self._stamp = _stamp(path)
+        self._stamp = stamp(path)
         try:
             self._tokens: Sequence[Token] = read_tokens(path)
         except TokenFileError as error:
@@ -189,9 +190,9 @@ class Access:
         if now_s - self._looked_s < _LOOK_EVERY_S:
             return
         self._looked_s = now_s
-        if (stamp := _stamp(self._path)) == self._stamp:
+        if (found := stamp(self._path)) == self._stamp:
             return
-        self._stamp = stamp
+        self._stamp = found
         try:
             self._tokens = read_tokens(self._path)
         except TokenFileError as error:
@@ -213,12 +214,3 @@ class Access:
 
 def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes when a file is written or replaced, as a secret that Kubernetes mounts is; None without."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ino, status.st_size

@@ -11,6 +11,7 @@ import grpc
 
 from twinset_server.config import TlsSettings
 from twinset_server.errors import StartupError
+from twinset_server.stamps import Stamp, stamp
 
 _log = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ class _Files:
     key: Path
     client_authority: Path | None
 
-    def stamps(self) -> tuple[tuple[int, int] | None, ...]:
-        return tuple(_stamp(path) for path in (self.certificate, self.key, self.client_authority))
+    def stamps(self) -> list[Stamp | None]:
+        return [stamp(path) for path in (self.certificate, self.key, self.client_authority) if path is not None]
 
     def read(self) -> grpc.ServerCertificateConfiguration:
         """Return what they hold.
@@ -101,11 +102,3 @@ def credentials(settings: TlsSettings) -> grpc.ServerCredentials | None:
 def _no_password() -> str:
     # Without this OpenSSL asks for one at the terminal.
     return ""
-
-
-def _stamp(path: Path | None) -> tuple[int, int] | None:
-    try:
-        status = path.stat() if path else None
-    except OSError:
-        return None
-    return (status.st_mtime_ns, status.st_ino) if status else None
