@@ -15,7 +15,8 @@ from twinset_server.domain import VISUAL
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import EmbedderUnavailable
 from twinset_server.metrics.folder import is_counting
-from twinset_server.ports import Catalog, Embedder
+from twinset_server.ports import Catalog, Embedder, Interactions
+from twinset_server.ranking import NO_INTERACTIONS
 from twinset_server.rpc.interceptor import Place
 from twinset_server.rpc.server import RpcServer
 from twinset_server.triton import open_embedder
@@ -57,13 +58,17 @@ async def answering_worker(settings: Settings, place: Place, *, model_is_ready: 
             if model_is_ready:
                 with contextlib.suppress(EmbedderUnavailable):
                     await embedder.ready(timeout_s=_LONGEST_PROOF_S)
-            async with answering(catalog, embedder, settings, place) as port:
+            async with answering(catalog, embedder, settings, place, embedder.interactions) as port:
                 yield port
 
 
 @asynccontextmanager
 async def answering(
-    catalog: Catalog, embedder: Embedder, settings: Settings, place: Place | None = None
+    catalog: Catalog,
+    embedder: Embedder,
+    settings: Settings,
+    place: Place | None = None,
+    interactions: Interactions = NO_INTERACTIONS,
 ) -> AsyncIterator[int]:
     """Answer over `catalog` and `embedder` while the context is open; its value is the port.
 
@@ -90,6 +95,7 @@ async def answering(
             pictures,
             settings.server,
             place,
+            interactions=interactions,
             fill_category=fill_category,
             tls=settings.tls,
             access=settings.access,

@@ -144,6 +144,27 @@ class NoPairModel(FailedPrecondition):
     reason = "NO_PAIR_MODEL"
 
 
+class NoInteractionModel(FailedPrecondition):
+    """No model is served that ranks by factors, or not the one named."""
+
+    reason = "NO_INTERACTION_MODEL"
+
+
+class InteractionMismatch(FailedPrecondition):
+    """A model ranks by other factors than those that serve."""
+
+    reason = "INTERACTION_MISMATCH"
+
+    def __init__(self, field: str, *, model: str, given: str, expected: str) -> None:
+        super().__init__(
+            field,
+            f"{field}: the model {model!r} ranks by factors of {given}, but those that serve are of {expected}: "
+            "publish one that was trained on these, and let Triton load it",
+        )
+        self.given = given
+        self.expected = expected
+
+
 class NoClasses(FailedPrecondition):
     """The model doesn't predict the classes that it is asked for."""
 

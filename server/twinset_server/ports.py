@@ -21,6 +21,7 @@ from twinset_server.domain import (
     Float32Array,
     FoldInRows,
     Int32Array,
+    InteractionScores,
     Item,
     ItemRows,
     LikeCounts,
@@ -71,6 +72,29 @@ class Embedder(Protocol):
             Per output `[N, D]` float32, finite; unit rows where the output fills a cosine space.
         Raises:
             EmbedderUnavailable: Triton is unreachable, or the model is not healthy.
+            DeadlineExceeded: `timeout_s` passed.
+        """
+
+
+class Interactions(Protocol):
+    """Scores users' and items' factors by models that were trained on them."""
+
+    async def scores(
+        self, factors: str, user: Float32Array, items: Float32Array, *, model: str, timeout_s: float
+    ) -> InteractionScores:
+        """Return what a model says of one user and each of the items, in one request to it.
+
+        Args:
+            factors: the fingerprint of the factors.
+            user: `[D]` float32.
+            items: `[N, D]` float32, N from 1 to `twinset.interaction_contract.MAX_PAIRS`.
+            model: its name; empty for the first, by name, that was trained on these factors.
+            timeout_s: time left of the caller's deadline.
+        Raises:
+            NoInteractionModel: no such model is served.
+            InteractionMismatch: only models of other factors are, or the one named is of others.
+            InvalidRequest: N is above what the model takes.
+            EmbedderUnavailable: Triton is unreachable, or the model doesn't give its known answer; told without delay.
             DeadlineExceeded: `timeout_s` passed.
         """
 

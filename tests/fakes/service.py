@@ -9,6 +9,7 @@ from typing import Self
 
 from fakes.catalog import FakeCatalog
 from fakes.embedder import FakeEmbedder
+from fakes.interactions import FakeInteractions
 from twinset.contract import ModelContract
 from twinset_server.config import EVERYBODY, PLAINTEXT, AccessSettings, ServerSettings, TlsSettings
 from twinset_server.domain import Metric, Space
@@ -27,7 +28,7 @@ def filled_by(contract: ModelContract) -> list[Space]:
 
 
 class FakeService:
-    """Listens on a free port of loopback while its context lasts. `catalog` and `embedder` are what it stands on."""
+    """Listens on a free port of loopback while its context lasts. What it stands on are its attributes."""
 
     def __init__(
         self,
@@ -41,6 +42,7 @@ class FakeService:
         self._access = access
         self.embedder = embedder or FakeEmbedder()
         self.catalog = FakeCatalog([*filled_by(self.embedder.contract), OWN])
+        self.interactions = FakeInteractions()
         self._fill_category = fill_category
         self.address = ""
         self._ready = threading.Event()
@@ -68,6 +70,7 @@ class FakeService:
             self.catalog,
             pictures,
             ServerSettings(port=0, drain_s=0),
+            interactions=self.interactions,
             fill_category=self._fill_category,
             tls=self._tls,
             access=self._access,

@@ -12,9 +12,13 @@ import numpy as np
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
+from fakes.interactions import score_locally
 from fakes.models import KNOWN_COUNT, KNOWN_SEED, SIDE, run_locally, tiny_config, tiny_contract
 from twinset.contract import ModelContract
+from twinset.interaction_contract import SCORE, USER, InteractionContract
 from twinset.known_answer import known_input
+from twinset_exporter.interaction import triton_config
+from twinset_exporter.targets import Target
 from twinset_server.domain import UInt8Array
 
 Spoil = Callable[[Any], None]
@@ -25,7 +29,8 @@ class FakeTriton:
 
     `spoil` changes a reply to other pictures than the known ones; `before_reply` is awaited ahead of each of those.
     `batch_sizes` has the size of each such request, `most_at_once` how many were under way at a time, and `proofs` how
-    often the whole known answer was asked for.
+    often the whole known answer was asked for. `interactions` are models that rank, by name; `pairs` has how many each
+    request to one of them held, and `spoil_scores` is added to what they answer.
     """
 
     def __init__(self, *contracts: ModelContract, seed: int = 0) -> None:
@@ -38,6 +43,9 @@ class FakeTriton:
         self.batch_sizes: list[int] = []
         self.most_at_once = 0
         self.proofs = 0
+        self.interactions: dict[str, InteractionContract] = {}
+        self.pairs: list[int] = []
+        self.spoil_scores = 0.0
         self._at_once = 0
         self._known = known_input(KNOWN_SEED, KNOWN_COUNT, SIDE, SIDE)
         self._server: grpc.aio.Server | None = None
@@ -67,6 +75,8 @@ class FakeTriton:
             self._server = None
 
     async def answer(self, request: Any) -> Any:
+        if request.inputs[0].name == USER:
+            return await self._ranked(request)
         shape = list(request.inputs[0].shape)
         pictures = np.frombuffer(request.raw_input_contents[0], np.uint8).reshape(shape)
         known = self._is_known(pictures)
@@ -90,6 +100,19 @@ class FakeTriton:
             reply.raw_output_contents.append(rows[name].tobytes())
         if self.spoil and not known:
             self.spoil(reply)
+        return reply
+
+    async def _ranked(self, request: Any) -> Any:
+        if request.model_name not in self.interactions:
+            raise Refusal(f"unknown model {request.model_name}")
+        shape = list(request.inputs[0].shape)
+        users, items = (np.frombuffer(raw, "<f4").reshape(shape) for raw in request.raw_input_contents)
+        self.pairs.append(len(users))
+        if self.before_reply:
+            await self.before_reply()
+        reply = service_pb2.ModelInferResponse(model_name=request.model_name, id=request.id)
+        reply.outputs.add(name=SCORE, datatype="FP32", shape=[len(users), 1])
+        reply.raw_output_contents.append((score_locally(users, items) + self.spoil_scores).astype("<f4").tobytes())
         return reply
 
     def _is_known(self, pictures: UInt8Array) -> bool:
@@ -134,6 +157,10 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
                 task.cancel()
 
     async def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if (ranking := self._triton.interactions.get(request.name)) is not None:
+            text = triton_config.render(ranking, Target.CPU)
+            config = text_format.Parse(text, model_config_pb2.ModelConfig())
+            return service_pb2.ModelConfigResponse(config=config)
         contract = self._triton.configs.get(request.name)
         if contract is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown model {request.name}")
@@ -142,6 +169,6 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
         reply = service_pb2.RepositoryIndexResponse()
-        for name in self._triton.configs:
+        for name in (*self._triton.configs, *self._triton.interactions):
             reply.models.add(name=name, state="READY")
         return reply

@@ -57,7 +57,7 @@ from twinset.pairs import (
     Slot,
     SlotItem,
 )
-from twinset.ranking import Act, RankedItem, Ranking
+from twinset.ranking import Act, RankedItem, Ranking, Rerank
 from twinset.recommendations import (
     Contribution,
     Example,
@@ -117,6 +117,7 @@ __all__ = [
     "Recommendation",
     "Recommendations",
     "Relation",
+    "Rerank",
     "ResourceExhausted",
     "ScoredPair",
     "ScoredPairs",

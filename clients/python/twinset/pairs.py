@@ -81,6 +81,7 @@ class ScoredPair:
         left_category_unknown: whether the left side is a picture or vector whose category the model doesn't know.
         right_category_unknown: the same of the right side.
         sequence: every change up to it counts.
+        recommendation_id: names this answer; an interaction that it led to may name it.
     """
 
     score: PairScore
@@ -89,6 +90,7 @@ class ScoredPair:
     left_category_unknown: bool
     right_category_unknown: bool
     sequence: int
+    recommendation_id: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +104,7 @@ class ScoredPairs:
         reverse_distances: the same.
         failed: what befell items that have no vector, by id.
         scoring: what made them; None where no pair was asked for.
+        recommendation_ids: of the answers, one for every 16,384 pairs, in their order.
     """
 
     probabilities: NDArray[np.float64]
@@ -110,6 +113,7 @@ class ScoredPairs:
     reverse_distances: NDArray[np.float32] | None
     failed: Mapping[str, TwinsetError]
     scoring: PairScoring | None
+    recommendation_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +163,7 @@ class CompletedSet:
         scoring: what made the probabilities.
         category_unknown_given: places of given pictures and vectors whose category the model doesn't know.
         sequence: every change up to it counts.
+        recommendation_id: names this answer; an interaction that it led to may name it.
     """
 
     slots: tuple[FilledSlot, ...]
@@ -168,3 +173,4 @@ class CompletedSet:
     scoring: PairScoring
     category_unknown_given: tuple[int, ...]
     sequence: int
+    recommendation_id: str

@@ -53,6 +53,7 @@ class RankedItem:
         taste: the inner product of factors, where that counted and an explanation was asked for.
         visual: the cosine to the user's visual profile, likewise.
         likes: how many it got, likewise.
+        rerank: what the interaction model says of it, likewise; `taste` is then what brought it before that model.
     """
 
     item: Item
@@ -61,6 +62,21 @@ class RankedItem:
     taste: float | None = None
     visual: float | None = None
     likes: int | None = None
+    rerank: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rerank:
+    """A second look at the best candidates, by an interaction model on Triton.
+
+    Attributes:
+        model: its name; empty for the one that was trained on the factors that serve.
+        candidates: how many of the best are scored again, 1 to 4,096; None for all that are given, and 500 of those
+            searched for.
+    """
+
+    model: str = ""
+    candidates: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +93,8 @@ class Ranking:
         candidates_examined: vectors compared with the user.
         sequence: every change up to it counts.
         recommendation_id: names this answer; an interaction that it led to may name it.
+        rerank_model: the interaction model that scored items again; empty where none did.
+        reranked_count: how many candidates it scored.
     """
 
     items: tuple[RankedItem, ...]
@@ -88,6 +106,8 @@ class Ranking:
     candidates_examined: int
     sequence: int
     recommendation_id: str
+    rerank_model: str = ""
+    reranked_count: int = 0
 
     def __len__(self) -> int:
         return len(self.items)
@@ -124,6 +144,7 @@ class Rankings:
         exact: bool = False,
         target_recall: float | None = None,
         visual_weight: float = 0.0,
+        rerank: bool | Rerank = False,
         view: View = "id",
         explain: bool = False,
     ) -> Ranking:
@@ -139,12 +160,15 @@ class Rankings:
             exact: compare every vector.
             target_recall: of a search; .98 by default.
             visual_weight: how much looks count beside taste, 0 to 1.
+            rerank: let the best be scored again by an interaction model; True for the one of the factors that serve.
             view: how much of each item comes along.
             explain: tell of each item what its score is made of.
 
         Raises:
             ValueError: `exact` and `target_recall` are both given.
             InvalidArgument: a field is over its limit, or the filter is malformed.
+            FailedPrecondition: there is no model to score again, or it was trained on other factors.
+            Unavailable: Triton is away, or the model doesn't give its known answer.
         """
         if exact and target_recall is not None:
             raise ValueError("exact and target_recall are given: choose one")
@@ -167,6 +191,8 @@ class Rankings:
             message.filter = filter
         else:
             message.filter_expression.CopyFrom(filter)
+        if rerank:
+            message.rerank.CopyFrom(_rerank(rerank))
         if exact:
             message.exact = True
         if target_recall is not None:
@@ -175,6 +201,11 @@ class Rankings:
             return _ranking(self._recommender.RankForUser(message, timeout=self.timeout_s))
         except grpc.RpcError as failure:
             raise error_from_call(failure, self.server) from failure
+
+
+def _rerank(rerank: bool | Rerank) -> ranking_pb2.Rerank:
+    asked = rerank if isinstance(rerank, Rerank) else Rerank()
+    return ranking_pb2.Rerank(model=asked.model, candidates=asked.candidates)
 
 
 def _ranking(response: ranking_pb2.RankForUserResponse) -> Ranking:
@@ -188,6 +219,8 @@ def _ranking(response: ranking_pb2.RankForUserResponse) -> Ranking:
         response.candidates_examined,
         response.sequence,
         response.recommendation_id,
+        response.rerank_model,
+        response.reranked_count,
     )
 
 
@@ -200,4 +233,5 @@ def _ranked(message: ranking_pb2.RankedItem) -> RankedItem:
         told.taste if told.HasField("taste") else None,
         told.visual if told.HasField("visual") else None,
         told.likes if told.HasField("likes") else None,
+        told.rerank if told.HasField("rerank") else None,
     )

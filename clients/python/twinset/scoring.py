@@ -102,6 +102,7 @@ class Scoring:
             _joined([one.reverse_distances for one in columns], np.float32) if both_directions else None,
             failed,
             scoring,
+            tuple(one.recommendation_id for one in columns),
         )
 
     def complete_set(

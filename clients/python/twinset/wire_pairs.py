@@ -61,6 +61,7 @@ def scored_pair_from_proto(message: pairs_pb2.ScorePairResponse) -> pairs.Scored
         message.left_category_unknown,
         message.right_category_unknown,
         message.sequence,
+        message.recommendation_id,
     )
 
 
@@ -81,6 +82,7 @@ def completed_set_from_proto(message: pairs_pb2.CompleteSetResponse) -> pairs.Co
         scoring_from_proto(message.scoring),
         tuple(message.category_unknown_given),
         message.sequence,
+        message.recommendation_id,
     )
 
 

@@ -7,6 +7,7 @@ and `opening` says who opens what.
 
 from twinset_server.catalog.external import external_space
 from twinset_server.catalog.folder import Folder, hold, join
+from twinset_server.catalog.kept_factors import kept_factors
 from twinset_server.catalog.opening import declare_spaces, open_alone, open_catalog
 from twinset_server.catalog.sqlite_catalog import SqliteCatalog
 
@@ -17,6 +18,7 @@ __all__ = [
     "external_space",
     "hold",
     "join",
+    "kept_factors",
     "open_alone",
     "open_catalog",
 ]

@@ -26,6 +26,7 @@ from twinset_server.domain.factors import (
     FactorsHeader,
     FactorUsers,
     FoldInRows,
+    InteractionScores,
     LikeCounts,
     UserTaste,
 )
@@ -117,6 +118,7 @@ __all__ = [
     "In",
     "Int32Array",
     "Interaction",
+    "InteractionScores",
     "Item",
     "ItemDeletion",
     "ItemDraft",

@@ -143,3 +143,11 @@ class LikeCounts:
 
     counts: Mapping[str, int]
     sequence: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InteractionScores:
+    """What the interaction model called `model` says of items: `values`, `[N]` float32, higher being better."""
+
+    model: str
+    values: Float32Array

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
-from twinset_server.catalog import Folder, declare_spaces, external_space, hold
+from twinset_server.catalog import Folder, declare_spaces, external_space, hold, kept_factors
 from twinset_server.config import Settings
 from twinset_server.domain import Space
 
@@ -33,6 +33,14 @@ class Keeper:
             StartupError: a space of this name is there, with another dimension, metric or fingerprint.
         """
         await asyncio.to_thread(declare_spaces, self._folder, spaces)
+
+    async def kept_factors(self) -> frozenset[str]:
+        """Return the fingerprints of the factors that serve or can be gone back to.
+
+        Raises:
+            StoreUnavailable: the database failed.
+        """
+        return await asyncio.to_thread(kept_factors, self._folder)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from twinset_server.rpc.interceptor import Place
 from twinset_server.rpc.listening import check_exposure
 from twinset_server.rpc.probes import Probes
 from twinset_server.triton import TritonEmbedder, open_embedder
+from twinset_server.triton.ranking_models import KeptFactors, keeping_loaded
 from twinset_server.triton.supervisor import State
 
 DEFAULT_PROGRAMS = Programs()
@@ -48,7 +49,7 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
         keeper = stack.enter_context(keeping(settings))
         forget_address(settings.store.path)
         spaces = await keeper.spaces()
-        model = _Model(settings, workers)
+        model = _Model(settings, workers, keeper.kept_factors)
         shared = share(settings, workers)
         filled: list[Space] = []
 
@@ -92,8 +93,9 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
 class _Model:
     """The one Triton that all workers ask: the embedded one, which lives in this process, or one elsewhere."""
 
-    def __init__(self, settings: Settings, workers: int) -> None:
+    def __init__(self, settings: Settings, workers: int, kept_factors: KeptFactors) -> None:
         self._triton = settings.triton
+        self._kept_factors = kept_factors
         self._sharers = workers + 1
         self._embedder: TritonEmbedder | None = None
         self._proven = False
@@ -138,6 +140,8 @@ class _Model:
             )
             if self._triton.url is None:
                 self._embedder = embedder
+                loaded = keeping_loaded(embedder.supervisor, self._triton, self._kept_factors)
+                await stack.enter_async_context(loaded)
                 yield embedder.contract if is_new else None
                 return
             contract = embedder.contract

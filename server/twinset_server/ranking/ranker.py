@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from twinset.factors import predicted_space
 from twinset_server.domain import VISUAL, Act, Item, Search
-from twinset_server.ports import Catalog, CatalogState
+from twinset_server.ports import Catalog, CatalogState, Interactions
 from twinset_server.ranking.popularity import Popularity
 from twinset_server.ranking.profiles import Profile, Profiles
 from twinset_server.ranking.request import ANY_KIND, RankedItem, Ranking, RankRequest
+from twinset_server.ranking.reranking import NO_INTERACTIONS, Reranker
 from twinset_server.ranking.scores import Compared, compare, kept_parts, ordered
 
 _BLENDED_AT_LEAST = 200
@@ -34,17 +36,22 @@ class _Candidates:
 class Ranker:
     """Ranks items for users; one for all calls of a process."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, interactions: Interactions = NO_INTERACTIONS) -> None:
+        """Rank what `catalog` holds; models of `interactions` are asked where a request wants a second look."""
         self._catalog = catalog
         self._profiles = Profiles(catalog)
         self._popularity = Popularity(catalog)
+        self._reranker = Reranker(interactions)
 
-    async def rank(self, request: RankRequest) -> Ranking:
-        """Return the items in the order for a user.
+    async def rank(self, request: RankRequest, *, timeout_s: float = math.inf) -> Ranking:
+        """Return the items in the order for a user; `timeout_s` is left of the caller's deadline.
 
         Raises:
             InvalidRequest: a field is over its limit.
+            NoInteractionModel, InteractionMismatch, EmbedderUnavailable, DeadlineExceeded: candidates are to be scored
+                again, and no model can be asked.
         """
+        deadline_s = asyncio.get_running_loop().time() + timeout_s
         request.check()
         # One state for all: users and items of one generation.
         state = await self._catalog.state()
@@ -64,7 +71,15 @@ class Ranker:
             stored_ids = set(await self._catalog.matching(bare, None))
             compared = compared.without(frozenset(bare) - stored_ids)
             compared = replace(compared, likes=await self._popularity.counts(profile.liked_from))
-        order = [kept_parts(one, request.visual_weight) for one in ordered(compared, request.visual_weight)]
+        reranked = await self._reranker.rerank(
+            request,
+            ordered(compared, request.visual_weight),
+            compared,
+            profile,
+            state,
+            timeout_s=deadline_s - asyncio.get_running_loop().time(),
+        )
+        order = [kept_parts(one, request.visual_weight) for one in reranked.items]
         items, stored = await self._with_items(request, order)
         return Ranking(
             items,
@@ -75,6 +90,8 @@ class Ranker:
             candidates.examined,
             state.sequence,
             stored,
+            reranked.model,
+            reranked.count,
         )
 
     async def _given(self, request: RankRequest, dropped: Collection[str]) -> list[str]:
@@ -95,6 +112,7 @@ class Ranker:
         wanted = request.k
         if request.visual_weight > 0:
             wanted = max(_BLENDED_TIMES * wanted, _BLENDED_AT_LEAST)
+        wanted = max(wanted, request.reranked)
         searches = []
         if profile.factors is not None and profile.taste is not None:
             names = [profile.taste.name, predicted_space(profile.taste.fingerprint)]

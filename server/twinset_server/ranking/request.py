@@ -13,6 +13,9 @@ from twinset_server.errors import InvalidRequest
 
 ANY_KIND = "*"
 
+_RERANKED = 500
+"""So many of those searched for are scored again where the request doesn't say."""
+
 
 class Rung(enum.Enum):
     """What is known of a user, the best first."""
@@ -33,6 +36,14 @@ class Basis(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Rerank:
+    """A second look at the best: by `model`, empty for the one of the factors that serve, at so many `candidates`."""
+
+    model: str = ""
+    candidates: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RankRequest:
     """What is wanted of a ranking.
 
@@ -45,6 +56,7 @@ class RankRequest:
         target_recall: of a search; 1 means that all is compared.
         expression: which items may be returned; None for all.
         visual_weight: how much looks count beside taste, 0 to 1.
+        rerank: by what the best are scored again; None where they aren't.
         with_items: whether the stored items come along, and with `with_vectors` their vectors too.
     """
 
@@ -56,6 +68,7 @@ class RankRequest:
     target_recall: float = DEFAULT_TARGET_RECALL
     expression: Expression | None = None
     visual_weight: float = 0.0
+    rerank: Rerank | None = None
     with_items: bool = False
     with_vectors: bool = False
 
@@ -83,11 +96,31 @@ class RankRequest:
         limits.check_target_recall(self.target_recall)
         if not (math.isfinite(self.visual_weight) and 0 <= self.visual_weight <= 1):
             raise InvalidRequest("visual_weight", f"is {self.visual_weight}, 0 to 1 allowed")
+        if self.rerank is not None:
+            if self.rerank.model:
+                limits.check_id("rerank.model", self.rerank.model)
+            if self.rerank.candidates is not None and not 1 <= self.rerank.candidates <= limits.MAX_RANKED:
+                raise InvalidRequest(
+                    "rerank.candidates", f"is {self.rerank.candidates}, 1 to {limits.MAX_RANKED} allowed"
+                )
+
+    @property
+    def reranked(self) -> int:
+        """How many of the best are scored again, at most."""
+        if self.rerank is None:
+            return 0
+        if self.rerank.candidates is not None:
+            return self.rerank.candidates
+        return _RERANKED if self.candidates is None else len(self.candidates)
 
 
 @dataclass(frozen=True, slots=True)
 class RankedItem:
-    """An item in its place; `taste`, `visual` and `likes` are what its score is made of, None where it counts not."""
+    """An item in its place.
+
+    `taste`, `visual`, `likes` and `rerank`, which an interaction model gave, are what its score is made of, None where
+    it counts not.
+    """
 
     item_id: str
     score: float
@@ -95,6 +128,7 @@ class RankedItem:
     taste: float | None = None
     visual: float | None = None
     likes: int | None = None
+    rerank: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +144,8 @@ class Ranking:
         examined: how many vectors were.
         sequence: the last change that was seen.
         stored: the items themselves by id; None where nobody asked.
+        rerank_model: what scored items again; empty where nothing did.
+        reranked: how many it scored.
     """
 
     items: Sequence[RankedItem]
@@ -120,3 +156,5 @@ class Ranking:
     examined: int
     sequence: int
     stored: Mapping[str, Item] | None = None
+    rerank_model: str = ""
+    reranked: int = 0

@@ -16,6 +16,9 @@ from twinset_server.ranking.request import Basis, RankedItem
 
 _Scores = NDArray[np.float64]
 
+BY_FACTORS = frozenset({Basis.FACTORS, Basis.PREDICTED_FACTORS})
+"""The bases of items that have factors."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compared:
@@ -47,6 +50,18 @@ class Compared:
         kept = [place for place, item_id in enumerate(self.item_ids) if item_id not in dropped]
         item_ids = [self.item_ids[place] for place in kept]
         return Compared(item_ids, self.factors[kept], self.predicted[kept], self.visual[kept], self.likes)
+
+    def rescored(self, item_ids: Sequence[str], scores: Float32Array) -> Compared:
+        """Return these items alone, all of which have factors, with `scores`, `[M]`, in place of inner products."""
+        place = {item_id: number for number, item_id in enumerate(self.item_ids)}
+        kept = [place[item_id] for item_id in item_ids]
+        imported, in_double = ~np.isnan(self.factors[kept]), scores.astype(np.float64)
+        return Compared(
+            item_ids,
+            np.where(imported, in_double, np.nan),
+            np.where(imported, np.nan, in_double),
+            self.visual[kept],
+        )
 
     @property
     def taste(self) -> _Scores:
@@ -88,7 +103,7 @@ def ordered(compared: Compared, visual_weight: float) -> list[RankedItem]:
 
 def kept_parts(one: RankedItem, visual_weight: float) -> RankedItem:
     """Return the item without what its score isn't made of."""
-    by_taste = one.basis in (Basis.FACTORS, Basis.PREDICTED_FACTORS)
+    by_taste = one.basis in BY_FACTORS
     return replace(
         one,
         taste=one.taste if by_taste and visual_weight < 1 else None,

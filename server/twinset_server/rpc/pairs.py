@@ -27,6 +27,7 @@ from twinset_server.pair_model import PairModel
 from twinset_server.ports import Catalog
 from twinset_server.rpc import convert, filters
 from twinset_server.rpc.answers import check_size
+from twinset_server.rpc.recommendation_ids import new_recommendation_id
 from twinset_server.rpc.status import to_status
 
 
@@ -53,6 +54,7 @@ class PairCalls:
             left_category_unknown=scored.left_unknown,
             right_category_unknown=scored.right_unknown,
             sequence=scored.sequence,
+            recommendation_id=new_recommendation_id(),
         )
 
     async def score_many(
@@ -171,6 +173,7 @@ def _pairs_response(scored: ScoredPairs) -> pairs_pb2.BatchScorePairsResponse:
         category_unknown_sides=scored.unknown,
         scoring=_scoring(scored.model, scored.prior),
         sequence=scored.sequence,
+        recommendation_id=new_recommendation_id(),
     )
     response.probabilities.extend(scored.scores.probabilities.tolist())
     response.distances.extend(scored.scores.distances.tolist())
@@ -221,4 +224,5 @@ def _set_response(completed: CompletedSet, items: Mapping[str, catalog_pb2.Item]
         scoring=_scoring(completed.model, completed.prior),
         category_unknown_given=completed.unknown,
         sequence=completed.sequence,
+        recommendation_id=new_recommendation_id(),
     )

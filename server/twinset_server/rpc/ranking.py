@@ -8,8 +8,8 @@ from twinset.v1 import catalog_pb2, ranking_pb2
 from twinset_server import limits
 from twinset_server.domain import DEFAULT_TARGET_RECALL, Act, Space
 from twinset_server.errors import InvalidRequest
-from twinset_server.ports import Catalog
-from twinset_server.ranking import Basis, RankedItem, Ranker, Ranking, RankRequest, Rung
+from twinset_server.ports import Catalog, Interactions
+from twinset_server.ranking import Basis, RankedItem, Ranker, Ranking, RankRequest, Rerank, Rung
 from twinset_server.rpc import convert, filters
 from twinset_server.rpc.answers import check_size
 from twinset_server.rpc.recommendation_ids import new_recommendation_id
@@ -34,14 +34,14 @@ _DEFAULT_KIND = "like"
 class RankingCalls:
     """Answers requests to rank for a user."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, interactions: Interactions) -> None:
         self._catalog = catalog
-        self._ranker = Ranker(catalog)
+        self._ranker = Ranker(catalog, interactions)
 
-    async def rank(self, message: ranking_pb2.RankForUserRequest) -> ranking_pb2.RankForUserResponse:
+    async def rank(self, message: ranking_pb2.RankForUserRequest, timeout_s: float) -> ranking_pb2.RankForUserResponse:
         """Answer `RankForUser`."""
         view = convert.known_view(message.view, catalog_pb2.ITEM_VIEW_ID)
-        ranking = await self._ranker.rank(_request(message, view))
+        ranking = await self._ranker.rank(_request(message, view), timeout_s=timeout_s)
         response = _response(ranking, view, self._catalog.spaces(), explain=message.explain)
         check_size("k", response)
         return response
@@ -59,6 +59,7 @@ def _request(message: ranking_pb2.RankForUserRequest, view: catalog_pb2.ItemView
         target_recall=_target_recall(message),
         expression=filters.expression(message),
         visual_weight=message.visual_weight,
+        rerank=_rerank(message.rerank) if message.HasField("rerank") else None,
         with_items=view != catalog_pb2.ITEM_VIEW_ID,
         with_vectors=view == catalog_pb2.ITEM_VIEW_FULL,
     )
@@ -75,6 +76,10 @@ def _user(message: ranking_pb2.RankForUserRequest) -> str | list[Act]:
             ]
         case _:
             raise InvalidRequest("user", "is empty: set user_id or history")
+
+
+def _rerank(message: ranking_pb2.Rerank) -> Rerank:
+    return Rerank(message.model, message.candidates if message.HasField("candidates") else None)
 
 
 def _target_recall(message: ranking_pb2.RankForUserRequest) -> float:
@@ -100,6 +105,8 @@ def _response(
         candidates_examined=ranking.examined,
         sequence=ranking.sequence,
         recommendation_id=new_recommendation_id(),
+        rerank_model=ranking.rerank_model,
+        reranked_count=ranking.reranked,
     )
     add = message.items.add
     for found in ranking.items:
@@ -114,4 +121,4 @@ def _response(
 
 
 def _explanation(found: RankedItem) -> ranking_pb2.RankExplanation:
-    return ranking_pb2.RankExplanation(taste=found.taste, visual=found.visual, likes=found.likes)
+    return ranking_pb2.RankExplanation(taste=found.taste, visual=found.visual, likes=found.likes, rerank=found.rerank)

@@ -110,7 +110,7 @@ class RecommenderServicer(recommender_pb2_grpc.RecommenderServiceServicer):
         self, request: ranking_pb2.RankForUserRequest, context: _Context
     ) -> ranking_pb2.RankForUserResponse:
         """See the proto."""
-        return await self._ranking.rank(request)
+        return await self._ranking.rank(request, time_left_s(context))
 
     async def _answer(
         self,

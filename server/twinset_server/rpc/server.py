@@ -22,7 +22,8 @@ from twinset_server.config import EVERYBODY, PLAINTEXT, AccessSettings, ServerSe
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import StartupError
 from twinset_server.ingest import Ingest
-from twinset_server.ports import Catalog
+from twinset_server.ports import Catalog, Interactions
+from twinset_server.ranking import NO_INTERACTIONS
 from twinset_server.recommend import Recommender
 from twinset_server.rpc.access import AccessInterceptor
 from twinset_server.rpc.catalog import CatalogServicer
@@ -66,6 +67,7 @@ class RpcServer:
         settings: ServerSettings,
         place: Place | None = None,
         *,
+        interactions: Interactions = NO_INTERACTIONS,
         fill_category: str | None = None,
         tls: TlsSettings = PLAINTEXT,
         access: AccessSettings = EVERYBODY,
@@ -73,7 +75,8 @@ class RpcServer:
     ) -> None:
         """Prepare to listen where `settings` say.
 
-        `place` is None where no other process shares the port. `fill_category` is the model's output that tells the
+        `place` is None where no other process shares the port. `interactions` are asked where candidates of a ranking
+        are to be scored again. `fill_category` is the model's output that tells the
         category of items that lack one, None where they stay without. `tls` and `access` say how connections are
         encrypted, and who may call. `meter_of` gives what counts the calls of a method, None where nothing does.
 
@@ -90,7 +93,7 @@ class RpcServer:
         items = CatalogServicer(catalog, pictures.embedder, ingest, self._stopping)
         pairs = PairCalls(catalog, pictures)
         recommender = RecommenderServicer(
-            catalog, Recommender(catalog, pictures), pairs, RankingCalls(catalog), self._stopping
+            catalog, Recommender(catalog, pictures), pairs, RankingCalls(catalog, interactions), self._stopping
         )
         server = Intercepted(self._server, place, meter_of)
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(embedding, server)  # type: ignore[no-untyped-call]

@@ -109,6 +109,24 @@ class Connection:
             index = await self._stub.RepositoryIndex(request, timeout=timeout_s)
         return sorted({model.name for model in index.models})
 
+    async def load(self, name: str, *, timeout_s: float) -> None:
+        """Let Triton load a model of its repository, or load it again.
+
+        Raises:
+            TransportError: there is no reply; Refused where the model can't be loaded.
+        """
+        with translated_errors():
+            await self._stub.RepositoryModelLoad(
+                service_pb2.RepositoryModelLoadRequest(model_name=name), timeout=timeout_s
+            )
+
+    async def unload(self, name: str, *, timeout_s: float) -> None:
+        """Let Triton forget a model; requests that it has begun end first. Raises like `load`."""
+        with translated_errors():
+            await self._stub.RepositoryModelUnload(
+                service_pb2.RepositoryModelUnloadRequest(model_name=name), timeout=timeout_s
+            )
+
     async def disconnected(self) -> None:
         """Return when the connection, once made, is lost."""
         state = self._channel.get_state(try_to_connect=True)

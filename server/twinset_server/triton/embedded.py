@@ -56,6 +56,7 @@ class EmbeddedTriton:
         """
         refuse_changed(repository / model.name, model)
         self._model = model
+        self._repository = repository
         self._startup_timeout_s = startup_timeout_s
         self._installation = installation or find_installation()
         remove_abandoned()
@@ -75,10 +76,9 @@ class EmbeddedTriton:
             self._installation.write_backends(self._folder.path / "backends")
             # Triton sees this one model alone, an ensemble's components with it, and loads those by itself. The path
             # holds no spaces wherever the repository lies.
-            models = self._folder.path / "models"
-            models.mkdir()
+            (self._folder.path / "models").mkdir()
             for name in (model.name, *model.contract.components):
-                (models / name).symlink_to((repository / name).resolve(), target_is_directory=True)
+                self._link(name)
         except OSError as error:
             self.close()
             raise StartupError(f"can't prepare {self._folder.path} for Triton: {error}") from error
@@ -126,6 +126,15 @@ class EmbeddedTriton:
         if not isinstance(self._model, ServedModel):
             raise StartupError(f"model {self._model.name} embeds no pictures: serve another with --model NAME")
         return self._model
+
+    def link(self, model: Servable) -> None:
+        """Let the child see another model of the repository: it can be loaded then, and is not by itself.
+
+        Raises:
+            StartupError: it has no card, or its files aren't those that its card was written for.
+        """
+        refuse_changed(self._repository / model.name, model)
+        self._link(model.name)
 
     def fault(self) -> str | None:
         """Return what is wrong with a process of the child, None where all of them can work."""
@@ -178,6 +187,11 @@ class EmbeddedTriton:
         """Remove what the child has left behind, and give its port up; it must have been stopped."""
         self._port_holder.close()
         self._folder.remove()
+
+    def _link(self, name: str) -> None:
+        place = self._folder.path / "models" / name
+        if not place.is_symlink():
+            place.symlink_to((self._repository / name).resolve(), target_is_directory=True)
 
     def _spawn(self) -> None:
         command = [

@@ -17,6 +17,7 @@ from twinset_server.triton.codec import BadReply
 from twinset_server.triton.connection import Connection
 from twinset_server.triton.embedded import EmbeddedTriton
 from twinset_server.triton.host import Host
+from twinset_server.triton.interactions import TritonInteractions
 from twinset_server.triton.remote import RemoteTriton
 from twinset_server.triton.served_model import ServedModel, list_models, whole
 from twinset_server.triton.supervisor import RETRY_AFTER_S, State, Supervisor
@@ -30,12 +31,19 @@ class TritonEmbedder:
     """Runs one model on Triton; see `ports.Embedder`.
 
     Pictures go in requests of at most `max_batch`, with `max_in_flight` of them under way over all calls.
+    `interactions` asks the same Triton to rank.
     """
 
     def __init__(self, supervisor: Supervisor, settings: TritonSettings) -> None:
         self._supervisor = supervisor
         self._settings = settings
         self._in_flight = asyncio.Semaphore(settings.max_in_flight)
+        self.interactions = TritonInteractions(supervisor, settings)
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """What keeps Triton serving."""
+        return self._supervisor
 
     @property
     def contract(self) -> ModelContract:

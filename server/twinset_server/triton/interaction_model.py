@@ -41,6 +41,15 @@ class ServedInteraction:
         return cls(config.name, contract, config.max_batch_size)
 
 
+def described_interaction(config: model_config_pb2.ModelConfig) -> ServedInteraction | None:
+    """Return the interaction model that Triton's `config` describes, None where it describes something else.
+
+    Raises:
+        ContractError: it is one, and its contract is malformed, or doesn't fit the tensors.
+    """
+    return ServedInteraction.from_config(config) if MARK in config.parameters else None
+
+
 def read_interaction(folder: Path) -> ServedInteraction | None:
     """Return the interaction model in `folder` of a repository, None where something else or nothing is there.
 
@@ -50,9 +59,7 @@ def read_interaction(folder: Path) -> ServedInteraction | None:
     if not (folder / CONFIG).is_file():
         return None
     config = read_config(folder)
-    if MARK not in config.parameters:
-        return None
     try:
-        return ServedInteraction.from_config(config)
+        return described_interaction(config)
     except ContractError as error:
         raise ContractError(f"{folder / CONFIG}: {error}") from error

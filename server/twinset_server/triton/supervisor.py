@@ -147,6 +147,16 @@ class Supervisor:
         """The connection to the model; None while that isn't proven healthy."""
         return self._connection if self._state is State.READY else None
 
+    def connected(self) -> Connection:
+        """Return `connection`.
+
+        Raises:
+            EmbedderUnavailable: there is none now.
+        """
+        if (connection := self.connection) is None:
+            raise self._unavailable()
+        return connection
+
     async def ready(self, *, timeout_s: float) -> None:
         """Return when there is a connection, waiting up to `timeout_s` for it.
 
@@ -159,6 +169,11 @@ class Supervisor:
                     await self._news.wait()
         if self.connection is None:
             raise self._unavailable()
+
+    @property
+    def host(self) -> Host:
+        """Where Triton runs."""
+        return self._host
 
     def doubt(self, connection: Connection, reason: str) -> None:
         """Take note that a request over `connection` failed: it is used again once the known answer is right."""

@@ -23,6 +23,8 @@ ALL = sorted(set(_subclasses(TwinsetError)), key=lambda kind: kind.__name__)
 def _make(kind: type[TwinsetError]) -> TwinsetError:
     if issubclass(kind, errors.FingerprintMismatch):
         return kind("vector", given="a" * 64, expected="b" * 64, space="visual")
+    if issubclass(kind, errors.InteractionMismatch):
+        return kind("rerank.model", model="m-aaaaaaaa", given="a" * 64, expected="b" * 64)
     if issubclass(kind, errors.FactorsConflict):
         return kind("taste", given="a" * 64, stored="b" * 64, filled_by="callers")
     if issubclass(kind, errors.GenerationNotFound):

@@ -126,6 +126,7 @@ def _json(names: Sequence[str], found: CompletedSet) -> dict[str, Any]:
         "scoring": scoring_json(found.scoring),
         "category_unknown_given": list(found.category_unknown_given),
         "sequence": found.sequence,
+        "recommendation_id": found.recommendation_id,
     }
 
 

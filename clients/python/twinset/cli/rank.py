@@ -9,7 +9,7 @@ import typer
 
 from twinset.cli.problem import Problem
 from twinset.cli.session import Server, session
-from twinset.ranking import Act, RankedItem, Ranking
+from twinset.ranking import Act, RankedItem, Ranking, Rerank
 
 
 def rank(
@@ -27,21 +27,39 @@ def rank(
         str, typer.Option("--filter", metavar="TEXT", help="Which items may be returned; see docs/filters.md.")
     ] = "",
     unseen: Annotated[
-        str, typer.Option(metavar="KIND,...", help="Leave out items of acts of these kinds, such as buy; '*' for all.")
-    ] = "",
+        str | None,
+        typer.Option(
+            metavar="KIND,...",
+            help="Leave out items of acts of these kinds, such as buy; '*' for all, '' for none. [default: '*' with "
+            "--history, '' with a user]",
+        ),
+    ] = None,
     looks: Annotated[
         float, typer.Option(metavar="WEIGHT", min=0, max=1, help="How much looks count beside taste, 0 to 1.")
     ] = 0.0,
+    rerank: Annotated[
+        bool, typer.Option("--rerank", help="Let the best be scored again by the interaction model of the factors.")
+    ] = False,
+    rerank_model: Annotated[str, typer.Option(metavar="NAME", help="The same, by this interaction model.")] = "",
+    rerank_candidates: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="The same, at so many. [default: all given, 500 of those searched for]"),
+    ] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare every item.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with all that the server told.")] = False,
     server: Server = None,
 ) -> None:
     """Print items in the order in which a user should see them, and what the order stands on.
 
-    Examples: `twinset rank ann --unseen buy`, `twinset rank --history shoe/1,hat/7 -k 5`
+    What somebody did with --history says what they like, not what to show again: its own items are left out.
+
+    Examples: `twinset rank ann --unseen buy`, `twinset rank --history shoe/1,hat/7 -k 5`, `twinset rank ann --rerank`
     """
     if (user is None) == (history is None):
         raise Problem("rank takes a user's id, or --history with ids of what somebody liked")
+    if unseen is None:
+        unseen = "" if history is None else "*"
+    again = Rerank(rerank_model, rerank_candidates) if rerank or rerank_model or rerank_candidates else False
     with session(context).connect(server) as client:
         ranking = client.rank_for_user(
             user if user is not None else [Act(item_id) for item_id in _names(history or "")],
@@ -50,6 +68,7 @@ def rank(
             filter=filter_text,
             exclude_seen=_names(unseen),
             visual_weight=looks,
+            rerank=again,
             exact=exact,
             view="basic",
             explain=True,
@@ -67,10 +86,14 @@ def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
+def _told(one: RankedItem) -> list[tuple[str, float | int | None]]:
+    return [("rerank", one.rerank), ("taste", one.taste), ("looks", one.visual), ("likes", one.likes)]
+
+
 def _parts(one: RankedItem) -> str:
     parts = [
         f"{name} {value:.4f}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in (("taste", one.taste), ("looks", one.visual), ("likes", one.likes))
+        for name, value in _told(one)
         if value is not None
     ]
     return f"{one.basis} ({', '.join(parts)})"
@@ -81,6 +104,8 @@ def _summary(ranking: Ranking) -> str:
     if ranking.factors_generation:
         factors = f", generation {ranking.factors_generation} of factors ({ranking.factors_fingerprint[:8]})"
     compared = "all compared" if ranking.exact else f"{ranking.candidates_examined:,} compared"
+    if ranking.reranked_count:
+        compared += f", {ranking.reranked_count:,} scored again by {ranking.rerank_model}"
     return f"by {ranking.rung} of {ranking.acts_used} acts{factors}, {compared}; answer {ranking.recommendation_id}"
 
 
@@ -94,6 +119,8 @@ def _as_json(ranking: Ranking) -> dict[str, Any]:
         "candidates_examined": ranking.candidates_examined,
         "sequence": ranking.sequence,
         "recommendation_id": ranking.recommendation_id,
+        "rerank_model": ranking.rerank_model,
+        "reranked_count": ranking.reranked_count,
         "items": [
             {
                 "id": one.item.id,
@@ -103,6 +130,7 @@ def _as_json(ranking: Ranking) -> dict[str, Any]:
                 "taste": one.taste,
                 "visual": one.visual,
                 "likes": one.likes,
+                "rerank": one.rerank,
             }
             for one in ranking
         ],

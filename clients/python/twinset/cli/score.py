@@ -82,6 +82,7 @@ def _json(names: tuple[str, str], found: ScoredPair) -> dict[str, Any]:
         "left_category_unknown": found.left_category_unknown,
         "right_category_unknown": found.right_category_unknown,
         "sequence": found.sequence,
+        "recommendation_id": found.recommendation_id,
     }
 
 
