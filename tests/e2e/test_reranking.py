@@ -94,7 +94,7 @@ def test_the_services_scores_are_the_trainings(server: Server, models: Path, tra
 def check_scores(client: Client, factors: FactorFolder, training: Path) -> None:
     """Hold the scores of some users and all items against those of Keras."""
     network = keras.saving.load_model(training / "interaction.keras", compile=False)
-    ids, items = factors.items.ids(), factors.items.values
+    ids, items = list(factors.items.ids()), factors.items.values
     place = {item_id: row for row, item_id in enumerate(ids)}
     for user_id, user in list(zip(factors.users.ids(), factors.users.values, strict=True))[::20]:
         users = np.broadcast_to(user, items.shape)

@@ -22,6 +22,11 @@ PICTURES_WRITTEN = "pictures-written"
 BEFORE_COMMIT = "before-commit"
 AFTER_COMMIT = "after-commit"
 FEED_COMMIT = "feed-commit"
+IMPORT_BEGUN = "import-begun"
+IMPORT_ROWS = "import-rows"
+IMPORT_WHOLE = "import-whole"
+IMPORT_SWITCHED = "import-switched"
+IMPORT_FORGETTING = "import-forgetting"
 
 
 class _Fault:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterable, Callable
 from functools import partial
 from typing import TypeVar
 
+from twinset_server.catalog import steps
 from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.store import generations
 from twinset_server.catalog.store.connection import WritingConnection
@@ -55,12 +56,16 @@ class FactorImports:
             await self._forget_superfluous()  # what a killed server left
             number = await self._written(partial(generations.begin, header=header, now_us=time.time_ns() // 1000))
             try:
+                steps.reached(steps.IMPORT_BEGUN)
                 async for part in rows:
                     await self._written(partial(generations.add, number=number, rows=part))
+                    steps.reached(steps.IMPORT_ROWS)
                     if isinstance(part, FactorItems):
                         await self._paced()
                 await self._check_whole(number, header)
+                steps.reached(steps.IMPORT_WHOLE)
                 found = await self._written(partial(generations.activate, number=number))
+                steps.reached(steps.IMPORT_SWITCHED)
             finally:
                 # Whether it serves now, and another is of no use any more, or has failed.
                 await asyncio.shield(self._forget_superfluous())
@@ -102,6 +107,7 @@ class FactorImports:
                 last: int | None = 0
                 while last is not None:
                     last = await self._written(partial(generations.forget_vectors, number=number, after=last))
+                    steps.reached(steps.IMPORT_FORGETTING)
                 while not await self._written(partial(generations.forget_rows, number=number)):
                     pass
         except TwinsetError as error:
