@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset_server.domain import Float32Array, Metric, Space, Vector
+from twinset_server.domain import Float32Array, Metric, Space, Vector, length_of
 from twinset_server.errors import BadVector, FingerprintMismatch
 
 
@@ -43,16 +43,14 @@ def admit(vector: Vector, space: Space, field: str) -> Float32Array:
         raise BadVector(
             f"{field}.values", f"has {values.size} components, the space {space.name!r} has {space.dimension}"
         )
-    # The square of a large float32 overflows: take the length in float64, where no finite component's does.
-    exact = values.astype(np.float64)
-    length = math.sqrt(exact @ exact)
+    length = length_of(values)
     if not math.isfinite(length):
         raise BadVector(f"{field}.values", f"component {int(np.argmin(np.isfinite(values)))} is not a finite number")
     if space.metric is not Metric.COSINE:
         return values
     if length == 0:
         raise BadVector(f"{field}.values", f"has length 0, which has no direction in the cosine space {space.name!r}")
-    return (exact / length).astype(np.float32)
+    return (values / np.float64(length)).astype(np.float32)
 
 
 def similarities(vectors: Float32Array, queries: Float32Array, metric: Metric) -> NDArray[np.float64]:

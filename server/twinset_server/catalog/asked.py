@@ -13,7 +13,7 @@ from twinset_server.catalog.columns.table import Columns
 from twinset_server.catalog.index.search import scan, search_briefly, search_each
 from twinset_server.catalog.index.views import View, Views
 from twinset_server.catalog.index.walks import Query
-from twinset_server.catalog.store.entry import fitted
+from twinset_server.catalog.store.entry import fitted_query
 from twinset_server.domain import Float32Array, Search, SearchResult
 from twinset_server.errors import SpaceNotFound
 
@@ -79,7 +79,7 @@ def asked_of(views: Views, search: Search) -> Asked:
         BadVector: the query doesn't fit the space.
     """
     view = view_of(views, search.space)
-    return Asked(search, fitted("query", search.query, view.space), view, views.columns)
+    return Asked(search, fitted_query(search.query, view.space), view, views.columns)
 
 
 def answer_briefly(asked: Sequence[Asked]) -> list[SearchResult] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -65,4 +64,4 @@ def with_facets(result: SearchResult, search: Search, mask: Truths | None, colum
         return result
     matching = columns.alive if mask is None else columns.alive & mask
     counted = facets.count(search.facets, matching, columns)
-    return replace(result, facets=counted, matching=int(np.count_nonzero(matching)))
+    return result._replace(facets=counted, matching=int(np.count_nonzero(matching)))

@@ -85,6 +85,7 @@ from twinset_server.domain.values import (
     Int32Array,
     UInt8Array,
     attribute_bytes,
+    length_of,
 )
 
 __all__ = [
@@ -163,4 +164,5 @@ __all__ = [
     "Written",
     "attribute_bytes",
     "interaction_id",
+    "length_of",
 ]

@@ -42,8 +42,7 @@ class Space:
     generation: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Vector:
+class Vector(NamedTuple):
     """A vector as a caller gave it: nothing is checked yet. `values` is `[D]` float32."""
 
     space: str
@@ -59,8 +58,7 @@ class Neighbour(NamedTuple):
     distance: float
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(NamedTuple):
     """What to look for.
 
     Attributes:
@@ -101,8 +99,7 @@ class SearchMethod(enum.Enum):
     PARTITIONS = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class SearchPlan:
+class SearchPlan(NamedTuple):
     """The way to an answer.
 
     Attributes:
@@ -121,8 +118,7 @@ SCAN = SearchPlan(SearchMethod.SCAN, expected_recall=1.0)
 """The plan of a search that compares every vector."""
 
 
-@dataclass(frozen=True, slots=True)
-class SearchResult:
+class SearchResult(NamedTuple):
     """Neighbours, nearest first; equal distances in the byte order of their ids.
 
     `exact` is True where every live vector was compared. `examined` counts the vectors compared. `sequence` is the

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import math
 
+import numkong
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +19,13 @@ MAX_ATTRIBUTES_BYTES = 64 << 10
 
 Attribute = str | int | float | bool | tuple[str, ...] | datetime.datetime
 """A typed attribute: text, whole number, number, truth, several texts, or a time in UTC."""
+
+
+def length_of(values: Float32Array) -> float:
+    """Return the length of `values`, `[D]` float32: in float64, since the square of a large float32 overflows."""
+    square = numkong.dot(values, values)
+    assert isinstance(square, float)  # noqa: S101 - of two vectors it is a number
+    return math.sqrt(square)
 
 
 def attribute_bytes(name: str, value: Attribute) -> int:

@@ -10,7 +10,7 @@ middleware, 2001). Lanes go on until enough items have higher scores than that.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -169,7 +169,7 @@ class Candidates:
     def _search(self, lane: _Lane, depth: int) -> None:
         facets = self._asked.facets if self._facets is None else ()
         result = self._state.search(
-            replace(self._asked, space=lane.space.name, query=lane.query, k=depth, facets=facets)
+            self._asked._replace(space=lane.space.name, query=lane.query, k=depth, facets=facets)
         )
         if self._facets is None:
             self._facets = result.facets, result.matching
@@ -183,7 +183,7 @@ class Candidates:
         if asked.facets and self._facets is None:
             space = self._measures[0].space
             nowhere = np.zeros(space.dimension, np.float32)
-            result = self._state.search(replace(asked, space=space.name, query=nowhere, k=1))
+            result = self._state.search(asked._replace(space=space.name, query=nowhere, k=1))
             self._facets = result.facets, result.matching
         for measure in self._measures:
             found = self._state.items(measure.space.name, asked.expression)

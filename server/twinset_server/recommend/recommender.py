@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from twinset_server.domain import Item, Search, SearchResult
@@ -154,7 +153,7 @@ class Recommender:
                 return found._replace(items=items)
             # Deleted since the search: a new one fills their places, so that never fewer than k come back.
             gone = frozenset(item_id for item_id in ids if item_id not in items)
-            search = replace(prepared.search, exclude=prepared.search.exclude | gone)
+            search = prepared.search._replace(exclude=prepared.search.exclude | gone)
             prepared = prepared._replace(search=search)
             found = await self._found(prepared, None)
         return found

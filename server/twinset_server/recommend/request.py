@@ -70,8 +70,7 @@ class PictureExample:
     category: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class VectorExample:
+class VectorExample(NamedTuple):
     """A caller's vector."""
 
     vector: Vector

@@ -1,7 +1,8 @@
 """Every call passes here: what handlers raise becomes a status, and what they didn't foresee becomes INTERNAL.
 
 Where several workers share a port, each answer tells in its metadata which of them gave it: `twinset-worker` of
-`twinset-workers`, trailing for a single answer or a failure, initial for a stream. A client evens its calls out by it.
+`twinset-workers`, trailing for a single answer, initial for a stream. A client evens its calls out by it. A failure
+tells in any case, so that a client knows it from one of the network.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class Intercepted:
         self._server = server
         self._meter_of = meter_of
         self._metadata: _Metadata = place.metadata if place else ()
+        self._is_shared = place is not None and place.workers > 1
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, _Handler]) -> None:
         """Register the handlers of a service by the names of their methods; generated code calls this."""
@@ -81,7 +83,7 @@ class Intercepted:
             return handler
         said, meter = self._metadata, self._meter_of(method) if self._meter_of else None
         if handler.unary_unary:
-            call = _unary(handler.unary_unary, method, said)
+            call = _unary(handler.unary_unary, method, said, tells=self._is_shared)
             call = metering.unary(call, meter) if meter else call
             return _rebuild(grpc.unary_unary_rpc_method_handler, handler, call)
         for behaviour, make in (
@@ -121,13 +123,13 @@ async def _all_readable(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         yield _readable(request)
 
 
-def _unary(behaviour: Callable[..., Any], method: str, named: _Metadata) -> Callable[..., Any]:
+def _unary(behaviour: Callable[..., Any], method: str, named: _Metadata, *, tells: bool) -> Callable[..., Any]:
     async def call(request: Any, context: _Context) -> Any:
         try:
             response = await behaviour(_readable(request), context)
         except Exception as error:
             await _abort(context, method, error, named)
-        if named:
+        if tells:
             # Trailing, since that travels with the answer; initial metadata is an operation of its own, which costs a
             # fifth of a small call, and a client that has it doesn't try the call again.
             context.set_trailing_metadata(named)

@@ -45,19 +45,23 @@ def fill(message: recommender_pb2.RecommendResponse, found: Recommendations, spa
     _write_plan(message.plan, result.plan)
     if result.matching is not None:
         message.matching_count = result.matching
-    message.facets.extend(filters.facet(one) for one in result.facets)
-    message.searches.extend(_search(one) for one in found.searches)
-    message.examples.extend(_example(one) for one in found.examples)
-    add, metric, view = message.recommendations.add, space.metric, _VIEWS[found.detail]
+    if result.facets:
+        message.facets.extend(filters.facet(one) for one in result.facets)
+    if found.searches:
+        message.searches.extend(_search(one) for one in found.searches)
+    if found.examples:
+        message.examples.extend(_example(one) for one in found.examples)
+    add, metric, items = message.recommendations.add, space.metric, found.items or {}
     for item_id, picture_id, distance in result.neighbours:
         one = add()
-        if found.items is None or item_id not in found.items:
-            one.item.id = item_id
+        if item_id in items:
+            one.item.CopyFrom(convert.item(items[item_id], _VIEWS[found.detail], spaces))
         else:
-            one.item.CopyFrom(convert.item(found.items[item_id], view, spaces))
+            one.item.id = item_id
         one.score = score_of(metric, distance)
         one.distance = distance
-        one.picture_id = picture_id
+        if picture_id:
+            one.picture_id = picture_id
     if found.notes is not None:
         for one, note in zip(message.recommendations, found.notes, strict=True):
             _tell(one, note)
@@ -76,8 +80,9 @@ def explain_classes(recommendations: Sequence[recommender_pb2.Recommendation], i
 
 def largest_part(message: recommender_pb2.RecommendResponse) -> str:
     """Return the field of the request to which an answer owes most of its size."""
-    counts = sum(facet.ByteSize() for facet in message.facets) if message.facets else 0
-    return "facets" if 2 * counts > message.ByteSize() else "k"
+    if not message.facets:
+        return "k"
+    return "facets" if 2 * sum(facet.ByteSize() for facet in message.facets) > message.ByteSize() else "k"
 
 
 def _write_plan(message: recommender_pb2.SearchPlan, plan: SearchPlan) -> None:

@@ -426,7 +426,7 @@ async def test_answers_are_searched_for_again_exactly_and_the_status_tells_the_r
 ) -> None:
     def short_sighted(view: View, query: Query) -> SearchResult:
         exact = scan(view, query)
-        return replace(exact, neighbours=[*exact.neighbours[:1], *exact.neighbours[3:]], exact=False)
+        return exact._replace(neighbours=[*exact.neighbours[:1], *exact.neighbours[3:]], exact=False)
 
     monkeypatch.setattr("twinset_server.catalog.asked.search_briefly", short_sighted)
     with hold(tmp_path) as folder:

@@ -11,7 +11,6 @@ as float32 .7 ms. The one module that knows NumKong.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numkong
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twinset_server.catalog.index.labels import Places
-from twinset_server.domain import Float32Array
+from twinset_server.domain import Float32Array, length_of
 
 Int8Array = NDArray[np.int8]
 
@@ -57,11 +56,7 @@ class Coarse:
 
     def takes(self, query: Float32Array) -> bool:
         """Return whether inner products with `query`, `[D]` float32, can be computed in bytes."""
-        # NumKong computes it in float64, where no square leaves the range.
-        squared = numkong.dot(query, query)
-        assert isinstance(squared, float)  # noqa: S101 - of two vectors it is a number
-        length = math.sqrt(squared)
-        fits = all(one == 0 or _SHORTEST < one < _LONGEST for one in (length, self.length))
+        fits = all(one == 0 or _SHORTEST < one < _LONGEST for one in (length_of(query), self.length))
         return fits and self.values.shape[1] <= MAX_DIMENSION
 
     def inner(self, query: Float32Array, places: Places | slice) -> tuple[Float32Array, float]:

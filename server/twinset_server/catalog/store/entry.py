@@ -28,6 +28,7 @@ from twinset_server.domain import (
     UserDeletion,
     WritableItem,
     WritableUser,
+    length_of,
 )
 from twinset_server.errors import BadVector, ImportedSpace, InvalidRequest, SpaceNotFound
 
@@ -35,6 +36,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _UNIT_TOLERANCE = 1e-3
 """Low precision leaves a scaled vector this close to unit length; more means that nobody scaled it."""
+
+_NEAR_UNIT = 1e-6
+"""What float32 leaves of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,15 +166,28 @@ def fitted(field: str, values: Float32Array, space: Space) -> Float32Array:
         raise BadVector(
             field, f"has shape {list(values.shape)}, but space {space.name!r} has dimension {space.dimension}"
         )
-    wide = values.astype(np.float64)
-    length = math.sqrt(wide @ wide)
+    length = length_of(values)
     if not math.isfinite(length):
         raise BadVector(field, "has a component that is not finite")
     if space.metric is not Metric.COSINE:
         return np.array(values, dtype="<f4")
     if abs(length - 1) > _UNIT_TOLERANCE:
         raise BadVector(field, f"is not of unit length, as space {space.name!r} requires")
-    return (values / length).astype("<f4")
+    return (values / np.float64(length)).astype("<f4")
+
+
+def fitted_query(values: Float32Array, space: Space) -> Float32Array:
+    """Return what `fitted` does for what is searched for; `values` themselves where one product tells that they fit.
+
+    Raises:
+        BadVector: as `fitted`.
+    """
+    if values.shape == (space.dimension,):
+        length = length_of(values)
+        # Rows of unequal lengths would be found in a wrong order; that of a query changes all distances alike.
+        if abs(length - 1) <= _NEAR_UNIT if space.metric is Metric.COSINE else math.isfinite(length):
+            return values
+    return fitted("query", values, space)
 
 
 def _update(update: ItemUpdate, spaces: Mapping[str, Space]) -> EntryUpdate:
