@@ -13,9 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from twinset import Client
 
 _LOOK_S = 0.1
+_PART_S = 10.0
 
 
 @dataclass
@@ -31,6 +34,18 @@ class Watch:
         It rises by what one fold takes and falls at once, every few seconds: take the mean of several folds.
         """
         return statistics.mean(count for seen, count in self.backlog if began <= seen <= ended)
+
+    def backlog_growth(self, began: float, ended: float) -> tuple[float, float]:
+        """Return by how many vectors a second the backlog grows between two moments, and the error of that.
+
+        A line through the means of parts of 10 s, which hold two or three folds each, by least squares; the error is
+        twice its slope's standard error.
+        """
+        parts = int((ended - began) // _PART_S)
+        times = np.arange(parts) * _PART_S
+        means = np.array([self.mean_backlog(began + time, began + time + _PART_S) for time in times])
+        (slope, _), covariance = np.polyfit(times, means, 1, cov=True)
+        return float(slope), 2 * float(np.sqrt(covariance[0, 0]))
 
 
 @contextmanager
