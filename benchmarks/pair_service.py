@@ -54,6 +54,11 @@ class _Embedder:
         self.contract = contract
         self.outputs = {space.output: space.dimension for space in contract.spaces}
 
+    @property
+    def is_well(self) -> bool:
+        """It embeds nothing."""
+        return False
+
     async def embed(
         self,
         pictures: UInt8Array,

@@ -55,6 +55,11 @@ class NoModel:
         """It has none."""
         return {}
 
+    @property
+    def is_well(self) -> bool:
+        """There is none."""
+        return False
+
     async def embed(self, *_: Any, **__: Any) -> NoReturn:
         """Embed nothing."""
         raise EmbedderUnavailable("this worker has no model")

@@ -85,6 +85,7 @@ async def answering(
         max_in_flight=settings.triton.max_in_flight,
         max_pictures=settings.server.max_pictures_in_flight,
         max_waiting_bytes=settings.server.max_waiting_bytes,
+        max_wait_s=settings.server.max_picture_wait_s,
         decode_threads=settings.server.decode_threads,
         meter=counted.ModelMeter() if counted else None,
     )

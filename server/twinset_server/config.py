@@ -34,6 +34,29 @@ class ServerSettings(_Section):
         ge=32 << 20,
         description="Bytes of encoded pictures held over all calls; more are refused.",
     )
+    max_picture_wait_s: float = Field(
+        1.0,
+        gt=0,
+        description="Pictures of single calls are refused that would wait longer for the model, by its pace of late.",
+    )
+    max_reads: int = Field(512, ge=1, description="Single calls that read, under way at a time; more are refused.")
+    max_writes: int = Field(256, ge=1, description="Single calls that write, under way at a time; more are refused.")
+    max_streams: int = Field(512, ge=1, description="Streams open at a time; more are refused.")
+    max_stream_bytes: int = Field(
+        128 << 20,
+        ge=32 << 20,
+        description="Bytes of requests that streams have read and not answered, over all; beyond it each gets to read "
+        "one message at a time.",
+    )
+    max_backlog: int = Field(
+        64,
+        ge=8,
+        description="Calls that may wait for each worker to look at them; of those beyond it more and more are cut "
+        "off, and beyond twice as many all are.",
+    )
+    stream_idle_s: float = Field(
+        60.0, ge=0, description="Seconds without a message after which a stream is ended; 0 means never."
+    )
     workers: int = Field(0, ge=0, description="Processes that answer; 0 means one a core.")
     max_connection_age_s: float = Field(
         0.0,

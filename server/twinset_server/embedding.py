@@ -3,6 +3,9 @@
 Decoded pictures of every call wait in two lines, one for callers who wait for just this answer and one for streams.
 Whenever a place to the model is free, as many as fit in one request leave together, the urgent ones first: a lone
 picture goes at once, and a busy server fills its batches without a timer.
+
+What nobody waits for any more costs nothing: it isn't decoded, leaves its line, and a request to the model all of whose
+callers are gone is taken back.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import numpy as np
 
 from twinset import images
 from twinset.known_answer import UNKNOWN_CATEGORY
+from twinset_server.admission import Pace
 from twinset_server.domain import Float32Array, UInt8Array
 from twinset_server.errors import (
     BadPicture,
@@ -49,11 +53,15 @@ class _Waiting:
 
 
 class _Line:
-    """Pictures of one kind of caller: so many decoded at a time, and the decoded ones in order."""
+    """Pictures of one kind of caller: so many decoded at a time, and the decoded ones in order.
+
+    `under_way` counts those that were let in, whether they wait for a thread, for the model, or for its answer.
+    """
 
     def __init__(self, places: int) -> None:
         self.places = asyncio.Semaphore(places)
         self.waiting: deque[_Waiting] = deque()
+        self.under_way = 0
 
 
 class Meter(Protocol):
@@ -77,13 +85,15 @@ class PictureEmbedder:
         max_in_flight: int,
         max_pictures: int,
         max_waiting_bytes: int,
+        max_wait_s: float = 1.0,
         decode_threads: int = 0,
         meter: Meter | None = None,
     ) -> None:
         """Use `embedder` for requests of up to `max_batch` pictures, `max_in_flight` at a time.
 
         `max_pictures` bounds the pictures of streams that are decoded or under way, and of urgent calls again as many;
-        `max_waiting_bytes` bounds the encoded ones held over all calls. `decode_threads` of 0 means one a core.
+        `max_waiting_bytes` bounds the encoded ones held over all calls. Urgent calls are refused while those before
+        them would take the model longer than `max_wait_s`, by its pace of late. `decode_threads` of 0 means one a core.
         `meter` is told of each request to the model.
         """
         self._embedder = embedder
@@ -93,6 +103,9 @@ class PictureEmbedder:
         self._urgent = _Line(max_pictures)
         self._bulk = _Line(max_pictures)
         self._spare_bytes = max_waiting_bytes
+        self._retry_after_s = max_wait_s
+        # With fewer, requests to the model would leave half empty.
+        self._pace = Pace(max_wait_s, max_batch * max_in_flight, max_pictures)
         self._under_way: set[asyncio.Task[None]] = set()
         threads = decode_threads or os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")
@@ -101,6 +114,19 @@ class PictureEmbedder:
     def embedder(self) -> Embedder:
         """The model's seam."""
         return self._embedder
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a call that waits for just its answer comes too late."""
+        return self._urgent.under_way >= self._pace.limit or self._spare_bytes <= 0
+
+    def refusal(self) -> TooManyPictures:
+        """Return what such a call ends in."""
+        return TooManyPictures(
+            f"{self._urgent.under_way} pictures wait for the model here, as many as it gets done in "
+            "server.max_picture_wait_s: come back after the time in RetryInfo",
+            self._retry_after_s,
+        )
 
     def close(self) -> None:
         """Stop the decoding threads."""
@@ -139,6 +165,9 @@ class PictureEmbedder:
             urgent: someone waits for just this answer, so that it goes ahead of streams.
             categories: of the pictures, as the contract's `category_index` numbers them; empty where all are unknown.
         """
+        if urgent and self.is_full:
+            # Where one call is let in, all of its pictures are.
+            return [self.refusal()] * len(contents)
         line = self._urgent if urgent else self._bulk
         deadline = asyncio.get_running_loop().time() + timeout_s
         names = tuple(outputs)
@@ -156,6 +185,7 @@ class PictureEmbedder:
         if len(content) > self._spare_bytes:
             return TooManyPictures("too many pictures wait to be embedded: send this one again in a second")
         self._spare_bytes -= len(content)
+        line.under_way += 1
         try:
             async with asyncio.timeout_at(deadline), line.places:
                 pipeline = self._embedder.contract.pipeline
@@ -171,6 +201,7 @@ class PictureEmbedder:
         except TwinsetError as error:
             return error
         finally:
+            line.under_way -= 1
             self._spare_bytes += len(content)
 
     def _dispatch(self) -> None:
@@ -178,7 +209,14 @@ class PictureEmbedder:
             self._free -= 1
             task = asyncio.create_task(self._run(batch))
             self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            # Not in the task itself: one that is cancelled before its first step does nothing at all.
+            task.add_done_callback(self._returned)
+            _cancel_when_abandoned(task, batch)
+
+    def _returned(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._free += 1
+        self._dispatch()
 
     def _next_batch(self) -> list[_Waiting]:
         """Take pictures that want the same outputs, oldest first; those whose caller is gone cost nothing."""
@@ -218,8 +256,22 @@ class PictureEmbedder:
         finally:
             if self._meter is not None:
                 self._meter.ended(len(batch), asyncio.get_running_loop().time() - began, failed=failed)
-            self._free += 1
-            self._dispatch()
+            if not failed:
+                self._pace.ended(len(batch), began, asyncio.get_running_loop().time())
+
+
+def _cancel_when_abandoned(task: asyncio.Task[None], batch: Sequence[_Waiting]) -> None:
+    """Cancel a request to the model once nobody waits for any of its pictures."""
+    left = len(batch)
+
+    def gone(_: object) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            task.cancel()
+
+    for waiting in batch:
+        waiting.done.add_done_callback(gone)
 
 
 def _take(waiting: deque[_Waiting], batch: list[_Waiting], most: int) -> None:

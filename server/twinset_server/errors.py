@@ -291,8 +291,14 @@ class IndexBehind(Exhausted):
     reason = "INDEX_BEHIND"
 
 
-class TooManyPictures(Exhausted):
-    """The pictures that wait to be embedded, over all calls, take as much memory as they may."""
+class Overloaded(Exhausted):
+    """So many calls of this class are under way that no more are taken on."""
+
+    reason = "OVERLOADED"
+
+
+class TooManyPictures(Overloaded):
+    """The pictures that wait to be embedded, over all calls, are as many or as large as they may be."""
 
     reason = "TOO_MANY_PICTURES"
 
@@ -335,6 +341,12 @@ class ServerStopping(Unavailable):
     """The server drains: it has answered what it had read of a stream, and reads no more."""
 
     reason = "SERVER_STOPPING"
+
+
+class StreamSilent(Unavailable):
+    """Nothing went over the stream for so long that its place was given to others."""
+
+    reason = "STREAM_SILENT"
 
 
 class StoreUnavailable(Unavailable):

@@ -52,6 +52,10 @@ class Embedder(Protocol):
     def outputs(self) -> Mapping[str, int]:
         """The model's outputs by name, each with its dimension."""
 
+    @property
+    def is_well(self) -> bool:
+        """Whether the model has given its known answer, and nothing has spoken against it since."""
+
     async def embed(
         self,
         pictures: UInt8Array,

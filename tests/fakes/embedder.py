@@ -58,6 +58,10 @@ class FakeEmbedder:
     def outputs(self) -> Mapping[str, int]:
         return {"features": DIMENSION, "embedding": DIMENSION}
 
+    @property
+    def is_well(self) -> bool:
+        return not self.down
+
     async def embed(
         self,
         pictures: UInt8Array,

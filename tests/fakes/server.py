@@ -65,6 +65,17 @@ def unavailable(seconds: int) -> Refusal:
     return Refusal(code_pb2.UNAVAILABLE, "Triton can't be reached", "EMBEDDER_UNAVAILABLE", retry)
 
 
+def overloaded(milliseconds: int, reason: str = "OVERLOADED") -> Refusal:
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.FromMilliseconds(milliseconds)
+    return Refusal(code_pb2.RESOURCE_EXHAUSTED, "too much is under way", reason, retry)
+
+
+def silent() -> Refusal:
+    retry = error_details_pb2.RetryInfo()
+    return Refusal(code_pb2.UNAVAILABLE, "nothing went over the stream", "STREAM_SILENT", retry)
+
+
 def internal(request_id: str) -> Refusal:
     request = error_details_pb2.RequestInfo(request_id=request_id)
     return Refusal(code_pb2.INTERNAL, "twinset has a defect", "INTERNAL", request)
@@ -94,6 +105,8 @@ class FakeServer(
         calls: names of the unary calls, in order.
         refusals: what the next unary calls end in, first one first.
         break_stream_after: messages that streams answer, all together, before each of them breaks.
+        stream_refusals: what the next streams end in before they take a message.
+        silent_once_after: messages that a stream answers before it is ended for its silence, once.
         break_once_after: messages that a stream answers before it breaks, once, with the last one done and unanswered.
         recommend_refusals: what the next Recommend calls end in.
         filters: the filters of Recommend calls, which aren't heeded; facets are counted of categories.
@@ -112,6 +125,8 @@ class FakeServer(
         self.refusals: list[Refusal] = []
         self.break_stream_after: int | None = None
         self.break_once_after: int | None = None
+        self.stream_refusals: list[Refusal] = []
+        self.silent_once_after: int | None = None
         self.streamed = 0
         self.recommend_refusals: list[Refusal] = []
         self.filters: list[str | filter_pb2.Filter] = []
@@ -160,7 +175,12 @@ class FakeServer(
             _abort(context, refusal)
 
     def _stream(self, context: grpc.ServicerContext, requests: Iterator[Any]) -> Iterator[Any]:
+        if self.stream_refusals:
+            _abort(context, self.stream_refusals.pop(0))
         for place, request in enumerate(requests):
+            if place == self.silent_once_after:
+                self.silent_once_after = None
+                _abort(context, silent())
             if self.streamed == self.break_stream_after:
                 _abort(context, unavailable(0))
             self.streamed += 1

@@ -14,7 +14,7 @@ from fakes.pictures import BLUE, RED, TEXT, png
 from fakes.proxy import SilentProxy
 from fakes.service import FakeService
 from twinset import Client, FeedResult, Interaction, Item, ItemUpdate, NotFound, Picture, User, Vector
-from twinset.writing import REFUSALS
+from twinset.lasting_stream import REFUSALS
 from twinset_server.domain import StoredInteraction
 from twinset_server.errors import StoreUnavailable
 

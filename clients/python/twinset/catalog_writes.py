@@ -12,10 +12,11 @@ from twinset import wire, wire_changes
 from twinset.batches import batches
 from twinset.feed import FeedStream
 from twinset.items import FeedResult, FeedSummary, Interaction, Item, ItemUpdate, PutResult, User
+from twinset.lasting_stream import LastingStream
 from twinset.refusals import refused_s
 from twinset.status import error_from_call
 from twinset.v1 import catalog_pb2
-from twinset.writing import WriteStream, request_id, until_available
+from twinset.writing import request_id, until_available
 
 Element = TypeVar("Element", bound=Message)
 
@@ -199,7 +200,7 @@ class CatalogWrites:
         name: Callable[[int, Element], str] | None = None,
     ) -> Iterator[PutResult]:
         groups = batches(elements, size=_size, most=batch, name=name)
-        stream: WriteStream[Message, Any] = WriteStream(
+        stream: LastingStream[Message, Any] = LastingStream(
             call,
             (message(group, request_id()) for group in groups),
             server=self.server,

@@ -19,11 +19,11 @@ from twinset.embeddings import Embedding
 from twinset.errors import NotFound
 from twinset.factor_imports import FactorImports
 from twinset.items import Catalog, Item, Picture, UserData, View
+from twinset.lasting_stream import LastingStream
 from twinset.ranking import Rankings
 from twinset.recommending import Recommending
 from twinset.scoring import Scoring
 from twinset.status import error_from_call, error_from_status
-from twinset.stream import PipelinedStream
 from twinset.tls import Tls
 from twinset.v1 import (
     catalog_pb2,
@@ -49,8 +49,10 @@ class Client(CatalogWrites, CatalogExports, Recommending, Scoring, FactorImports
 
     It may be shared by threads. Every method raises a `TwinsetError` where the call fails: `Unavailable` where no
     server can be reached, `DeadlineExceeded` where it takes longer than `timeout_s`, and those that its `Raises` names.
-    Reads are tried up to four times while the server is unavailable, all within `timeout_s`. Writes are tried again
-    too: each message has a name of its own, under which the server makes it once.
+    Reads are tried up to four times while the server is unavailable, all within `timeout_s`; streams of them go on
+    behind what was answered. Writes are tried again
+    too: each message has a name of its own, under which the server makes it once. A call that a busy server refuses is
+    made again when the server said, up to twelve times, within `timeout_s`.
     """
 
     def __init__(
@@ -155,15 +157,16 @@ class Client(CatalogWrites, CatalogExports, Recommending, Scoring, FactorImports
         """
 
         def requests() -> Iterator[embedding_pb2.StreamEmbedRequest]:
-            for place, group in enumerate(batches(pictures, size=len, most=batch, name=_picture_name)):
-                request = embedding_pb2.StreamEmbedRequest(pictures=group)
-                if not place:
-                    request.outputs.extend(outputs)
-                    request.predictions = predictions
-                yield request
+            for group in batches(pictures, size=len, most=batch, name=_picture_name):
+                yield embedding_pb2.StreamEmbedRequest(pictures=group)
 
-        stream = PipelinedStream(self._embedding.StreamEmbed, requests(), server=self.server, timeout_s=self.timeout_s)
-        for _, response in stream:
+        def opening(request: embedding_pb2.StreamEmbedRequest) -> embedding_pb2.StreamEmbedRequest:
+            return embedding_pb2.StreamEmbedRequest(pictures=request.pictures, outputs=outputs, predictions=predictions)
+
+        stream = LastingStream(
+            self._embedding.StreamEmbed, requests(), server=self.server, timeout_s=self.timeout_s, opening=opening
+        )
+        for response in stream:
             for result in response.results:
                 yield wire.embedding_from_proto(result, response.model)
 

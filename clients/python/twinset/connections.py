@@ -4,6 +4,8 @@ The kernel hands each new connection to some worker, and all calls on it stay th
 several workers tells in its metadata which of them gave it, and how many there are. From that this channel knows where
 its connections lead: a call goes to the worker with the fewest calls under way, on the connection with the fewest. More
 connections are opened only when calls are under way at the same time: who calls now and then pays for one.
+
+A single call that a busy server refused goes again when the server said, to the worker that is best then.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+
+from twinset.refused_calls import Refusals
 
 CONNECTIONS_PER_WORKER = 8
 
@@ -71,7 +75,7 @@ class Connections:
         def make(channel: grpc.Channel) -> Any:
             return channel.unary_unary(method, *args, **kwargs)
 
-        def call(request: Any, **options: Any) -> Any:
+        def once(request: Any, options: dict[str, Any]) -> Any:
             with self._taken() as connection:
                 try:
                     response, done = _made(connection, method, make).with_call(
@@ -82,6 +86,19 @@ class Connections:
                     raise
                 self._learn(connection, done)
                 return response
+
+        def call(request: Any, **options: Any) -> Any:
+            refusals = Refusals(options.get("timeout"))
+            while True:
+                try:
+                    return once(request, options)
+                except grpc.RpcError as failure:
+                    pause_s = refusals.pause_s(failure)
+                    if pause_s is None:
+                        raise
+                # Not on the connection: while it waits, the call is nobody's load.
+                time.sleep(pause_s)
+                options["timeout"] = refusals.left_s
 
         return call
 

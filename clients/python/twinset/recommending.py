@@ -12,9 +12,9 @@ import grpc
 from twinset import wire_recommendations as wire
 from twinset.batches import batches
 from twinset.items import Vector, View
+from twinset.lasting_stream import LastingStream
 from twinset.recommendations import Example, Query, QueryResult, Recommendations
 from twinset.status import error_from_call, error_from_status
-from twinset.stream import PipelinedStream
 from twinset.v1 import filter_pb2, recommender_pb2
 
 
@@ -180,10 +180,10 @@ class Recommending:
                 asked.append(group)
                 yield recommender_pb2.StreamRecommendRequest(requests=messages)
 
-        stream = PipelinedStream(
+        stream = LastingStream(
             self._recommender.StreamRecommend, requests(), server=self.server, timeout_s=self.timeout_s
         )
-        for _, response in stream:
+        for response in stream:
             yield from _answers(asked.popleft(), response.results)
 
 

@@ -22,6 +22,8 @@ _BY_CODE: dict[str, type[errors.TwinsetError]] = {
     "INTERNAL": errors.Internal,
 }
 
+_CUT_OFF_RETRY_S = 0.5
+
 # What gRPC's core says where no connection came about, as opposed to one that broke.
 _NEVER_CONNECTED = ("failed to connect", "DNS resolution failed", "errors resolving", "connect an http1.x server")
 
@@ -87,6 +89,13 @@ def error_from_call(failure: grpc.RpcError, server: str) -> errors.TwinsetError:
             f"the connection to {server} broke ({details}): see whether the server runs, then try again",
             code=name,
             reason="CONNECTION_LOST",
+        )
+    if name == "CANCELLED":
+        return errors.Unavailable(
+            f"{server} cut the call off before it looked at it, having too many: try again in a moment",
+            code=name,
+            reason="CUT_OFF",
+            retry_after_s=_CUT_OFF_RETRY_S,
         )
     if name == "UNIMPLEMENTED":
         return errors.TwinsetError(

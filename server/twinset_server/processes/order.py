@@ -13,6 +13,8 @@ from twinset_server.rpc.interceptor import Place
 _LEAST_IN_FLIGHT = 2
 """A worker that alone has pictures sends one request while the model computes another."""
 _LEAST_WAITING_BYTES = 32 << 20
+_LEAST_CALLS = 8
+"""A connection stays with its worker: what comes over a few of them may well meet in one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +61,19 @@ def share(settings: Settings, workers: int) -> Settings:
                     "workers": workers,
                     "max_pictures_in_flight": math.ceil(server.max_pictures_in_flight / workers),
                     "max_waiting_bytes": max(_LEAST_WAITING_BYTES, server.max_waiting_bytes // workers),
+                    "max_stream_bytes": max(_LEAST_WAITING_BYTES, server.max_stream_bytes // workers),
+                    "max_reads": _calls(server.max_reads, workers),
+                    "max_writes": _calls(server.max_writes, workers),
+                    "max_streams": _calls(server.max_streams, workers),
                 }
             ),
             "triton": triton.model_copy(update={"max_in_flight": _requests_in_flight(triton, workers)}),
         }
     )
+
+
+def _calls(limit: int, workers: int) -> int:
+    return min(limit, max(_LEAST_CALLS, math.ceil(limit / workers)))
 
 
 def _requests_in_flight(settings: TritonSettings, workers: int) -> int:

@@ -46,6 +46,8 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> embedding_pb2.EmbedResponse:
         """See the proto."""
         _check_shape(request)
+        if self._pictures.is_full:
+            raise self._pictures.refusal()
         contract = self._pictures.embedder.contract
         wish = _Wish(request.outputs, request.predictions)
         return embedding_pb2.EmbedResponse(

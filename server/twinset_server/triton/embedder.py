@@ -69,6 +69,11 @@ class TritonEmbedder:
         """How the model is now."""
         return self._supervisor.state
 
+    @property
+    def is_well(self) -> bool:
+        """Whether the model has given its known answer, and nothing has spoken against it since."""
+        return self._supervisor.state is State.READY
+
     async def ready(self, *, timeout_s: float) -> None:
         """Return when the model has given its known answer, waiting up to `timeout_s` for that.
 
