@@ -69,6 +69,16 @@ class Database:
                 self.living.setdefault(space, {})[item_id] = vectors
         return sequence
 
+    def add_vectors(self, space: str, items: Mapping[str, Float32Array]) -> None:
+        """Give stored items one vector more each, in another space than that in which they are known to live."""
+        with self._transaction() as connection:
+            self._next(connection)
+            connection.executemany(
+                "INSERT INTO vectors (item, space, picture, value)"
+                " VALUES ((SELECT key FROM items WHERE id = ?), (SELECT key FROM spaces WHERE name = ?), '', ?)",
+                [(item_id, space, values.astype("<f4").tobytes()) for item_id, values in items.items()],
+            )
+
     def set_attributes(self, documents: Mapping[str, Mapping[str, object]]) -> int:
         """Give items these attributes, and leave their vectors alone; return the last sequence."""
         with self._transaction() as connection:

@@ -113,7 +113,14 @@ class WrittenFolder:
                     np.array(keys, np.int64), values, np.array([owners.get(key, 0) for key in keys]), items, texts
                 )
                 records.append(
-                    writer.finish(graph=None, base=None, threads=1, stopped=lambda: False, progress=lambda share: None)
+                    writer.finish(
+                        graph=None,
+                        base=None,
+                        threads=1,
+                        stopped=lambda: False,
+                        progress=lambda share: None,
+                        askers=lambda items: np.empty((0, DIMENSION), np.float32),
+                    )
                 )
         generation = Generation(number, SPACE, sequence, last, sequence, FileSum(0, ""), tuple(records))
         manifest.write(home, generation, np.array(sorted(dead), np.int64))

@@ -114,6 +114,9 @@ def _requests(folder: FactorFolder, interactions_through: int) -> Iterator[catal
         )
     )
     size = max(1, min(_MOST_ROWS, _MESSAGE_BYTES // (12 * manifest.dimension)))
+    # Users first: the index of the items is measured by what they ask.
+    for ids, rows in folder.users.batches(size):
+        yield catalog_pb2.ImportFactorsRequest(users=catalog_pb2.FactorUsers(ids=ids, factors=_bytes(rows)))
     start = 0
     for ids, rows in folder.items.batches(size):
         part = slice(start, start + len(ids))
@@ -126,8 +129,6 @@ def _requests(folder: FactorFolder, interactions_through: int) -> Iterator[catal
             )
         )
         start += len(ids)
-    for ids, rows in folder.users.batches(size):
-        yield catalog_pb2.ImportFactorsRequest(users=catalog_pb2.FactorUsers(ids=ids, factors=_bytes(rows)))
 
 
 def _bytes(values: NDArray[np.float32]) -> bytes:

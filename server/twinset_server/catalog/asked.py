@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from twinset.pair_contract import PAIR_SOURCE, PAIR_TARGET
 from twinset_server.catalog import matching
 from twinset_server.catalog.columns.codes import Truths
 from twinset_server.catalog.columns.table import Columns
@@ -16,11 +15,6 @@ from twinset_server.catalog.index.walks import Query
 from twinset_server.catalog.store.entry import fitted_query
 from twinset_server.domain import Float32Array, Search, SearchResult
 from twinset_server.errors import SpaceNotFound
-
-_ACROSS = 1024
-"""How wide to walk in the spaces of pairs. What is searched for there comes from the other one, and lies elsewhere than
-the vectors that an index is calibrated with: of 100,000 targets of a trained head a width of 32 finds these (.999),
-and the best partners of sources are not (.78); by 1,024 they are (.996, by inner product .993)."""
 
 
 def view_of(views: Views, space: str) -> View:
@@ -63,8 +57,7 @@ class Asked(NamedTuple):
     def query(self, mask: Truths | None) -> Query:
         """Return what to look for among the items that `mask` leaves."""
         asked = self.search
-        width = _ACROSS if asked.space in (PAIR_SOURCE, PAIR_TARGET) else 0
-        return Query(self.values, asked.k, asked.exclude, asked.target_recall, mask, width)
+        return Query(self.values, asked.k, asked.exclude, asked.target_recall, mask)
 
     def completed(self, result: SearchResult, mask: Truths | None) -> SearchResult:
         """Return the result with the facets over the items that `mask` leaves."""

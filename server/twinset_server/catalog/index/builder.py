@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from twinset_server.catalog.index.checksums import Stopped
+from twinset_server.catalog.index.coding import default_dtype
 from twinset_server.catalog.index.column_shelf import ColumnShelf
 from twinset_server.catalog.index.plan import Limits
 from twinset_server.catalog.index.shelf import Progress, Shelf
 from twinset_server.catalog.store.log import ChangeLog
 from twinset_server.config import StoreSettings
-from twinset_server.domain import Dtype
 from twinset_server.errors import SpaceNotFound, StoreUnavailable
 
 _log = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ class Builder:
     def _merge_all(self, log: ChangeLog) -> bool:
         done = False
         for shelf in self._open_shelves(log):
-            done |= shelf.merge(self._threads)
+            done |= shelf.merge(log, self._threads)
         return done
 
     def _open_shelves(self, log: ChangeLog) -> list[Shelf]:
@@ -169,7 +169,7 @@ class Builder:
         with self._lock:
             for name, (key, space) in log.spaces().items():
                 if name not in self._shelves:
-                    dtype = self._dtypes.get(name, Dtype.BF16)
+                    dtype = self._dtypes.get(name, default_dtype(space))
                     folder = self._index / str(key)
                     shelf = Shelf(folder, space, dtype, self._limits, self._stop.is_set, self._at_fold)
                     shelf.open()

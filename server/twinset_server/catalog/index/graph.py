@@ -6,6 +6,7 @@ races `remove` returned keys that don't exist, and adding to a view crashed. Row
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from usearch.index import Index
 
 from twinset.contract import Metric
 from twinset_server.catalog.index.checksums import Pages, Stopped, Unsound
-from twinset_server.catalog.index.coding import Coding
-from twinset_server.catalog.index.distance import Ranked, nearest_ranks, ranks_of
+from twinset_server.catalog.index.coding import SMALL, Coding
+from twinset_server.catalog.index.distance import nearest_ranks, ranks_of
 from twinset_server.catalog.index.labels import Places
 from twinset_server.catalog.index.reach import UnknownLayout, unreachable
 from twinset_server.domain import Float32Array, Space
@@ -28,10 +29,13 @@ from twinset_server.domain import Float32Array, Space
 VERSION = ".".join(usearch.__version__.split(".")[:2])
 """Files of another version of USearch aren't opened: nothing promises that they mean the same."""
 
-# On unit vectors `ip` orders as cosine does and spares the division.
-_METRICS = {Metric.COSINE: "ip", Metric.EUCLIDEAN: "l2sq", Metric.INNER_PRODUCT: "ip"}
+# On unit vectors `ip` orders as cosine does and spares the division; of inner products `coding` makes distances.
+_METRICS = {Metric.COSINE: "ip", Metric.EUCLIDEAN: "l2sq", Metric.INNER_PRODUCT: "l2sq"}
 
-_CONNECTIVITY = 16
+_CONNECTIVITY, _EXPANSION_ADD = 16, 128
+_SMALL_CONNECTIVITY, _SMALL_EXPANSION_ADD = 32, 256
+"""Of few components: a walk finds as much with half of the width, and what twice the links cost is little."""
+
 _NARROWEST = 32
 """Width of the walk that gives recall .99 on embeddings of pictures; flatter data, and more of it, needs more."""
 
@@ -43,7 +47,9 @@ _WIDE_SHARE = 64
 
 _BATCH = 512
 _PROBES = 256
-_PROBE_K = 10
+PROBE_K = 10
+"""Widths are measured by so many neighbours."""
+
 _MIN_RECALL = 0.95
 _ENOUGH_RECALL = 0.995
 """Widths are measured up to this recall: whoever wants more compares all."""
@@ -61,7 +67,7 @@ class Proof:
     """What is known of a saved graph.
 
     Attributes:
-        widths: of the walk, rising, each with the recall@10 that it gave on a sample of the graph's own rows.
+        widths: of the walk, rising, each with the recall@10 that it surely gave to whoever asked.
         strays: `[S]` rows that no walk comes to, rising: whoever walks compares them besides.
     """
 
@@ -114,6 +120,12 @@ class Graph:
         """Return up to `count` rows near `query`, `[D]`, dead ones among them, by a walk of at least `width`."""
         matches = self._searched(self.coding.query(query, self._metric), count, width)
         return Walk(matches.keys.view(np.intp), matches.distances, int(matches.computed_distances))
+
+    def nearest_of_row(self, vector: Float32Array, count: int, width: int) -> Places:
+        """Return up to `count` rows near the place of a row, `[D]`: by inner product too, its own is the first."""
+        (row,) = self.coding.rows(vector[np.newaxis])
+        found: Places = self._searched(row, count, width).keys.view(np.intp)
+        return found
 
     def nearest_of_each(self, queries: Sequence[Float32Array], count: int, width: int) -> list[Walk]:
         """Return what `nearest` gives for each of the queries; together they cost less."""
@@ -177,13 +189,22 @@ def prove(
     space: Space,
     coding: Coding,
     stopped: Callable[[], bool],
+    asking: Float32Array,
 ) -> Proof:
-    """Return what a saved graph gives, by what it finds of a sample of its rows.
+    """Return what a saved graph gives, by what it finds for those who ask: for a sample of its rows, and for `asking`.
 
-    By the widest walk at least .95 of the sample's true neighbours must be found. Each row of it must be found when it
-    is asked for; where one isn't, all rows are asked for, and those that aren't found are strays too. A found row
-    counts by its distance: among equal pictures any may stand for another.
+    By the widest walk at least .95 of the true neighbours of either must be found. Each row of the sample must be
+    found at its own place; where one isn't, all rows are looked for, and those that aren't found are strays too. A
+    found row counts by its distance: among equal pictures any may stand for another.
 
+    Args:
+        pages: the saved graph.
+        vectors: `[N, D]` float32, its rows.
+        squares: `[N]` float32, their squared lengths.
+        space: theirs.
+        coding: how the graph holds them.
+        stopped: asked now and then.
+        asking: `[A, D]` float32, vectors of another kind that ask, as users do for items; there may be none.
     Raises:
         GraphUnsound: no width is enough, or too many rows are strays.
         Stopped: `stopped` returned True.
@@ -196,30 +217,22 @@ def prove(
     if len(strays) * _MAX_STRAY_SHARE > rows:
         raise GraphUnsound(f"{len(strays)} of {rows} rows of space {space.name!r} can't be reached")
     graph = Graph(pages, space, rows, coding)
-    k = min(_PROBE_K, rows - 1)
     sample = np.random.default_rng(0).choice(rows, min(_PROBES, rows), replace=False)
-    # One more than k: each row of the sample is near itself, which says nothing.
-    farthest = nearest_ranks(vectors, squares, vectors[sample], space.metric, k + 1, stopped)
+    near = _Near(vectors, squares, space.metric)
+    probes = [near.probes(vectors[sample], sample, stopped)]
+    if len(asking):
+        probes.append(near.probes(asking, None, stopped))
     widths: list[tuple[int, float]] = []
-    recall, found = 0.0, 0
+    recall, found = 0.0, False
     for width in _widths(rows):
-        found = hits = 0
-        for place, limit in zip(sample.tolist(), farthest.tolist(), strict=True):
-            if stopped():
-                raise Stopped
-            query = vectors[place]
-            near = graph.nearest(query, coding.asked(k), width).places
-            places = np.union1d(near, strays)
-            ranked = ranks_of(vectors[places], squares[places], query, space.metric)
-            hits += min(k, int(np.count_nonzero((ranked.values <= limit + ranked.slack) & (places != place))))
-            found += _is_found(place, ranked, vectors, squares, space.metric)
-        recall = hits / max(1, len(sample) * k)
+        recall = min(near.recall(one, graph, width, strays, stopped) for one in probes)
+        found = not len(_lost(graph, vectors, squares, sample, width, stopped))
         if recall >= _MIN_RECALL:
             widths.append((width, round(recall, 4)))
-        if recall >= _ENOUGH_RECALL and found == len(sample):
+        if recall >= _ENOUGH_RECALL and found:
             break
-    if found < len(sample):
-        strays = np.union1d(strays, _lost(graph, vectors, squares, space.metric, width, stopped))
+    if not found:
+        strays = np.union1d(strays, _lost(graph, vectors, squares, np.arange(rows), width, stopped))
     if not widths or len(strays) * _MAX_STRAY_SHARE > rows:
         raise GraphUnsound(
             f"of {rows} rows of space {space.name!r} {len(strays)} can't be found, and of the neighbours of a sample "
@@ -228,33 +241,71 @@ def prove(
     return Proof(tuple(widths), strays)
 
 
-def _is_found(place: int, near: Ranked, vectors: Float32Array, squares: Float32Array, metric: Metric) -> bool:
-    """Return whether a row, or one that is as near to it as itself, is among those that were found."""
-    # A longer vector may be nearer than itself by inner product; then only the neighbours tell.
-    if metric is Metric.INNER_PRODUCT:
-        return True
-    own = ranks_of(vectors[[place]], squares[[place]], vectors[place], metric)
-    return bool((near.values <= own.values + own.slack).any())
+class _Probes(NamedTuple):
+    """Queries and what they should find.
+
+    Attributes:
+        queries: `[Q, D]` float32.
+        own: `[Q]`, where each stands among the rows: it doesn't count as found. None where they are no rows.
+        k: how many neighbours each has.
+        farthest: `[Q]` float32, the rank of the last of them.
+    """
+
+    queries: Float32Array
+    own: Places | None
+    k: int
+    farthest: Float32Array
+
+
+class _Near(NamedTuple):
+    """Which rows are truly near: `[N, D]`, and their squared lengths, `[N]`."""
+
+    vectors: Float32Array
+    squares: Float32Array
+    metric: Metric
+
+    def probes(self, queries: Float32Array, own: Places | None, stopped: Callable[[], bool]) -> _Probes:
+        """Return the queries with what they should find."""
+        among = len(self.vectors) - (own is not None)
+        k = min(PROBE_K, among)
+        # One more than k: each row is near itself, which says nothing.
+        rank = k + (own is not None)
+        return _Probes(queries, own, k, nearest_ranks(self.vectors, self.squares, queries, self.metric, rank, stopped))
+
+    def recall(self, probes: _Probes, graph: Graph, width: int, strays: Places, stopped: Callable[[], bool]) -> float:
+        """Return the share that walks find, and those who compare the strays besides, less two standard errors."""
+        hits = np.empty(len(probes.queries))
+        for number, (query, limit) in enumerate(zip(probes.queries, probes.farthest.tolist(), strict=True)):
+            if stopped():
+                raise Stopped
+            places = np.union1d(graph.nearest(query, graph.coding.asked(probes.k), width).places, strays)
+            if probes.own is not None:
+                places = places[places != probes.own[number]]
+            ranked = ranks_of(self.vectors[places], self.squares[places], query, self.metric)
+            hits[number] = min(probes.k, int(np.count_nonzero(ranked.values <= limit + ranked.slack)))
+        error = float(hits.std()) / math.sqrt(len(hits))
+        return (float(hits.mean()) - 2 * error) / max(1, probes.k)
 
 
 def _lost(
     graph: Graph,
     vectors: Float32Array,
     squares: Float32Array,
-    metric: Metric,
+    places: Places,
     width: int,
     stopped: Callable[[], bool],
 ) -> Places:
-    """Return the rows that a walk from their own vector doesn't find."""
+    """Return those rows of `places` that a walk to their own place finds neither, nor one that equals them."""
     lost = []
-    for place, query in enumerate(vectors):
+    for place in places.tolist():
         if stopped():
             raise Stopped
-        near = graph.nearest(query, min(_PROBE_K, len(vectors)), width).places
+        near = graph.nearest_of_row(vectors[place], min(PROBE_K, len(vectors)), width)
         if place in near:
             continue
-        ranked = ranks_of(vectors[near], squares[near], query, metric)
-        if not _is_found(place, ranked, vectors, squares, metric):
+        # Whatever the metric, nothing is nearer to a row than itself by L2.
+        ranked = ranks_of(vectors[[place, *near]], squares[[place, *near]], vectors[place], Metric.EUCLIDEAN)
+        if not (ranked.values[1:] <= ranked.values[0] + ranked.slack).any():
             lost.append(place)
     return np.array(lost, np.intp)
 
@@ -270,10 +321,12 @@ def _widths(rows: int) -> Iterator[int]:
 
 
 def _empty(space: Space, coding: Coding) -> Index:
+    small = space.dimension <= SMALL
     return Index(
         ndim=coding.dimension(space.dimension),
         metric=_METRICS[space.metric],
         dtype=coding.dtype.value,
-        connectivity=_CONNECTIVITY,
+        connectivity=_SMALL_CONNECTIVITY if small else _CONNECTIVITY,
+        expansion_add=_SMALL_EXPANSION_ADD if small else _EXPANSION_ADD,
         enable_key_lookups=False,
     )

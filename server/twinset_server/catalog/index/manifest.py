@@ -39,7 +39,8 @@ from twinset_server.domain import Dtype, Metric, Space
 
 _log = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
+_READABLE = (2, _FORMAT)
 _MAX_BYTES = 16 << 20
 
 
@@ -266,10 +267,10 @@ def _decoded(content: bytes, path: Path, number: int) -> Generation:
         document.pop("checksum")
         if content != sealed(document):
             raise Unsound(f"{path} has another content than was written: its checksum differs")
-        if (document["format"], document["usearch"]) != (_FORMAT, USEARCH):
+        if document["format"] not in _READABLE or document["usearch"] != USEARCH:
             raise Unsound(
-                f"{path} is of format {document['format']} and USearch {document['usearch']}; this server reads format "
-                f"{_FORMAT} and USearch {USEARCH}"
+                f"{path} is of format {document['format']} and USearch {document['usearch']}; this server reads "
+                f"formats {_READABLE[0]} to {_READABLE[-1]} and USearch {USEARCH}"
             )
         if document["generation"] != number:
             raise Unsound(f"{path} is the manifest of generation {document['generation']}")
@@ -297,7 +298,9 @@ def _segment(record: Mapping[str, Any]) -> SegmentRecord:
         widths = tuple((int(width), float(recall)) for width, recall in widths)
     coding = record["coding"]
     if coding is not None:
-        coding = Coding(Dtype(coding["dtype"]), float(coding["scale"]), float(coding["length"]))
+        # Format 2 knew no centre. Where graphs have one now, those without are of another metric and refused as such.
+        centre = tuple(float(value) for value in coding.get("centre", ()))
+        coding = Coding(Dtype(coding["dtype"]), float(coding["scale"]), float(coding["length"]), centre)
     files = {name: FileSum(**one) for name, one in record["files"].items()}
     return SegmentRecord(**{**record, "widths": widths, "coding": coding, "files": files})
 

@@ -22,11 +22,11 @@ from twinset_server.catalog.index.graph import Walk
 from twinset_server.catalog.index.rows import Rows
 from twinset_server.catalog.index.selection import Candidates, Wanted, nearest
 from twinset_server.catalog.index.views import View
-from twinset_server.catalog.index.walks import GATHERED, Part, Query, Step, Walked, steps, walked
+from twinset_server.catalog.index.walks import GATHERED, Part, Query, Step, Walked, row_ns, steps, walked
 from twinset_server.domain import SCAN, SearchMethod, SearchPlan, SearchResult
 
-_BRIEF = 56_000_000
-"""Rows times dimensions that may be compared on the event loop: about two milliseconds."""
+_BRIEF_NS = 2_000_000
+"""So long rows may be compared on the event loop."""
 
 _MOST_PRODUCTS = 1 << 22
 """As many products of rows and queries are held in memory at once: 16 MB."""
@@ -46,7 +46,7 @@ def search(view: View, query: Query) -> SearchResult:
 
 def search_briefly(view: View, query: Query) -> SearchResult | None:
     """Return the nearest items; None where that would take more than about two milliseconds."""
-    return _search(view, query, _BRIEF / view.space.dimension, None)
+    return _search(view, query, _BRIEF_NS / row_ns(view.space.dimension), None)
 
 
 def search_each(view: View, queries: Sequence[Query]) -> list[SearchResult]:

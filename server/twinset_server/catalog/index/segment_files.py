@@ -14,7 +14,7 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -51,6 +51,12 @@ _GRAPH = "graph.usearch"
 _STRAYS = "strays.i64"
 
 _CHUNK = 4096
+
+_ASKED_ITEMS = 1024
+"""So many items are looked up for vectors of theirs that ask; not each need have one."""
+
+Askers = Callable[[Sequence[int]], Float32Array]
+"""Returns `[A, D]`, vectors that will ask for rows of items like those with the keys that it is given."""
 
 T = TypeVar("T", bound=np.generic)
 
@@ -238,6 +244,7 @@ class SegmentWriter:
         threads: int,
         stopped: Callable[[], bool],
         progress: Callable[[float], None],
+        askers: Askers,
     ) -> SegmentRecord:
         """Make the segment durable and return its record.
 
@@ -247,6 +254,7 @@ class SegmentWriter:
             threads: how many build it.
             stopped: asked now and then.
             progress: told the share of rows that are in the graph.
+            askers: tells vectors of another kind that will ask the graph.
         Raises:
             OSError: the disk is full, or failed.
             Stopped: `stopped` returned True.
@@ -266,7 +274,7 @@ class SegmentWriter:
             files=files,
         )
         if graph is not None:
-            record = self._with_graph(record, graph, base, threads, stopped, progress)
+            record = self._with_graph(record, graph, base, threads, stopped, progress, askers)
         steps.reached(steps.SEGMENT_SAVED)
         if record.widths is not None:
             _sync_file(self._path / _GRAPH)
@@ -283,11 +291,13 @@ class SegmentWriter:
         threads: int,
         stopped: Callable[[], bool],
         progress: Callable[[float], None],
+        askers: Askers,
     ) -> SegmentRecord:
         rows = open_segment(self._folder, record, self._space, stopped).rows
         flat = replace(record, flat=True)
         if not np.isfinite(rows.squares).all():
             return flat
+        asking = askers(_drawn(rows.owners))
         path = self._path / _GRAPH
         # What was extended is built from the start where it isn't good, and what several threads built, by one.
         tries = dict.fromkeys([(_extensible(base, dtype, rows), threads), (None, threads), (None, 1)])
@@ -305,7 +315,7 @@ class SegmentWriter:
             )
             found = summed(path)
             try:
-                proof = prove(opened(path, found), rows.vectors, rows.squares, self._space, coding, stopped)
+                proof = prove(opened(path, found), rows.vectors, rows.squares, self._space, coding, stopped, asking)
             except GraphUnsound as error:
                 path.unlink()
                 _log.warning("%s (built by %d threads, try %d of %d)", error, used, number, len(tries))
@@ -341,6 +351,13 @@ def _extensible(base: Segment | None, dtype: Dtype, rows: Rows) -> _Base | None:
         return None
     coding = base.record.coding
     return _Base(base.record.number, coding) if coding.fits(rows.vectors[base.rows.length :]) else None
+
+
+def _drawn(owners: Int64Array) -> list[int]:
+    """Return some of the items, drawn at random, and the same of the same."""
+    items = np.unique(owners)
+    drawn: list[int] = np.random.default_rng(0).permutation(items)[:_ASKED_ITEMS].tolist()
+    return drawn
 
 
 def remove_segment(folder: Path, number: int) -> None:

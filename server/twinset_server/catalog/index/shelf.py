@@ -7,7 +7,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,9 @@ _CROWD = 8
 """With more segments than this, merges don't wait for folds: where these never end, searches would only get slower."""
 
 _PAUSE_S = 0.02
+
+_ASKERS = 512
+"""Vectors that ask a graph when it is proved: a few hundred, since some find much less than others."""
 
 _READING = 0.1
 """The share of a rebuild that goes into reading the database."""
@@ -118,13 +121,15 @@ class Shelf:
                 for chunk in held:
                     writer.add(*_columns(chunk))
             held.clear()
-            built = self._finished(writer, base, 1, _unseen, stopped, graph=planned.graph)
+            built = self._finished(log, writer, base, 1, _unseen, stopped, graph=planned.graph)
             self._holdings.publish(replaced, built, key)
             self._looked_at = key
         return True
 
-    def merge(self, threads: int, progress: Progress | None = None) -> bool:
+    def merge(self, log: ChangeLog, threads: int) -> bool:
         """Do the most urgent work on segments; return whether there was any.
+
+        `log` tells who asks.
 
         Raises:
             OSError: the disk is full, or failed.
@@ -134,7 +139,7 @@ class Shelf:
         if planned is None:
             return False
         with self._holdings.claimed(planned.numbers), self._holdings.new_segment() as writer:
-            merged = self._merged(writer, planned, threads, progress or _unseen)
+            merged = self._merged(log, writer, planned, threads)
             walked = any(self._holdings.segment(number).graph is not None for number in planned.numbers)
             if merged is not None and merged.record.flat and walked:
                 # Searches would compare each of its rows, where they walk now.
@@ -184,7 +189,7 @@ class Shelf:
                         break
                     progress(_READING * min(1.0, writer.rows / live))
             built = self._finished(
-                writer, None, threads, lambda share: progress(_READING + (1 - _READING) * share), stopped
+                log, writer, None, threads, lambda share: progress(_READING + (1 - _READING) * share), stopped
             )
             self._holdings.publish(replaced, built, alone=alone)
         progress(1.0)
@@ -197,12 +202,12 @@ class Shelf:
             self._holdings.publish((), None)
         return due
 
-    def _merged(self, writer: SegmentWriter, planned: Merge, threads: int, progress: Progress) -> Segment | None:
+    def _merged(self, log: ChangeLog, writer: SegmentWriter, planned: Merge, threads: int) -> Segment | None:
         first, *others = planned.numbers
         base = self._copied(writer, first) if planned.extend else None
         for number in others if planned.extend else planned.numbers:
             self._copy_living(writer, self._holdings.segment(number))
-        return self._finished(writer, base, threads, progress, self._merging_stopped)
+        return self._finished(log, writer, base, threads, _unseen, self._merging_stopped)
 
     def _merging_stopped(self) -> bool:
         """Return whether the builder ends, after the fold that is under way: two at once slow down searches."""
@@ -212,6 +217,7 @@ class Shelf:
 
     def _finished(
         self,
+        log: ChangeLog,
         writer: SegmentWriter,
         base: Segment | None,
         threads: int,
@@ -223,12 +229,18 @@ class Shelf:
         if not writer.rows:
             writer.discard()
             return None
+
+        def askers(items: Sequence[int]) -> Float32Array:
+            with log.snapshot() as snapshot:
+                return snapshot.askers(self._space.name, items, _ASKERS)
+
         record = writer.finish(
             graph=self._dtype if graph and writer.rows >= self._limits.graph_at else None,
             base=base,
             threads=threads,
             stopped=stopped,
             progress=progress,
+            askers=askers,
         )
         return open_segment(self._folder, record, self._space, stopped)
 

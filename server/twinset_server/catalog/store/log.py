@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset_server.catalog.store import generations, spaces
+from twinset_server.catalog.store import askers, generations, spaces
 from twinset_server.catalog.store.schema import open_reader
 from twinset_server.domain import Float32Array, Space
 from twinset_server.errors import StoreUnavailable
@@ -149,6 +149,11 @@ class Snapshot:
         key, _ = self._spaces[space]
         statement = "SELECT 1 FROM vectors WHERE key > ? AND space = ? LIMIT 1 OFFSET ?"
         return self._connection.execute(statement, (after_key, key, count)).fetchone() is not None
+
+    def askers(self, space: str, items: Sequence[int], most: int) -> Float32Array:
+        """Return `[A, D]`, vectors of those who search a space that holds none of them; see `askers.sampled`."""
+        key, described = self._spaces[space]
+        return askers.sampled(self._connection, key, described, items, most)
 
     def live(self, space: str) -> int:
         """Return how many vectors the space has."""

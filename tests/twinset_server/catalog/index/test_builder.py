@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from fakes.change_log import DIMENSION, Database, some, unit_vectors
-from twinset_server.catalog.index import manifest, plan, segment_files
+from twinset.contract import Metric
+from twinset.pair_contract import PAIR_SOURCE, PAIR_TARGET
+from twinset_server.catalog.index import graph, manifest, plan, segment_files
 from twinset_server.catalog.index.builder import Builder
 from twinset_server.catalog.index.checksums import Pages, Stopped
 from twinset_server.catalog.index.coding import Coding
@@ -600,3 +602,29 @@ def test_a_builder_of_low_priority_stays_so(database: Database, index: Path) -> 
     thread.join()
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
     assert set(seen) == {19}
+
+
+@pytest.mark.parametrize("rebuilt", [False, True])
+def test_a_graph_is_proved_by_the_other_side_of_pairs(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch, rebuilt: bool
+) -> None:
+    for name in (PAIR_SOURCE, PAIR_TARGET):
+        database.add_space(Space(name, DIMENSION, Metric.EUCLIDEAN, name[5] * 64))
+    targets = some(range(200))
+    database.put(PAIR_TARGET, targets)
+    builder = builder_of(database, index)
+    asked: list[Float32Array] = []
+
+    def prove(pages: Pages, vectors: Float32Array, *rest: Any) -> graph.Proof:
+        asked.append(rest[-1])
+        return graph.prove(pages, vectors, *rest)
+
+    monkeypatch.setattr(segment_files, "prove", prove)
+    sources = some(range(200), seed=1)
+    database.add_vectors(PAIR_SOURCE, sources)
+    if rebuilt:
+        builder.rebuild(PAIR_TARGET, lambda share: None)
+    else:
+        builder.build_now()
+    theirs = {vector.tobytes() for vector in sources.values()}
+    assert any(len(one) and {row.tobytes() for row in one} <= theirs for one in asked)

@@ -601,6 +601,26 @@ def test_a_generation_of_an_older_format_is_built_anew_from_the_database(databas
         assert_sees(own(follower), database)
 
 
+def as_format_2(index: Path) -> None:
+    """Write the one manifest of the space anew as it was before graphs had centres."""
+    [path] = (index / "1").glob("generation-*.json")
+    document = json.loads(path.read_text())
+    del document["checksum"]
+    for record in document["segments"]:
+        del record["coding"]["centre"]
+    path.write_bytes(manifest.sealed({**document, "format": 2}))
+
+
+def test_a_generation_of_format_2_still_serves(database: Database, index: Path) -> None:
+    database.put("own", some(range(100)))
+    builder_of(database, index).build_now()
+    as_format_2(index)
+    with following(database, index) as follower:
+        assert (own(follower).generation, own(follower).delta.length) == (1, 0)
+        assert own(follower).segments[0].graph is not None
+        assert_sees(own(follower), database)
+
+
 def keys_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that gets the key of each item whose attributes are read from the database."""
     keys: list[int] = []

@@ -13,7 +13,7 @@ from twinset_server.catalog.index.builder import Builder
 from twinset_server.catalog.index.follower import Follower
 from twinset_server.catalog.index.search import scan, search, search_briefly, search_each
 from twinset_server.catalog.index.views import View
-from twinset_server.catalog.index.walks import Query
+from twinset_server.catalog.index.walks import Query, row_ns
 from twinset_server.config import StoreSettings
 from twinset_server.domain import SCAN, SearchMethod, SearchResult, Space
 
@@ -106,12 +106,6 @@ def test_a_walk_says_how_wide_it_was_and_leaves_exact_answers_to_a_scan(database
     assert search(view, Query(query_of(1), 10, target_recall=1)).plan == SCAN
 
 
-def test_a_walk_is_no_narrower_than_it_is_told(database: Database, index: Path) -> None:
-    view = three_segments(database, index)
-    assert search(view, Query(query_of(1), 10)).plan.width == 32
-    assert search(view, Query(query_of(1), 10, least_width=200)).plan.width == 200
-
-
 def test_a_walk_that_compared_everything_says_that_it_is_exact(database: Database, index: Path) -> None:
     database.put("own", some(range(30)))
     result = search(view_of(database, index), Query(query_of(1), 5, frozenset()))
@@ -134,13 +128,13 @@ def test_what_would_take_long_is_not_searched_briefly(
     built(database, index)
     database.put("own", some(range(300, 310)))
     view = view_of(database, index)
-    monkeypatch.setattr("twinset_server.catalog.index.search._BRIEF", 100 * DIMENSION)
+    monkeypatch.setattr("twinset_server.catalog.index.search._BRIEF_NS", 100 * row_ns(DIMENSION))
     briefly = search_briefly(view, Query(query_of(1), 5))
     assert briefly is not None
     assert not briefly.exact
     assert search_briefly(view, Query(query_of(1), 300)) is None
     assert search_briefly(view, Query(query_of(1), 5, target_recall=1)) is None
-    monkeypatch.setattr("twinset_server.catalog.index.search._BRIEF", 9 * DIMENSION)
+    monkeypatch.setattr("twinset_server.catalog.index.search._BRIEF_NS", 9 * row_ns(DIMENSION))
     assert search_briefly(view, Query(query_of(1), 5)) is None
 
 

@@ -26,7 +26,12 @@ def segment(tmp_path: Path) -> Segment:
         vectors = np.stack([vector(place) for place in range(ROWS)])
         writer.add(np.arange(10, 10 + ROWS), vectors, np.arange(ROWS), texts, texts)
         record = writer.finish(
-            graph=Dtype.BF16, base=None, threads=1, stopped=lambda: False, progress=lambda share: None
+            graph=Dtype.BF16,
+            base=None,
+            threads=1,
+            stopped=lambda: False,
+            progress=lambda share: None,
+            askers=lambda items: np.empty((0, SPACE.dimension), np.float32),
         )
     return open_segment(tmp_path, record, SPACE)
 
