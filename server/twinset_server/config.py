@@ -99,8 +99,9 @@ class StoreSettings(_Section):
     )
     dtypes: dict[str, Dtype] = Field(
         default_factory=dict,
-        description="By space, the type of components in its graphs, bf16 by default: f32, f16, or i8, half as "
-        "large. Graphs that are there keep theirs until `rebuild`.",
+        description="By space, the type of components in its graphs: bf16, f32, f16, or i8, half as large. By default "
+        "bf16, and f32 where up to 128 components are compared by inner product. Graphs that are there keep theirs "
+        "until `rebuild`.",
     )
     slow_at: int = Field(20_000, ge=1, description="Vectors outside the index at which writes are slowed down.")
 

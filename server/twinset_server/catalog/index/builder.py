@@ -19,8 +19,10 @@ from twinset_server.catalog.index.coding import default_dtype
 from twinset_server.catalog.index.column_shelf import ColumnShelf
 from twinset_server.catalog.index.plan import Limits
 from twinset_server.catalog.index.shelf import Progress, Shelf
+from twinset_server.catalog.store.generations import HIDDEN
 from twinset_server.catalog.store.log import ChangeLog
 from twinset_server.config import StoreSettings
+from twinset_server.domain import TASTE
 from twinset_server.errors import SpaceNotFound, StoreUnavailable
 
 _log = logging.getLogger(__name__)
@@ -169,7 +171,8 @@ class Builder:
         with self._lock:
             for name, (key, space) in log.spaces().items():
                 if name not in self._shelves:
-                    dtype = self._dtypes.get(name, default_dtype(space))
+                    shown = TASTE if name.startswith(HIDDEN) else name
+                    dtype = self._dtypes.get(shown, default_dtype(space))
                     folder = self._index / str(key)
                     shelf = Shelf(folder, space, dtype, self._limits, self._stop.is_set, self._at_fold)
                     shelf.open()

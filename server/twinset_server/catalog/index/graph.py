@@ -220,6 +220,9 @@ def prove(
     sample = np.random.default_rng(0).choice(rows, min(_PROBES, rows), replace=False)
     near = _Near(vectors, squares, space.metric)
     probes = [near.probes(vectors[sample], sample, stopped)]
+    if not len(asking) and space.metric is Metric.INNER_PRODUCT:
+        # Nobody is known who asks, and rows seldom do: what tells rows apart stands in, which is found less easily.
+        asking = vectors[sample] - vectors[sample[::-1]]
     if len(asking):
         probes.append(near.probes(asking, None, stopped))
     widths: list[tuple[int, float]] = []

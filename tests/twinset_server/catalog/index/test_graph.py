@@ -100,6 +100,30 @@ def test_a_graph_that_is_added_to_finds_old_and_new_rows(tmp_path: Path) -> None
     assert np.mean(np.array(found) == np.arange(950, 1050)) >= 0.99
 
 
+def test_a_graph_of_fewer_links_is_read_and_added_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = random_rows(1200, 12, Metric.EUCLIDEAN)
+    of = space(Metric.EUCLIDEAN, 12)
+    monkeypatch.setattr(graphs, "_SMALL_CONNECTIVITY", 16)
+    before = built(tmp_path / "old", vectors[:1000], of)
+    monkeypatch.undo()
+    assert proved(before, vectors[:1000], of).widths[-1][1] >= 0.98
+    pages = built(tmp_path / "new", vectors, of, base=tmp_path / "old")
+    proof = proved(pages, vectors, of)
+    assert proof.widths[-1][1] >= 0.98
+    assert not len(proof.strays)
+
+
+def test_inner_products_without_askers_are_proved_by_what_tells_rows_apart(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    vectors = np.hstack([unit_vectors(rng, 3000, 16), rng.normal(-7, 0.5, (3000, 1))]).astype(np.float32)
+    of = space(Metric.INNER_PRODUCT, 17)
+    coding = Coding.of(Dtype.F32, vectors, Metric.INNER_PRODUCT)
+    pages = built(tmp_path / "graph", vectors, of, coding=coding)
+    alone = proved(pages, vectors, of, coding=coding)
+    with_rows = proved(pages, vectors, of, coding=coding, asking=vectors[:100])
+    assert alone.widths[-1][0] > with_rows.widths[-1][0]
+
+
 def test_the_base_of_a_graph_stays_as_it_was(tmp_path: Path) -> None:
     vectors = random_rows(300, 8, Metric.COSINE)
     of = space(Metric.COSINE, 8)
