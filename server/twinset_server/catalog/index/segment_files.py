@@ -28,9 +28,10 @@ from twinset_server.catalog.folder import sync
 from twinset_server.catalog.index.checksums import FileSum, Pages, SummedFile, Unsound, opened, summed, write_synced
 from twinset_server.catalog.index.coarse import Coarse, coarse_of
 from twinset_server.catalog.index.coding import Coding
-from twinset_server.catalog.index.graph import Graph, GraphUnsound, build, prove
+from twinset_server.catalog.index.graph import Graph, build
 from twinset_server.catalog.index.item_finder import ItemFinder
 from twinset_server.catalog.index.labels import Places, TextLabels, Texts
+from twinset_server.catalog.index.proof import GraphUnsound, prove
 from twinset_server.catalog.index.rows import ALIVE, Int64Array, Rows, nobody_died, squares
 from twinset_server.domain import Dtype, Float32Array, Space
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from twinset.contract import Metric
 from twinset_server.catalog.columns.codes import Truths
-from twinset_server.catalog.index.graph import PROBE_K, Graph, Walk
+from twinset_server.catalog.index.graph import Graph, Walk
 from twinset_server.catalog.index.labels import Places, labels_at
+from twinset_server.catalog.index.proof import PROBE_K
 from twinset_server.catalog.index.rows import Rows
 from twinset_server.catalog.index.segment_files import Segment
 from twinset_server.catalog.index.views import View

@@ -100,18 +100,17 @@ def differing(generation: OpenGeneration, stored: Mapping[int, Float32Array]) ->
 
 def unreachable(generation: OpenGeneration, stored: Mapping[int, Float32Array]) -> list[int]:
     """Return those keys of `stored` that a walk from their own vector doesn't find in the graph that holds them."""
-    metric = generation.generation.space.metric
     lost = []
     for segment, place, key in _found(generation, stored):
-        # By inner product a longer vector may be nearer than itself, so nothing must be found.
         widths = segment.record.widths
-        if segment.graph is None or widths is None or metric is Metric.INNER_PRODUCT:
+        if segment.graph is None or widths is None:
             continue
         widest, _ = widths[-1]
-        near = segment.graph.nearest(stored[key], min(_NEAR, segment.rows.length), widest).places
+        near = segment.graph.nearest_of_row(stored[key], min(_NEAR, segment.rows.length), widest)
         near = np.union1d(near, segment.strays)
-        measured = distances(segment.rows.vectors[[place, *near.tolist()]], stored[key], metric)
-        # Among equal vectors any may stand for another.
+        # Whatever the metric, nothing is nearer to a vector than itself by L2.
+        measured = distances(segment.rows.vectors[[place, *near.tolist()]], stored[key], Metric.EUCLIDEAN)
+        # And among equal vectors any may stand for another.
         if not (measured[1:] <= measured[0]).any():
             lost.append(key)
     return sorted(lost)

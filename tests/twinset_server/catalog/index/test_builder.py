@@ -9,12 +9,12 @@ import pytest
 from fakes.change_log import DIMENSION, Database, some, unit_vectors
 from twinset.contract import Metric
 from twinset.pair_contract import PAIR_SOURCE, PAIR_TARGET
-from twinset_server.catalog.index import graph, manifest, plan, segment_files
+from twinset_server.catalog.index import manifest, plan, proof, segment_files
 from twinset_server.catalog.index.builder import Builder
 from twinset_server.catalog.index.checksums import Pages, Stopped
 from twinset_server.catalog.index.coding import Coding
-from twinset_server.catalog.index.graph import GraphUnsound
 from twinset_server.catalog.index.manifest import OpenGeneration
+from twinset_server.catalog.index.proof import GraphUnsound
 from twinset_server.config import StoreSettings
 from twinset_server.domain import Dtype, Float32Array, Space
 from twinset_server.errors import SpaceNotFound
@@ -615,9 +615,9 @@ def test_a_graph_is_proved_by_the_other_side_of_pairs(
     builder = builder_of(database, index)
     asked: list[Float32Array] = []
 
-    def prove(pages: Pages, vectors: Float32Array, *rest: Any) -> graph.Proof:
+    def prove(pages: Pages, vectors: Float32Array, *rest: Any) -> proof.Proof:
         asked.append(rest[-1])
-        return graph.prove(pages, vectors, *rest)
+        return proof.prove(pages, vectors, *rest)
 
     monkeypatch.setattr(segment_files, "prove", prove)
     sources = some(range(200), seed=1)

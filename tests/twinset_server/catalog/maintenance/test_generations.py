@@ -14,14 +14,15 @@ from twinset_server.catalog.index.labels import Texts
 from twinset_server.catalog.index.manifest import Generation, OpenGeneration
 from twinset_server.catalog.index.segment_files import Segment, SegmentWriter, open_segment
 from twinset_server.catalog.maintenance.generations import differing, unreachable
-from twinset_server.domain import Dtype
+from twinset_server.domain import Dtype, Metric
 
 ROWS = 400
 
 
-@pytest.fixture
-def segment(tmp_path: Path) -> Segment:
-    with SegmentWriter(tmp_path, 1, SPACE) as writer:
+@pytest.fixture(params=[Metric.COSINE, Metric.INNER_PRODUCT])
+def segment(tmp_path: Path, request: pytest.FixtureRequest) -> Segment:
+    space = replace(SPACE, metric=request.param)
+    with SegmentWriter(tmp_path, 1, space) as writer:
         texts = Texts.of([str(place) for place in range(ROWS)])
         vectors = np.stack([vector(place) for place in range(ROWS)])
         writer.add(np.arange(10, 10 + ROWS), vectors, np.arange(ROWS), texts, texts)
@@ -33,7 +34,7 @@ def segment(tmp_path: Path) -> Segment:
             progress=lambda share: None,
             askers=lambda items: np.empty((0, SPACE.dimension), np.float32),
         )
-    return open_segment(tmp_path, record, SPACE)
+    return open_segment(tmp_path, record, space)
 
 
 def generation_of(segment: Segment) -> OpenGeneration:
