@@ -162,6 +162,9 @@ class CatalogState(Protocol):
             BadVector: the query doesn't fit the space.
         """
 
+    def search_briefly(self, search: Search) -> SearchResult | None:
+        """Return what `search` does, None where that would take more than about two milliseconds; raises like it."""
+
     def vectors(self, space: str, item_ids: Sequence[str]) -> ItemRows:
         """Return all vectors of these items in a space; thousands of items take a few milliseconds.
 

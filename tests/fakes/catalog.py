@@ -459,6 +459,9 @@ class FakeState:
     def search(self, search: Search) -> SearchResult:
         return self._catalog._search(search)
 
+    def search_briefly(self, search: Search) -> SearchResult | None:
+        return self._catalog._search(search)
+
     def vectors(self, space: str, item_ids: Sequence[str]) -> ItemRows:
         dimension = self._catalog._space(space).dimension
         rows = [

@@ -192,7 +192,8 @@ class SqliteCatalog:
     async def taste(self, user_id: str, generation: int | None) -> UserTaste:
         """Return what is stored of a user's taste; see the port."""
         self._check_open()
-        return await self._readers.read(tastes.taste, user_id, generation)
+        found = self._readers.read_here(tastes.taste_briefly, user_id, generation)
+        return found or await self._readers.read(tastes.taste, user_id, generation)
 
     async def fold_in(self, generation: int, item_ids: Sequence[str]) -> FoldInRows:
         """Return what makes a user's factors; see the port."""

@@ -35,6 +35,10 @@ class ViewsState:
         """Return the nearest items; see the port."""
         return asked_of(self._views, search).answer()
 
+    def search_briefly(self, search: Search) -> SearchResult | None:
+        """Return the nearest items where that is brief; see the port."""
+        return asked_of(self._views, search).answer_briefly()
+
     def vectors(self, space: str, item_ids: Sequence[str]) -> ItemRows:
         """Return all vectors of these items; see the port."""
         return rows_of(view_of(self._views, space), item_ids)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from twinset.factors import predicted_space
 from twinset_server.domain import VISUAL, Act, Item, Search
@@ -13,8 +14,9 @@ from twinset_server.ports import Catalog, CatalogState, Interactions
 from twinset_server.ranking.popularity import Popularity
 from twinset_server.ranking.profiles import Profile, Profiles
 from twinset_server.ranking.request import ANY_KIND, RankedItem, Ranking, RankRequest
-from twinset_server.ranking.reranking import NO_INTERACTIONS, Reranker
-from twinset_server.ranking.scores import Compared, compare, kept_parts, ordered
+from twinset_server.ranking.reranking import NO_INTERACTIONS, Reranked, Reranker
+from twinset_server.ranking.scores import Compared, compare, ordered
+from twinset_server.scoring import score_of
 
 _BLENDED_AT_LEAST = 200
 _BLENDED_TIMES = 4
@@ -28,9 +30,12 @@ _FEW = 64
 
 @dataclass(frozen=True, slots=True)
 class _Candidates:
+    """What may be returned, and what a search has told of it: see `compare`."""
+
     item_ids: Sequence[str]
     exact: bool
     examined: int
+    known: Mapping[str, float] = field(default_factory=dict)
 
 
 class Ranker:
@@ -59,28 +64,26 @@ class Ranker:
             profile = await self._profiles.of_user(request.user, state)
         else:
             profile = await self._profiles.of_history(request.user, state)
-        dropped = frozenset(request.exclude) | _seen(profile.acts, request.exclude_seen)
+        dropped = frozenset(request.exclude)
+        if request.exclude_seen:
+            dropped |= _seen(profile.acts, request.exclude_seen)
         if request.candidates is None:
             candidates = await self._searched(request, profile, state, dropped)
         else:
             item_ids = await self._given(request, dropped)
             candidates = _Candidates(item_ids, exact=True, examined=len(item_ids))
-        compared = await self._compared(candidates.item_ids, profile, state)
+        compared = await self._compared(candidates, profile, state, with_looks=request.visual_weight > 0)
         if bare := compared.without_basis:
             # What has vectors is stored; of these nobody knows yet.
             stored_ids = set(await self._catalog.matching(bare, None))
             compared = compared.without(frozenset(bare) - stored_ids)
             compared = replace(compared, likes=await self._popularity.counts(profile.liked_from))
-        reranked = await self._reranker.rerank(
-            request,
-            ordered(compared, request.visual_weight),
-            compared,
-            profile,
-            state,
-            timeout_s=deadline_s - asyncio.get_running_loop().time(),
-        )
-        order = [kept_parts(one, request.visual_weight) for one in reranked.items]
-        items, stored = await self._with_items(request, order)
+        if request.rerank is None:
+            reranked = Reranked(ordered(compared, request.visual_weight, request.k))
+        else:
+            left_s = deadline_s - asyncio.get_running_loop().time()
+            reranked = await self._reranker.rerank(request, compared, profile, state, timeout_s=left_s)
+        items, stored = await self._with_items(request, reranked.items)
         return Ranking(
             items,
             profile.rung,
@@ -101,10 +104,14 @@ class Ranker:
             return item_ids
         return await self._catalog.matching(item_ids, request.expression)
 
-    async def _compared(self, item_ids: Sequence[str], profile: Profile, state: CatalogState) -> Compared:
-        if len(item_ids) <= _FEW:
-            return compare(item_ids, profile, state)
-        return await asyncio.to_thread(compare, item_ids, profile, state)
+    async def _compared(
+        self, candidates: _Candidates, profile: Profile, state: CatalogState, *, with_looks: bool
+    ) -> Compared:
+        known = candidates.known
+        call = partial(compare, candidates.item_ids, profile, state, known=known, with_looks=with_looks)
+        if len(candidates.item_ids) - (0 if with_looks else len(known)) <= _FEW:
+            return call()
+        return await asyncio.to_thread(call)
 
     async def _searched(
         self, request: RankRequest, profile: Profile, state: CatalogState, dropped: frozenset[str]
@@ -117,20 +124,24 @@ class Ranker:
         if profile.factors is not None and profile.taste is not None:
             names = [profile.taste.name, predicted_space(profile.taste.fingerprint)]
             searches += [(name, profile.factors) for name in names if name in state.spaces]
-        if profile.looks is not None and (request.visual_weight > 0 or profile.factors is None):
+        if (request.visual_weight > 0 or profile.factors is None) and profile.looks is not None:
             searches.append((VISUAL, profile.looks))
         found: dict[str, None] = {}
+        known: dict[str, float] = {}
         exact, examined = True, 0
         for space, query in searches:
             search = Search(space, query, wanted, dropped, request.target_recall, request.expression)
-            result = await asyncio.to_thread(state.search, search)
+            # What takes a millisecond or two is done at once: a thread would cost half as much again.
+            result = state.search_briefly(search) or await asyncio.to_thread(state.search, search)
+            if profile.taste is not None and space == profile.taste.name:
+                known = {one.item_id: score_of(profile.taste.metric, one.distance) for one in result.neighbours}
             exact &= result.exact
             examined += result.examined
             found.update(dict.fromkeys(one.item_id for one in result.neighbours))
         if len(found) < request.k:
             await self._popularity.counts(profile.liked_from)
             found.update(dict.fromkeys(await self._popular(request, dropped | found.keys(), request.k - len(found))))
-        return _Candidates(list(found), exact, examined)
+        return _Candidates(list(found), exact, examined, known)
 
     async def _popular(self, request: RankRequest, dropped: Collection[str], count: int) -> list[str]:
         """Return the most liked items that may be returned, filled up by any others, by id."""

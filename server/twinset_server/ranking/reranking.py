@@ -50,20 +50,20 @@ class Reranker:
     async def rerank(
         self,
         request: RankRequest,
-        order: Sequence[RankedItem],
         compared: Compared,
         profile: Profile,
         state: CatalogState,
         *,
         timeout_s: float,
     ) -> Reranked:
-        """Return `order` with those of the best that have factors first, in the order of the model's scores.
+        """Return the order of the candidates, those of the best that have factors first, by the model's scores.
 
         Raises:
             NoInteractionModel, InteractionMismatch, InvalidRequest, EmbedderUnavailable, DeadlineExceeded: the model
                 can't be asked; see `Interactions`.
         """
         taste, user, asked = profile.taste, profile.factors, request.rerank
+        order = ordered(compared, request.visual_weight, len(compared.item_ids))
         if asked is None:
             return Reranked(order)
         if taste is None:
@@ -80,7 +80,7 @@ class Reranker:
         first = {one.item_id: one for one in best}
         items = [
             replace(one, rerank=one.taste, taste=first[one.item_id].taste)
-            for one in ordered(again, request.visual_weight)
+            for one in ordered(again, request.visual_weight, len(best))
         ]
         rest = [one for one in order if one.item_id not in first]
         if rest:
