@@ -380,6 +380,12 @@ class BackupUnsound(FailedPrecondition):
     reason = "BACKUP_UNSOUND"
 
 
+class BackupOfAnother(FailedPrecondition):
+    """The backup's vectors are of other models than those that the server was started with."""
+
+    reason = "BACKUP_OF_ANOTHER"
+
+
 class BackupRefused(FailedPrecondition):
     """A backup can't be written where it was wanted."""
 
@@ -400,3 +406,7 @@ class OperationCancelled(Cancelled):
 
 class StartupError(Exception):
     """The server can't start; the message says what to do. Never reaches a caller."""
+
+
+class SpaceConflict(StartupError):
+    """The catalogue holds a space of another fingerprint, dimension or metric than what is to fill it."""

@@ -68,13 +68,14 @@ def test_the_services_scores_are_the_trainings(server: Server, models: Path, tra
         once_loaded(lambda: client.rank_for_user("u0", rerank=True))
         check_scores(client, first, trained[0])
 
-        client.import_factors(second)
-        with pytest.raises(FailedPrecondition) as caught:
-            client.rank_for_user("u0", rerank=True)
-        assert first.manifest.fingerprint in caught.value.message
-        assert second.manifest.fingerprint in caught.value.message
+        # Published before its factors are imported, a model is there when they serve.
+        before = set(models.iterdir())
         exporter("publish-interaction", trained[1], "--repository", models, "--no-triton")
-        once_loaded(lambda: client.rank_for_user("u0", rerank=True))
+        (folder,) = set(models.iterdir()) - before
+        error = once_refused(lambda: client.rank_for_user("u0", rerank=Rerank(folder.name)), "INTERACTION_MISMATCH")
+        assert first.manifest.fingerprint in error.message
+        assert second.manifest.fingerprint in error.message
+        client.import_factors(second)
         check_scores(client, second, trained[1])
         # The model of the factors before is still there to go back to.
         client.activate_factors()
@@ -119,6 +120,18 @@ def once_loaded(ask: Callable[[], Ranking]) -> Ranking:
             if time.monotonic() > ends or error.reason not in NOT_YET:
                 raise
             time.sleep(0.2)
+
+
+def once_refused(ask: Callable[[], Ranking], reason: str) -> TwinsetError:
+    """Return the error once it has this reason."""
+    ends = time.monotonic() + LOADED_S
+    while time.monotonic() < ends:
+        with pytest.raises(FailedPrecondition) as caught:
+            ask()
+        if caught.value.reason == reason:
+            return caught.value
+        time.sleep(0.2)
+    raise AssertionError(f"never {reason}")
 
 
 def kill_triton(server: Server) -> None:

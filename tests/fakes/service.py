@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -34,14 +35,16 @@ class FakeService:
         self,
         embedder: FakeEmbedder | None = None,
         *,
+        spaces: Sequence[Space] | None = None,
         fill_category: str | None = None,
         tls: TlsSettings = PLAINTEXT,
         access: AccessSettings = EVERYBODY,
     ) -> None:
+        """Stand on a catalogue of `spaces`, by default those that the embedder fills, and `OWN`."""
         self._tls = tls
         self._access = access
         self.embedder = embedder or FakeEmbedder()
-        self.catalog = FakeCatalog([*filled_by(self.embedder.contract), OWN])
+        self.catalog = FakeCatalog([*filled_by(self.embedder.contract), OWN] if spaces is None else spaces)
         self.interactions = FakeInteractions()
         self._fill_category = fill_category
         self.address = ""

@@ -30,7 +30,7 @@ class FakeTriton:
     `spoil` changes a reply to other pictures than the known ones; `before_reply` is awaited ahead of each of those.
     `batch_sizes` has the size of each such request, `most_at_once` how many were under way at a time, and `proofs` how
     often the whole known answer was asked for. `interactions` are models that rank, by name; `pairs` has how many each
-    request to one of them held, and `spoil_scores` is added to what they answer.
+    request to one of them held, and `spoil_scores` is added to what they answer. Those in `loadable` it can load.
     """
 
     def __init__(self, *contracts: ModelContract, seed: int = 0) -> None:
@@ -44,6 +44,7 @@ class FakeTriton:
         self.most_at_once = 0
         self.proofs = 0
         self.interactions: dict[str, InteractionContract] = {}
+        self.loadable: dict[str, InteractionContract] = {}
         self.pairs: list[int] = []
         self.spoil_scores = 0.0
         self._at_once = 0
@@ -166,6 +167,16 @@ class _Service(service_pb2_grpc.GRPCInferenceServiceServicer):
             await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown model {request.name}")
         config = text_format.Parse(tiny_config(contract), model_config_pb2.ModelConfig())
         return service_pb2.ModelConfigResponse(config=config)
+
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
+        if request.model_name not in self._triton.loadable:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"failed to load {request.model_name}")
+        self._triton.interactions[request.model_name] = self._triton.loadable[request.model_name]
+        return service_pb2.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._triton.interactions.pop(request.model_name, None)
+        return service_pb2.RepositoryModelUnloadResponse()
 
     async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
         reply = service_pb2.RepositoryIndexResponse()

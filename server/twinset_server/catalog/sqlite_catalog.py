@@ -193,7 +193,9 @@ class SqliteCatalog:
         """Return what is stored of a user's taste; see the port."""
         self._check_open()
         found = self._readers.read_here(tastes.taste_briefly, user_id, generation)
-        return found or await self._readers.read(tastes.taste, user_id, generation)
+        if found is not None:
+            return found
+        return await self._readers.read(tastes.taste, user_id, generation)
 
     async def fold_in(self, generation: int, item_ids: Sequence[str]) -> FoldInRows:
         """Return what makes a user's factors; see the port."""

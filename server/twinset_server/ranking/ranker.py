@@ -14,8 +14,8 @@ from twinset_server.ports import Catalog, CatalogState, Interactions
 from twinset_server.ranking.popularity import Popularity
 from twinset_server.ranking.profiles import Profile, Profiles
 from twinset_server.ranking.request import ANY_KIND, RankedItem, Ranking, RankRequest
-from twinset_server.ranking.reranking import NO_INTERACTIONS, Reranked, Reranker
-from twinset_server.ranking.scores import Compared, compare, ordered
+from twinset_server.ranking.reranking import NO_INTERACTIONS, Reranker
+from twinset_server.ranking.scores import Compared, compare, ordered, told
 from twinset_server.scoring import score_of
 
 _BLENDED_AT_LEAST = 200
@@ -78,12 +78,12 @@ class Ranker:
             stored_ids = set(await self._catalog.matching(bare, None))
             compared = compared.without(frozenset(bare) - stored_ids)
             compared = replace(compared, likes=await self._popularity.counts(profile.liked_from))
-        if request.rerank is None:
-            reranked = Reranked(ordered(compared, request.visual_weight, request.k))
-        else:
+        order, model, again = ordered(compared, request.visual_weight), "", 0
+        if request.rerank is not None:
             left_s = deadline_s - asyncio.get_running_loop().time()
-            reranked = await self._reranker.rerank(request, compared, profile, state, timeout_s=left_s)
-        items, stored = await self._with_items(request, reranked.items)
+            reranked = await self._reranker.rerank(request, compared, order, profile, state, timeout_s=left_s)
+            order, model, again = reranked.order, reranked.model, reranked.count
+        items, stored = await self._with_items(request, told(compared, order, request.visual_weight, request.k))
         return Ranking(
             items,
             profile.rung,
@@ -93,8 +93,8 @@ class Ranker:
             candidates.examined,
             state.sequence,
             stored,
-            reranked.model,
-            reranked.count,
+            model,
+            again,
         )
 
     async def _given(self, request: RankRequest, dropped: Collection[str]) -> list[str]:
@@ -132,7 +132,9 @@ class Ranker:
         for space, query in searches:
             search = Search(space, query, wanted, dropped, request.target_recall, request.expression)
             # What takes a millisecond or two is done at once: a thread would cost half as much again.
-            result = state.search_briefly(search) or await asyncio.to_thread(state.search, search)
+            result = state.search_briefly(search)
+            if result is None:
+                result = await asyncio.to_thread(state.search, search)
             if profile.taste is not None and space == profile.taste.name:
                 known = {one.item_id: score_of(profile.taste.metric, one.distance) for one in result.neighbours}
             exact &= result.exact
@@ -165,13 +167,13 @@ class Ranker:
     async def _with_items(
         self, request: RankRequest, items: Sequence[RankedItem]
     ) -> tuple[Sequence[RankedItem], dict[str, Item] | None]:
-        """Return the best `k`, and the items themselves where these are asked for: those deleted meanwhile go."""
+        """Return the best, and the items themselves where these are asked for: those deleted meanwhile go."""
         if not request.with_items:
-            return items[: request.k], None
-        best = [one.item_id for one in items[: request.k]]
+            return items, None
+        best = [one.item_id for one in items]
         stored = await self._catalog.get(best, vectors=request.with_vectors)
         found = {item.id: item for item in stored if item is not None}
-        return [one for one in items[: request.k] if one.item_id in found], found
+        return [one for one in items if one.item_id in found], found
 
 
 def _seen(acts: Sequence[Act], kinds: Sequence[str]) -> set[str]:

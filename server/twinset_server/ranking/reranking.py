@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,18 +12,18 @@ from twinset_server.domain import Float32Array, InteractionScores, ItemRows
 from twinset_server.errors import NoInteractionModel
 from twinset_server.ports import CatalogState, Interactions
 from twinset_server.ranking.profiles import Profile
-from twinset_server.ranking.request import RankedItem, RankRequest
-from twinset_server.ranking.scores import BY_FACTORS, Compared, ordered
+from twinset_server.ranking.request import RankRequest
+from twinset_server.ranking.scores import BASES, BY_FACTORS, Compared, Order, ordered
 
 _BEHIND = 1.0
 """How far behind the last item that was scored again the best of the others stands."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Reranked:
     """An order after the second look: by `model`, empty where nobody was asked, at `count` of the candidates."""
 
-    items: Sequence[RankedItem]
+    order: Order
     model: str = ""
     count: int = 0
 
@@ -51,42 +51,46 @@ class Reranker:
         self,
         request: RankRequest,
         compared: Compared,
+        order: Order,
         profile: Profile,
         state: CatalogState,
         *,
         timeout_s: float,
     ) -> Reranked:
-        """Return the order of the candidates, those of the best that have factors first, by the model's scores.
+        """Return `order` with those of the best that have factors first, by the model's scores.
 
         Raises:
             NoInteractionModel, InteractionMismatch, InvalidRequest, EmbedderUnavailable, DeadlineExceeded: the model
                 can't be asked; see `Interactions`.
         """
         taste, user, asked = profile.taste, profile.factors, request.rerank
-        order = ordered(compared, request.visual_weight, len(compared.item_ids))
         if asked is None:
             return Reranked(order)
         if taste is None:
             raise NoInteractionModel(
                 "rerank", "rerank: no factors are imported that a model could rank by: import some"
             )
-        best = [one for one in order if one.basis in BY_FACTORS][: request.reranked]
+        best = [place for place in order.places if BASES[order.basis[place]] in BY_FACTORS][: request.reranked]
         if user is None or not best:
             return Reranked(order)
-        item_ids = [one.item_id for one in best]
+        item_ids = [compared.item_ids[place] for place in best]
         rows = _factors(item_ids, user, taste.name, predicted_space(taste.fingerprint), state)
         scored = await self._interactions.scores(taste.fingerprint, user, rows, model=asked.model, timeout_s=timeout_s)
-        again = compared.rescored(item_ids, scored.values)
-        first = {one.item_id: one for one in best}
-        items = [
-            replace(one, rerank=one.taste, taste=first[one.item_id].taste)
-            for one in ordered(again, request.visual_weight, len(best))
-        ]
-        rest = [one for one in order if one.item_id not in first]
-        if rest:
-            shift = items[-1].score - _BEHIND - rest[0].score
-            items += [replace(one, score=one.score + shift) for one in rest]
-        return Reranked(items, scored.model, len(best))
+        return Reranked(_in_front(best, scored.values, compared, order, request.visual_weight), scored.model, len(best))
+
+
+def _in_front(
+    best: Sequence[int], values: Float32Array, compared: Compared, order: Order, visual_weight: float
+) -> Order:
+    """Return `order` with the candidates at the places `best`, by their new scores, before all others."""
+    first = ordered(compared.rescored(best, values), visual_weight)
+    scores, again = order.scores.copy(), np.full(len(order.scores), np.nan)
+    scores[best], again[best] = first.scores, values
+    known = set(best)
+    rest = [place for place in order.places if place not in known]
+    if rest:
+        scores[rest] += float(first.scores.min()) - _BEHIND - order.scores[rest[0]]
+    return Order([*(best[place] for place in first.places), *rest], scores, order.basis, again)
 
 
 def _factors(

@@ -18,7 +18,8 @@ _Scores = NDArray[np.float64]
 
 _NOTHING: Mapping[str, float] = {}
 
-_BASES = tuple(Basis)
+BASES = tuple(Basis)
+"""What the numbers of `Order.basis` stand for."""
 
 BY_FACTORS = frozenset({Basis.FACTORS, Basis.PREDICTED_FACTORS})
 """The bases of items that have factors."""
@@ -55,16 +56,14 @@ class Compared:
         item_ids = [self.item_ids[place] for place in kept]
         return Compared(item_ids, self.factors[kept], self.predicted[kept], self.visual[kept], self.likes)
 
-    def rescored(self, item_ids: Sequence[str], scores: Float32Array) -> Compared:
-        """Return these items alone, all of which have factors, with `scores`, `[M]`, in place of inner products."""
-        place = {item_id: number for number, item_id in enumerate(self.item_ids)}
-        kept = [place[item_id] for item_id in item_ids]
-        imported, in_double = ~np.isnan(self.factors[kept]), scores.astype(np.float64)
+    def rescored(self, places: Sequence[int], scores: Float32Array) -> Compared:
+        """Return the candidates at these places alone, all by factors, with `scores`, `[M]`, for inner products."""
+        imported, in_double = ~np.isnan(self.factors[places]), scores.astype(np.float64)
         return Compared(
-            item_ids,
+            [self.item_ids[place] for place in places],
             np.where(imported, in_double, np.nan),
             np.where(imported, np.nan, in_double),
-            self.visual[kept],
+            self.visual[places],
         )
 
     @property
@@ -72,6 +71,23 @@ class Compared:
         """`[N]`, by imported factors, else by predicted ones."""
         unknown = np.isnan(self.factors)
         return np.where(unknown, self.predicted, self.factors) if unknown.any() else self.factors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Order:
+    """An order of candidates.
+
+    Attributes:
+        places: of the candidates, the best first.
+        scores: `[N]`, by place.
+        basis: `[N]`, by what each is compared, as a place in `BASES`.
+        again: `[N]`, what an interaction model says, NaN where it wasn't asked; None where it was of nobody.
+    """
+
+    places: Sequence[int]
+    scores: _Scores
+    basis: NDArray[np.intp]
+    again: _Scores | None = None
 
 
 def compare(
@@ -106,22 +122,27 @@ def compare(
     return compared
 
 
-def ordered(compared: Compared, visual_weight: float, count: int) -> list[RankedItem]:
-    """Return the best `count` candidates, best first; equal ones in the byte order of their ids."""
-    taste, visual = compared.taste, compared.visual
+def ordered(compared: Compared, visual_weight: float) -> Order:
+    """Return the order of the candidates, best first; equal ones in the byte order of their ids."""
     scores, basis = _scores(compared, visual_weight)
-    item_ids, found = compared.item_ids, []
-    for place in _places(scores, item_ids)[:count]:
-        of = _BASES[basis[place]]
+    return Order(_places(scores, compared.item_ids), scores, basis)
+
+
+def told(compared: Compared, order: Order, visual_weight: float, count: int) -> list[RankedItem]:
+    """Return the best `count` candidates of an order; what their scores aren't made of is left out."""
+    taste, item_ids, found = compared.taste, compared.item_ids, []
+    for place in order.places[:count]:
+        basis = BASES[order.basis[place]]
+        by_taste = basis in BY_FACTORS and visual_weight < 1
         found.append(
             RankedItem(
                 item_ids[place],
-                float(scores[place]),
-                of,
-                # What the score isn't made of is left out.
-                float(taste[place]) if of in BY_FACTORS and visual_weight < 1 else None,
-                _told(visual[place]) if visual_weight > 0 or of is Basis.PICTURE else None,
-                compared.likes.get(item_ids[place], 0) if of is Basis.POPULARITY else None,
+                float(order.scores[place]),
+                basis,
+                float(taste[place]) if by_taste else None,
+                _told(compared.visual[place]) if visual_weight > 0 or basis is Basis.PICTURE else None,
+                compared.likes.get(item_ids[place], 0) if basis is Basis.POPULARITY else None,
+                _told(order.again[place]) if by_taste and order.again is not None else None,
             )
         )
     return found
@@ -145,7 +166,7 @@ def _places(scores: _Scores, item_ids: Sequence[str]) -> list[int]:
 
 
 def _scores(compared: Compared, visual_weight: float) -> tuple[_Scores, NDArray[np.intp]]:
-    """Return `[N]` the scores, and by what each item is compared, as a place in `_BASES`."""
+    """Return `[N]` the scores, and by what each item is compared, as a place in `BASES`."""
     taste, visual = compared.taste, compared.visual
     by_taste, by_looks = ~np.isnan(taste), ~np.isnan(visual)
     imported = ~np.isnan(compared.factors)

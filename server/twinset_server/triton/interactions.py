@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Protocol
 
 import numpy as np
 
@@ -21,12 +22,22 @@ from twinset_server.triton.codec import BadReply
 from twinset_server.triton.connection import Connection
 from twinset_server.triton.health import WrongAnswer, verify_interaction
 from twinset_server.triton.interaction_model import ServedInteraction, described_interaction
-from twinset_server.triton.supervisor import RETRY_AFTER_S, Supervisor
+from twinset_server.triton.supervisor import RETRY_AFTER_S
 from twinset_server.triton.transport import Refused, TimedOut, TransportError
 
 _FIELD = "rerank.model"
 
 _log = logging.getLogger(__name__)
+
+
+class Triton(Protocol):
+    """Who may be asked over which connection: a `Supervisor`."""
+
+    def connected(self) -> Connection:
+        """Return the connection; raises EmbedderUnavailable where there is none now."""
+
+    def doubt(self, connection: Connection, reason: str) -> None:
+        """Take note that a request over `connection` failed."""
 
 
 class TritonInteractions:
@@ -36,8 +47,8 @@ class TritonInteractions:
     there: whoever ranks can do without.
     """
 
-    def __init__(self, supervisor: Supervisor, settings: TritonSettings) -> None:
-        self._supervisor = supervisor
+    def __init__(self, triton: Triton, settings: TritonSettings) -> None:
+        self._triton = triton
         self._longest_s = settings.request_timeout_s
         self._choosing = asyncio.Lock()
         self._connection: Connection | None = None
@@ -64,7 +75,7 @@ class TritonInteractions:
         """
         if timeout_s <= 0:
             raise _too_late()
-        connection = self._supervisor.connected()
+        connection = self._triton.connected()
         asked_s = min(timeout_s, self._longest_s)
         try:
             async with asyncio.timeout(asked_s):
@@ -78,7 +89,7 @@ class TritonInteractions:
             if isinstance(error, TimeoutError | TimedOut) and timeout_s <= self._longest_s:
                 raise _too_late() from error
             if isinstance(error, TransportError) and not isinstance(error, Refused):
-                self._supervisor.doubt(connection, str(error))
+                self._triton.doubt(connection, str(error))
             raise EmbedderUnavailable(
                 f"the model that ranks by factors gave no answer ({error}): try again in a moment, or ask without "
                 "rerank",

@@ -16,7 +16,15 @@ from twinset_server.catalog.maintenance import backup, check, compact, pictures,
 from twinset_server.catalog.maintenance.copying import size_bytes
 from twinset_server.catalog.maintenance.manifest import Manifest
 from twinset_server.catalog.store.failures import from_os_error, from_sqlite
-from twinset_server.errors import DiskFull, OperationCancelled, StartupError, StoreUnavailable, TwinsetError
+from twinset_server.errors import (
+    BackupOfAnother,
+    DiskFull,
+    OperationCancelled,
+    SpaceConflict,
+    StartupError,
+    StoreUnavailable,
+    TwinsetError,
+)
 from twinset_server.maintenance import (
     BackupReport,
     CheckReport,
@@ -100,6 +108,10 @@ class FolderMaintenance:
             _log.error("the restored catalogue can't be served, so the old one comes back: %s", error)
             async with self._handle.paused():
                 await asyncio.to_thread(restore.undo, self._folder)
+            if isinstance(error, SpaceConflict):
+                raise BackupOfAnother(
+                    "path", f"the backup isn't of what this server was started with, and the old one is back: {error}"
+                ) from error
             raise StoreUnavailable(f"the restored catalogue can't be served, the old one is back: {error}") from error
         except OSError as error:
             raise from_os_error(error) from error

@@ -6,7 +6,7 @@ import sqlite3
 
 from twinset.contract import Metric
 from twinset_server.domain import TASTE, Space
-from twinset_server.errors import StartupError
+from twinset_server.errors import SpaceConflict
 
 
 def keyed(connection: sqlite3.Connection) -> dict[str, tuple[int, Space]]:
@@ -24,7 +24,7 @@ def _check_no_factors(connection: sqlite3.Connection, space: Space, path: str) -
     statement = "SELECT fingerprint FROM factor_generations JOIN spaces ON spaces.key = space WHERE state = 'active'"
     found = connection.execute(statement).fetchone()
     if found is not None:
-        raise StartupError(
+        raise SpaceConflict(
             f"the catalogue in {path} holds imported factors of fingerprint {found[0]} in the space {TASTE!r}; the "
             f"server was started to fill it with {space.fingerprint}: start it without a model or a setting that does, "
             "or set store.path to a new folder"
@@ -35,7 +35,7 @@ def declare(connection: sqlite3.Connection, space: Space, path: str) -> None:
     """Add a space within a transaction, or accept the one that is there, giving it the name of its model.
 
     Raises:
-        StartupError: a space of this name is there, with another dimension, metric or fingerprint.
+        SpaceConflict: a space of this name is there, with another dimension, metric or fingerprint.
     """
     _check_no_factors(connection, space, path)
     found = connection.execute(
@@ -49,7 +49,7 @@ def declare(connection: sqlite3.Connection, space: Space, path: str) -> None:
         return
     dimension, metric, fingerprint = found
     if (dimension, metric, fingerprint) != (space.dimension, space.metric.value, space.fingerprint):
-        raise StartupError(
+        raise SpaceConflict(
             f"the catalogue in {path} holds space {space.name!r} with dimension {dimension}, metric {metric}, "
             f"fingerprint {fingerprint}; the server was started for dimension {space.dimension}, metric "
             f"{space.metric.value}, fingerprint {space.fingerprint}: start it with what filled the space, or set "

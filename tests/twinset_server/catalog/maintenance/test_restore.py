@@ -14,7 +14,14 @@ from twinset_server.catalog.folder import Folder
 from twinset_server.catalog.maintenance import FolderMaintenance, IdleFolder, manifest
 from twinset_server.catalog.store.collector import Collector
 from twinset_server.catalog.store.schema import open_writer
-from twinset_server.errors import BackupUnsound, OperationCancelled, StartupError, StoreUnavailable
+from twinset_server.errors import (
+    BackupOfAnother,
+    BackupUnsound,
+    OperationCancelled,
+    SpaceConflict,
+    StartupError,
+    StoreUnavailable,
+)
 from twinset_server.maintenance import Work
 
 
@@ -102,6 +109,16 @@ async def test_a_catalogue_that_can_t_be_served_is_replaced_by_the_old_one(
         await maintenance.restore(saved, work)
     assert contents(written.path) == before
     assert not list(written.path.glob("*.replaced"))
+
+
+async def test_a_backup_of_another_model_is_refused_and_the_old_one_is_back(
+    written: WrittenFolder, handle: FakeHandle, maintenance: FolderMaintenance, saved: Path, work: Work
+) -> None:
+    before = contents(written.path)
+    handle.starts = [SpaceConflict(f"fingerprint {'a' * 64}; started for fingerprint {'b' * 64}"), None]
+    with pytest.raises(BackupOfAnother, match=f"{'a' * 64}.*{'b' * 64}"):
+        await maintenance.restore(saved, work)
+    assert contents(written.path) == before
 
 
 async def test_pictures_of_a_restore_that_failed_are_collected(
