@@ -45,9 +45,48 @@ def test_jpeg_and_webp_bombs_are_refused_too() -> None:
     jpeg[size : size + 4] = struct.pack(">HH", 60000, 60000)
     extended = b"VP8X" + struct.pack("<I", 10) + bytes(4) + b"\xff\x3f\x00\xff\x3f\x00"
     webp = b"RIFF" + struct.pack("<I", 4 + len(extended)) + b"WEBP" + extended
-    for bomb, named in ((bytes(jpeg), "60000 x 60000"), (webp, "16384 x 16384")):
-        with pytest.raises(PictureError, match=f"{named} pixels are more than the 50 million allowed"):
+    for bomb, refused in (
+        (bytes(jpeg), "60000 x 60000 pixels are more than the 50 million allowed"),
+        (webp, "16384 x 16384 pixels are more than the 25 million allowed"),
+    ):
+        with pytest.raises(PictureError, match=refused):
             decode(bomb, PIPELINE)
+
+
+def test_a_side_longer_than_a_jpeg_may_have_is_refused() -> None:
+    with pytest.raises(PictureError, match="one side is more than the 65535 allowed"):
+        read_header(png(65_536, 1))
+    assert read_header(png(65_535, 1)).width == 65_535
+
+
+def test_a_jpeg_of_many_scans_is_refused_and_one_of_many_markers_within_its_data_is_not() -> None:
+    progressive = saved("JPEG", progressive=True)
+    begin = progressive.rindex(b"\xff\xda")
+    scan = progressive[begin:-2]
+    for scans, refused in ((80, False), (100, True)):
+        content = progressive[:begin] + scan * scans + b"\xff\xd9"
+        if refused:
+            with pytest.raises(PictureError, match="more than the 100 scans allowed"):
+                read_header(content)
+        else:
+            assert decode(content, PIPELINE).shape == (8, 8, 3)
+    # What follows the picture, such as a film, isn't part of it.
+    assert read_header(progressive + b"\xff\xda" * 1000).width == 20
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xff\xd8" + b"\xff\xe1\0\2" * 100_001,
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
+        + chunk(b"tEXt", b"") * 100_000,
+    ],
+    ids=["JPEG", "PNG"],
+)
+def test_a_file_of_too_many_parts_is_refused(content: bytes) -> None:
+    with pytest.raises(PictureError, match="more than the 100000 parts allowed"):
+        read_header(content)
 
 
 def test_fifty_million_pixels_are_still_allowed() -> None:

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from twinset.images import PictureError, PicturePipeline, decode, read_header
+from twinset.images import PictureError, PicturePipeline, colour, decode, read_header
 
 PICTURES = Path(__file__).parent / "pictures"
 
@@ -171,3 +171,15 @@ def test_whatever_the_bytes_it_is_pixels_or_a_picture_error(path: Path) -> None:
             assert decode(bytes(content), pipeline).shape == (8, 8, 3)
         except PictureError:
             continue
+
+
+def test_a_large_picture_is_made_opaque_band_by_band_as_a_small_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    clear = Image.fromarray(scene(60, 40)).convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    pictures = [clear, clear.convert("LA"), clear.convert("RGB").quantize(16), Image.new("I;16", (40, 60), 30_000)]
+    pictures[2].info["transparency"] = 3
+    pictures[3].info["transparency"] = 30_000
+    whole = [np.asarray(colour.lay_on_white(picture, 8)) for picture in pictures]
+    monkeypatch.setattr(colour, "_BAND_PIXELS", 40 * 7)
+    for picture, expected in zip(pictures, whole, strict=True):
+        assert (np.asarray(colour.lay_on_white(picture, 8)) == expected).all()

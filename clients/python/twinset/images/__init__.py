@@ -2,7 +2,8 @@
 
 Version 1 does, in this order:
 
-1. Reads the header. JPEG, PNG and WebP are accepted, up to 20 MiB and 50 million pixels, before any pixel is decoded.
+1. Reads the header. JPEG, PNG and WebP are accepted, up to 20 MiB and 50 million pixels (WebP 25), before any pixel is
+   decoded.
 2. Decodes; an animation counts by its first frame (of an animated PNG the one that viewers without animation show).
    With `scaled_decoding` a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that leaves enough detail.
 3. Lays transparency on white: alpha channels, palettes with alpha, transparent colours of PNG. Of 16-bit samples the

@@ -14,6 +14,10 @@ _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _PROFILE_OF_MODE = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK"}
 
 
+_BAND_PIXELS = 4_000_000
+"""Larger pictures are made opaque band by band, since on the way a pixel takes up to 20 bytes."""
+
+
 def lay_on_white(image: Image.Image, sample_bits: int) -> Image.Image:
     """Return the picture without transparency, as `L`, `RGB` or `CMYK`.
 
@@ -21,9 +25,22 @@ def lay_on_white(image: Image.Image, sample_bits: int) -> Image.Image:
         image: loaded, in any mode that Pillow's JPEG, PNG and WebP decoders give.
         sample_bits: bits of a sample in the file, 1 to 16.
     """
-    key = image.info.get("transparency")
-    if image.mode in ("L", "RGB", "CMYK") and key is None:
+    if image.mode in ("L", "RGB", "CMYK") and image.info.get("transparency") is None:
         return image
+    if image.width * image.height <= _BAND_PIXELS:
+        return _opaque(image, sample_bits)
+    rows = max(1, _BAND_PIXELS // image.width)
+    opaque: Image.Image | None = None
+    for top in range(0, image.height, rows):
+        band = _opaque(image.crop((0, top, image.width, min(top + rows, image.height))), sample_bits)
+        if opaque is None:
+            opaque = Image.new(band.mode, image.size)
+        opaque.paste(band, (0, top))
+    return opaque or image
+
+
+def _opaque(image: Image.Image, sample_bits: int) -> Image.Image:
+    key = image.info.get("transparency")
     if image.mode in ("L", "RGB", "I;16"):
         return _key_to_white(np.asarray(image), key, sample_bits)
     if image.mode == "1":

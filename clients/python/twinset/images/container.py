@@ -7,11 +7,23 @@ orientation and profile apply doesn't depend on a version of Pillow.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 
 MAX_PICTURE_BYTES = 20 * 1024 * 1024
 MAX_PICTURE_PIXELS = 50_000_000
+MAX_PICTURE_SIDE = 65_535
+"""What JPEG can say. A line of 50 million pixels would cost a gigabyte of filter coefficients to resize."""
+
+MAX_WEBP_PIXELS = 25_000_000
+"""Pillow's decoder of WebP holds three copies of a picture, all of four bytes a pixel, besides the result."""
+
+MAX_SCANS = 100
+"""Of a progressive JPEG, which has about ten. Each goes over all pixels, and takes eleven bytes."""
+
+MAX_PARTS = 100_000
+"""Segments or chunks of a file; each costs half a microsecond."""
 
 JPEG, PNG, WEBP = "image/jpeg", "image/png", "image/webp"
 
@@ -22,6 +34,13 @@ _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_METADATA = frozenset(range(0xE1, 0xF0)) - {0xEE} | {0xFE}  # 0xEE: Adobe's, which tells inverted CMYK
 _JPEG_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD9)))
 _ORIENTATION_TAG = 0x0112
+
+# Any number of bytes FF may stand before a marker; what a zero follows is no marker.
+_JPEG_MARKER = re.compile(rb"\xff[\x01-\xfe]")
+# Within a scan's data markers to begin again at stand too.
+_JPEG_END_OF_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+_JPEG_SCAN = b"\xff\xda"
+_JPEG_END = 0xD9
 
 
 class PictureError(ValueError):
@@ -86,13 +105,18 @@ def open_container(content: bytes) -> Container:
         raise PictureError(f"the {name} is cut off or damaged") from error
 
 
-def _check_size(width: int, height: int) -> None:
+def _check_size(width: int, height: int, most: int = MAX_PICTURE_PIXELS) -> None:
     if width < 1 or height < 1:
         raise PictureError(f"the picture has no pixels, its size is {width} x {height}")
-    if width * height > MAX_PICTURE_PIXELS:
-        raise PictureError(
-            f"{width} x {height} pixels are more than the {MAX_PICTURE_PIXELS // 1_000_000} million allowed"
-        )
+    if width * height > most:
+        raise PictureError(f"{width} x {height} pixels are more than the {most // 1_000_000} million allowed")
+    if max(width, height) > MAX_PICTURE_SIDE:
+        raise PictureError(f"of {width} x {height} pixels one side is more than the {MAX_PICTURE_SIDE} allowed")
+
+
+def _check_parts(count: int) -> None:
+    if count > MAX_PARTS:
+        raise PictureError(f"the picture's file has more than the {MAX_PARTS} parts allowed")
 
 
 def _open_jpeg(content: bytes) -> Container:
@@ -101,14 +125,15 @@ def _open_jpeg(content: bytes) -> Container:
     profile: dict[int, bytes] = {}
     kept = [content[:2]]
     at = 2
+    parts = 0
     while True:
-        at = content.find(b"\xff", at)
-        if at < 0:
+        found = _JPEG_MARKER.search(content, at)
+        if found is None:
             raise IndexError("no scan")
+        at = found.start()
         marker = content[at + 1]
-        if marker in (0x00, 0xFF):
-            at += 1
-            continue
+        parts += 1
+        _check_parts(parts)
         if marker in _JPEG_WITHOUT_LENGTH:
             at += 2
             continue
@@ -130,9 +155,27 @@ def _open_jpeg(content: bytes) -> Container:
         at += 2 + length
     if not width:
         raise IndexError("no frame ahead of the first scan")
+    _check_scans(content, at)
     kept.append(content[at:])
     icc = b"".join(profile[number] for number in sorted(profile))
     return Container(JPEG, width, height, orientation, icc, b"".join(kept))
+
+
+def _check_scans(content: bytes, at: int) -> None:
+    """Raise `PictureError` where there are too many scans from `at` on, which is where the first begins."""
+    # Most often there are few, whatever these two bytes mean where they stand.
+    if content.count(_JPEG_SCAN, at) <= MAX_SCANS:
+        return
+    scans = 0
+    while content[at + 1] != _JPEG_END:
+        scans += content.startswith(_JPEG_SCAN, at)
+        if scans > MAX_SCANS:
+            raise PictureError(f"the JPEG has more than the {MAX_SCANS} scans allowed")
+        (length,) = struct.unpack_from(">H", content, at + 2)
+        found = _JPEG_END_OF_SCAN.search(content, at + 2 + length)
+        if found is None:
+            return
+        at = found.start()
 
 
 def _open_png(content: bytes) -> Container:
@@ -144,9 +187,12 @@ def _open_png(content: bytes) -> Container:
     profile = b""
     kept = [_PNG_SIGNATURE]
     at = 8
+    parts = 0
     kind = b""
     pixels_begun = False
     while kind != b"IEND":
+        parts += 1
+        _check_parts(parts)
         length, kind = struct.unpack_from(">I4s", content, at)
         end = at + 12 + length
         if end > len(content):
@@ -169,11 +215,14 @@ def _open_webp(content: bytes) -> Container:
     if size + 8 > len(content):
         raise IndexError("the file is shorter than it says")
     width, height = _webp_size(content)
-    _check_size(width, height)
+    _check_size(width, height, MAX_WEBP_PIXELS)
     orientation = 1
     profile = b""
     at = 12
+    parts = 0
     while at + 8 <= size + 8:
+        parts += 1
+        _check_parts(parts)
         kind, length = struct.unpack_from("<4sI", content, at)
         body = content[at + 8 : at + 8 + length]
         if kind == b"EXIF":
