@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 from twinset_server.domain import (
     MAX_ATTRIBUTES,
     MAX_ATTRIBUTES_BYTES,
+    MAX_SPACE_BYTES,
     Act,
     Attribute,
     FactorsHeader,
@@ -51,6 +52,14 @@ MAX_PICTURES_PER_ITEM = 16
 MAX_ATTRIBUTE_NAME_BYTES = 64
 MAX_ATTRIBUTE_TEXT_BYTES = 1024
 MAX_ATTRIBUTE_LIST = 64
+MAX_MASK_PATHS = 128
+MAX_FINGERPRINT_BYTES = 64
+MAX_OUTPUT_BYTES = 128
+MAX_OPERATION_BYTES = 64
+MAX_PATH_BYTES = 4096
+
+MAX_PAGE_TOKEN_BYTES = 1 << 20
+"""Of recommendations, whose token holds the rest of the answer; others are some hundred bytes."""
 
 MAX_BATCH_GET = 1000
 DEFAULT_PAGE = 100
@@ -127,6 +136,29 @@ def check_ids(field: str, values: Sequence[str]) -> None:
     """Raise `InvalidRequest` for the first of `values` that is no id."""
     for position, value in enumerate(values):
         check_id(f"{field}[{position}]", value)
+
+
+def check_texts(field: str, values: Sequence[str], most_bytes: int) -> None:
+    """Raise `InvalidRequest` for the first of `values` that takes more than `most_bytes` bytes of UTF-8."""
+    # Most often all are short, which is told at once.
+    if values and max(map(len, values)) * 4 > most_bytes:
+        for position, value in enumerate(values):
+            check_text(f"{field}[{position}]", value, most_bytes)
+
+
+def check_space(field: str, name: str) -> None:
+    """Raise `InvalidRequest` where `name`, which may be empty, is longer than names of spaces are."""
+    check_text(field, name, MAX_SPACE_BYTES)
+
+
+def check_operand(field: str, value: Attribute) -> None:
+    """Raise `InvalidRequest` where a value to compare attributes with is over the limits of attributes."""
+    match value:
+        case str():
+            check_text(field, value, MAX_ATTRIBUTE_TEXT_BYTES)
+        case tuple():
+            check_count(field, value, MAX_ATTRIBUTE_LIST)
+            check_texts(field, value, MAX_ATTRIBUTE_TEXT_BYTES)
 
 
 def check_text(field: str, value: str, most_bytes: int) -> None:

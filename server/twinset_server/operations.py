@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from twinset_server import limits
 from twinset_server.errors import InvalidRequest, OperationNotFound, OperationRunning, TwinsetError
 from twinset_server.maintenance import Maintenance, Report, Work
 
@@ -108,16 +109,20 @@ class Operations:
         """Start a rebuild of a space, or of all where `space` is empty.
 
         Raises:
+            InvalidRequest: the name is longer than names of spaces are.
             OperationRunning: something runs that excludes it.
         """
+        limits.check_space("space", space)
         return self._start("rebuild", lambda work: self._maintenance.rebuild(space, work))
 
     def get(self, name: str) -> Operation:
         """Return the operation.
 
         Raises:
+            InvalidRequest: the name is longer than names of operations are.
             OperationNotFound: there is none of this name, or no longer.
         """
+        limits.check_text("name", name, limits.MAX_OPERATION_BYTES)
         self._forget_old()
         found = self._operations.get(name)
         if found is None:
@@ -190,6 +195,7 @@ class Operations:
 
 
 def _absolute(field_name: str, path: str) -> Path:
+    limits.check_text(field_name, path, limits.MAX_PATH_BYTES)
     if not path.startswith("/") or "\0" in path:
         raise InvalidRequest(field_name, f"{path!r} is no absolute path: give one on the server's machine")
     return Path(path)

@@ -40,7 +40,9 @@ class Slot:
         """Raise `InvalidRequest` for the first field that is bad; `field` is the slot's own."""
         limits.check_category(f"{field}.category", self.category)
         limits.check_count(f"{field}.candidates", self.candidates, limits.MAX_CANDIDATES)
+        limits.check_texts(f"{field}.candidates", self.candidates, limits.MAX_ID_BYTES)
         limits.check_count(f"{field}.exclude", self.exclude, limits.MAX_EXCLUDE)
+        limits.check_texts(f"{field}.exclude", self.exclude, limits.MAX_ID_BYTES)
         if self.candidates and (self.category or self.expression is not None):
             raise InvalidRequest(f"{field}.candidates", "leaves nothing for category or filter to choose: set only one")
 

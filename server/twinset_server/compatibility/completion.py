@@ -204,6 +204,7 @@ def _check(request: SetRequest) -> None:
     limits.check_count("given", request.given, limits.MAX_GIVEN, least=1)
     limits.check_count("slots", request.slots, limits.MAX_SLOTS, least=1)
     limits.check_count("exclude", request.exclude, limits.MAX_EXCLUDE)
+    limits.check_texts("exclude", request.exclude, limits.MAX_ID_BYTES)
     limits.check_range("beam", request.beam, 1, limits.MAX_BEAM)
     limits.check_range("alternatives", request.alternatives, 0, limits.MAX_ALTERNATIVES)
     limits.check_prior(request.prior)

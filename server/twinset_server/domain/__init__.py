@@ -51,6 +51,7 @@ from twinset_server.domain.pictures import (
 )
 from twinset_server.domain.spaces import (
     DEFAULT_TARGET_RECALL,
+    MAX_SPACE_BYTES,
     SCAN,
     TASTE,
     VISUAL,
@@ -94,6 +95,7 @@ __all__ = [
     "DEFAULT_TARGET_RECALL",
     "MAX_ATTRIBUTES",
     "MAX_ATTRIBUTES_BYTES",
+    "MAX_SPACE_BYTES",
     "SCAN",
     "TASTE",
     "VISUAL",

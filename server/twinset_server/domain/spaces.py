@@ -22,6 +22,9 @@ VISUAL = "visual"
 TASTE = "taste"
 """The space of taste: users and items by their factors."""
 
+MAX_SPACE_BYTES = 64
+"""What the name of a space may take as UTF-8."""
+
 DEFAULT_TARGET_RECALL = 0.98
 """The share of the true nearest that a search is to find where its caller names none."""
 

@@ -12,11 +12,14 @@ MAX_DEPTH = 32
 """How many parts may stand within each other, the comparison at the bottom included."""
 MAX_COMPARISONS = 100
 MAX_OPERANDS = 1000
+MAX_FIELD_CHARACTERS = len(ATTRIBUTES) + 64
 """What a filter may hold; the protos and the page on filters document it."""
 
 
 def check_field(field: str, name: str) -> None:
     """Raise `InvalidRequest` about `field` of a request where `name` is no field of items."""
+    if len(name) > MAX_FIELD_CHARACTERS:
+        raise InvalidRequest(field, f"is {len(name)} characters long, at most {MAX_FIELD_CHARACTERS} allowed")
     if name != CATEGORY and not (name.startswith(ATTRIBUTES) and len(name) > len(ATTRIBUTES)):
         raise InvalidRequest(field, f"{name!r} is no field of items: use {CATEGORY}, or {ATTRIBUTES}NAME")
 

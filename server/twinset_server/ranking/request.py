@@ -92,7 +92,9 @@ class RankRequest:
         if not 1 <= self.k <= most:
             raise InvalidRequest("k", f"is {self.k}, 1 to {most} allowed")
         limits.check_count("exclude", self.exclude, limits.MAX_EXCLUDE)
+        limits.check_texts("exclude", self.exclude, limits.MAX_ID_BYTES)
         limits.check_count("exclude_seen", self.exclude_seen, limits.MAX_SEEN_KINDS)
+        limits.check_texts("exclude_seen", self.exclude_seen, limits.MAX_KIND_BYTES)
         limits.check_target_recall(self.target_recall)
         if not (math.isfinite(self.visual_weight) and 0 <= self.visual_weight <= 1):
             raise InvalidRequest("visual_weight", f"is {self.visual_weight}, 0 to 1 allowed")

@@ -260,7 +260,9 @@ def check(request: Request) -> None:
         InvalidRequest: a field isn't.
     """
     limits.check_k(request.k)
+    limits.check_space("space", request.space)
     limits.check_count("exclude", request.exclude, limits.MAX_EXCLUDE)
+    limits.check_texts("exclude", request.exclude, limits.MAX_ID_BYTES)
     limits.check_target_recall(request.target_recall)
     check_facets("facets", request.facets)
     limits.check_count("examples", request.examples, limits.MAX_EXAMPLES, least=1)
@@ -276,6 +278,8 @@ def _check_example(field: str, example: Example) -> None:
     if not math.isfinite(example.weight) or not example.weight:
         raise InvalidRequest(f"{field}.weight", f"is {example.weight}: a finite number other than 0 is needed")
     subject, relation = example.subject, example.relation
+    if example.space is not None:
+        limits.check_space(f"{field}.space", example.space)
     if isinstance(subject, VectorExample) and relation is Relation.SIMILAR_TO:
         return
     if isinstance(subject, ItemExample):

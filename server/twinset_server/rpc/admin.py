@@ -98,7 +98,8 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         """Return an operation when it has ended, or as it is when the time is over."""
         left_s = max(0.0, time_left_s(context) - _MARGIN_S)
         if request.HasField("timeout"):
-            left_s = min(left_s, request.timeout.ToTimedelta().total_seconds())
+            # Not by way of a timedelta, which holds less than a Duration may say.
+            left_s = min(left_s, request.timeout.seconds + request.timeout.nanos / 1e9)
         operation = await self._operations.wait(request.name, left_s)
         return admin_pb2.WaitOperationResponse(operation=to_message(operation))
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from google.protobuf import duration_pb2
 
 from twinset.v1 import catalog_pb2
+from twinset_server import limits
 from twinset_server.domain import (
     Attribute,
     FeedSummary,
@@ -105,7 +106,7 @@ def interaction(message: catalog_pb2.Interaction, now: datetime.datetime) -> Int
 def put_result(item_id: str, outcome: Receipt | TwinsetError, change: object) -> catalog_pb2.PutItemResult:
     """Return what became of a put; `change` is what was made of it."""
     if isinstance(outcome, TwinsetError):
-        return catalog_pb2.PutItemResult(id=item_id, error=to_status(outcome))
+        return catalog_pb2.PutItemResult(id=_sent(item_id), error=to_status(outcome))
     receipt = catalog_pb2.PutReceipt(etag=outcome.etag, sequence=outcome.sequence)
     return catalog_pb2.PutItemResult(id=item_id, receipt=receipt, category_unknown=_category_unknown(change))
 
@@ -113,7 +114,7 @@ def put_result(item_id: str, outcome: Receipt | TwinsetError, change: object) ->
 def result(sent_id: str, outcome: Receipt | TwinsetError, change: object = None) -> catalog_pb2.ChangeResult:
     """Return what became of another change; `change` is what was made of it."""
     if isinstance(outcome, TwinsetError):
-        return catalog_pb2.ChangeResult(id=sent_id, error=to_status(outcome))
+        return catalog_pb2.ChangeResult(id=_sent(sent_id), error=to_status(outcome))
     receipt = catalog_pb2.ChangeReceipt(etag=outcome.etag, sequence=outcome.sequence)
     return catalog_pb2.ChangeResult(id=sent_id, receipt=receipt, category_unknown=_category_unknown(change))
 
@@ -122,7 +123,7 @@ def feed_result(outcome: FeedOutcome) -> catalog_pb2.FeedItemResult:
     """Return what became of an item of a feed."""
     error = to_status(outcome.error) if outcome.error else None
     return catalog_pb2.FeedItemResult(
-        id=outcome.id, unchanged=outcome.unchanged, error=error, category_unknown=outcome.category_unknown
+        id=_sent(outcome.id), unchanged=outcome.unchanged, error=error, category_unknown=outcome.category_unknown
     )
 
 
@@ -159,22 +160,30 @@ def _category_unknown(change: object) -> bool:
     return isinstance(change, WritableItem | ItemUpdate) and change.category_unknown
 
 
+def _sent(element_id: str) -> str:
+    """Return an id to answer by; of one that is too long its beginning, since an answer has room for 4 MiB."""
+    return element_id[: limits.MAX_ID_BYTES]
+
+
 def _masked(message: catalog_pb2.ItemUpdate) -> tuple[set[str], list[str]]:
     """Return the fields that the mask names, and the single attributes.
 
     Raises:
         InvalidRequest: it names nothing, or something else.
     """
+    limits.check_count("update_mask.paths", message.update_mask.paths, limits.MAX_MASK_PATHS)
     fields: set[str] = set()
     names: dict[str, None] = {}
     for place, path in enumerate(message.update_mask.paths):
         if path in _FIELDS:
             fields.add(path)
         elif path.startswith(_ATTRIBUTE_PATH):
-            names[path.removeprefix(_ATTRIBUTE_PATH)] = None
+            name = path.removeprefix(_ATTRIBUTE_PATH)
+            limits.check_text(f"update_mask.paths[{place}]", name, limits.MAX_ATTRIBUTE_NAME_BYTES)
+            names[name] = None
         else:
             known = ", ".join((*sorted(_FIELDS), f"{_ATTRIBUTE_PATH}NAME"))
-            raise InvalidRequest(f"update_mask.paths[{place}]", f"{path!r} can't be updated; choose among {known}")
+            raise InvalidRequest(f"update_mask.paths[{place}]", f"{path[:64]!r} can't be updated; choose among {known}")
     if not fields and not names:
         raise InvalidRequest("update_mask", "names nothing to update")
     # All attributes are taken from the item then, the single ones among them.

@@ -47,9 +47,12 @@ def vector(message: embedding_pb2.Vector, field: str) -> Vector:
 
     Raises:
         BadVector: its bytes are no whole number of float32.
+        InvalidRequest: its space or fingerprint is longer than they are.
     """
     if len(message.values) % 4:
         raise BadVector(f"{field}.values", f"takes {len(message.values)} bytes, which is no multiple of 4 (float32)")
+    limits.check_space(f"{field}.space", message.space)
+    limits.check_text(f"{field}.fingerprint", message.fingerprint, limits.MAX_FINGERPRINT_BYTES)
     values = np.frombuffer(message.values, dtype="<f4").astype(np.float32, copy=False)
     return Vector(message.space, values, message.fingerprint or None)
 

@@ -121,11 +121,11 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
 def _check_shape(request: _Request) -> None:
     limits.check_count("pictures", request.pictures, limits.MAX_PICTURES_PER_MESSAGE, least=1)
     limits.check_count("outputs", request.outputs, limits.MAX_OUTPUTS)
+    limits.check_texts("outputs", request.outputs, limits.MAX_OUTPUT_BYTES)
     limits.check_predictions(request.predictions)
     if request.categories and len(request.categories) != len(request.pictures):
         raise InvalidRequest(
             "categories",
             f"holds {len(request.categories)} for {len(request.pictures)} pictures: give one each, or none",
         )
-    for place, category in enumerate(request.categories):
-        limits.check_category(f"categories[{place}]", category)
+    limits.check_texts("categories", request.categories, limits.MAX_CATEGORY_BYTES)

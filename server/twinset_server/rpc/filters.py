@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from google.protobuf.message import Message
 
 from twinset.v1 import catalog_pb2, filter_pb2, pairs_pb2, ranking_pb2, recommender_pb2
+from twinset_server import limits
 from twinset_server.domain import (
     And,
     Attribute,
@@ -141,6 +142,8 @@ def _range(message: filter_pb2.Range, path: str) -> Expression:
 def _value(message: Message, path: str) -> Attribute:
     assert isinstance(message, catalog_pb2.AttributeValue)  # noqa: S101 - for the type checker
     try:
-        return convert.attribute("", message)
+        value = convert.attribute("", message)
     except InvalidRequest as error:
         raise error.at(path) from error
+    limits.check_operand(path, value)
+    return value

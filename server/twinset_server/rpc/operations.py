@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 
 from google.protobuf import timestamp_pb2
 
 from twinset.v1 import admin_pb2
+from twinset_server import limits
 from twinset_server.errors import BadPageToken, InvalidRequest, TwinsetError
 from twinset_server.maintenance import (
     BackupReport,
@@ -24,6 +26,8 @@ MAX_FINDINGS = 1000
 """Findings in an answer; the others are counted."""
 
 _PAGE = 100
+
+_DIGITS = re.compile(r"[0-9]{1,18}")
 
 _KINDS = {
     "backup": admin_pb2.OPERATION_KIND_BACKUP,
@@ -94,6 +98,7 @@ def page_of(operations: Sequence[Operation], size: int, token: str) -> tuple[Seq
     """
     if size < 0:
         raise InvalidRequest("page_size", f"is {size}: give 0 for the default, or more")
+    limits.check_text("page_token", token, limits.MAX_OPERATION_BYTES)
     if token:
         # The name of the last one seen, which may be gone by now; numbers rise.
         last = _number(token)
@@ -124,7 +129,7 @@ def _checked(report: CheckReport) -> admin_pb2.CheckResult:
 
 def _number(name: str) -> int:
     digits = name.rpartition("-")[2]
-    if not digits.isascii() or not digits.isdigit():
+    if not _DIGITS.fullmatch(digits):
         raise BadPageToken("page_token", "isn't one of this server: start again without it")
     return int(digits)
 

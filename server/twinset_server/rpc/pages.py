@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 
 from twinset.v1 import catalog_pb2
+from twinset_server import limits
 from twinset_server.errors import BadPageToken
 
 
@@ -24,6 +25,7 @@ def after(page_token: str, view: int) -> str:
     """
     if not page_token:
         return ""
+    limits.check_text("page_token", page_token, limits.MAX_PAGE_TOKEN_BYTES)
     try:
         last_id, given = json.loads(base64.b64decode(page_token, altchars=b"-_", validate=True))
         # JSON may hold half a surrogate pair, which is no text that an id could be.

@@ -66,8 +66,7 @@ def _expression(message: recommender_pb2.RecommendRequest) -> Expression | None:
     if not message.target_categories:
         return filtered
     limits.check_count("target_categories", message.target_categories, limits.MAX_TARGET_CATEGORIES)
-    for place, category in enumerate(message.target_categories):
-        limits.check_category(f"target_categories[{place}]", category)
+    limits.check_texts("target_categories", message.target_categories, limits.MAX_CATEGORY_BYTES)
     targets = In(CATEGORY, tuple(message.target_categories))
     return targets if filtered is None else And((targets, filtered))
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from google.protobuf.message import DecodeError
 
 from twinset.v1 import catalog_pb2, recommender_pb2
+from twinset_server import limits
 from twinset_server.domain import Item, Space
 from twinset_server.errors import BadPageToken, InvalidRequest
 from twinset_server.recommend import Recommender
@@ -94,6 +95,7 @@ def _token(message: recommender_pb2.RecommendRequest, rest: recommender_pb2.Reco
 
 
 def _rest(message: recommender_pb2.RecommendRequest) -> recommender_pb2.RecommendResponse:
+    limits.check_text("page_token", message.page_token, limits.MAX_PAGE_TOKEN_BYTES)
     try:
         held = base64.b64decode(message.page_token, altchars=b"-_", validate=True)
         unpacking = zlib.decompressobj()

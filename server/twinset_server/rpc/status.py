@@ -48,10 +48,14 @@ def code_of(error: TwinsetError) -> grpc.StatusCode:
     return next(_CODES[kind] for kind in type(error).__mro__ if kind in _CODES)
 
 
+MAX_MESSAGE_CHARACTERS: Final = 500
+"""A status travels in metadata, three times over, and callers take 8 KiB of that."""
+
+
 def to_status(error: TwinsetError) -> status_pb2.Status:
-    """Return the error as a status with its details."""
+    """Return the error as a status with its details; what is long in it, such as a name that was sent, is cut."""
     return status_pb2.Status(
-        code=code_of(error).value[0], message=error.message, details=[_pack(detail) for detail in _details(error)]
+        code=code_of(error).value[0], message=_cut(error.message), details=[_pack(detail) for detail in _details(error)]
     )
 
 
@@ -71,21 +75,29 @@ def _details(error: TwinsetError) -> Iterator[Message]:
     yield error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
     match error:
         case InvalidRequest():
-            violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.description)
+            violation = error_details_pb2.BadRequest.FieldViolation(
+                field=_cut(error.field), description=_cut(error.description)
+            )
             yield error_details_pb2.BadRequest(field_violations=[violation])
         case NotFound():
             yield error_details_pb2.ResourceInfo(
-                resource_type=f"twinset.v1/{error.kind}", resource_name=error.name, description=error.message
+                resource_type=f"twinset.v1/{error.kind}",
+                resource_name=_cut(error.name),
+                description=_cut(error.message),
             )
         case FailedPrecondition():
             violated = error_details_pb2.PreconditionFailure.Violation(
-                type=error.reason, subject=error.subject, description=error.message
+                type=error.reason, subject=_cut(error.subject), description=_cut(error.message)
             )
             yield error_details_pb2.PreconditionFailure(violations=[violated])
         case Exhausted() | Unavailable():
             delay = duration_pb2.Duration()
             delay.FromTimedelta(datetime.timedelta(seconds=error.retry_after_s))
             yield error_details_pb2.RetryInfo(retry_delay=delay)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_MESSAGE_CHARACTERS else f"{text[: MAX_MESSAGE_CHARACTERS - 3]}..."
 
 
 def _pack(detail: Message) -> any_pb2.Any:

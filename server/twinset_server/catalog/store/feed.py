@@ -54,9 +54,9 @@ async def open_feed(
     lock = await _in_thread(folder.feeds_lock)
     try:
         # Until the end of the feed no picture is collected: those of the feed are in no table yet.
-        held = contextlib.ExitStack()
-        await _in_thread(held.enter_context, lock.shared())
-        with held:
+        with contextlib.ExitStack() as held:
+            # Within the stack: a caller who goes away during the wait would leave the lock to the collector of garbage.
+            await _in_thread(held.enter_context, lock.shared())
             staging = await _in_thread(Staging, folder.feeds)
             feed = StoredFeed(folder, connection, writer, readers, pictures, kept, spaces, staging)
             try:
