@@ -323,6 +323,7 @@ class SqliteCatalog:
             sequence=counts.sequence,
             users=counts.users,
             interactions=counts.interactions,
+            commits=self._writer.committed,
         )
 
     async def _current(self) -> Views:

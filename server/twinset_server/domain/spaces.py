@@ -180,8 +180,19 @@ class SpaceStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Commits:
+    """How many commits a process has made, and how long they took together, until they were durable."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogStatus:
-    """Counts over the catalogue, its spaces by name, and the sequence of the last durable change."""
+    """Counts over the catalogue, its spaces by name, and the sequence of the last durable change.
+
+    `commits` are those of the process that was asked.
+    """
 
     items: int
     pictures: int
@@ -189,3 +200,4 @@ class CatalogStatus:
     sequence: int
     users: int = 0
     interactions: int = 0
+    commits: Commits = Commits()

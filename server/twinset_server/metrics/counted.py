@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from twinset_server.domain import CatalogStatus
+from twinset_server.domain import CatalogStatus, Commits, SpaceStatus
 from twinset_server.errors import StoreUnavailable
 from twinset_server.ports import Catalog
 
@@ -46,6 +47,14 @@ GENERATION = Gauge(
 DELTA = Gauge(
     "twinset_index_delta", "Vectors that stand outside the index, by space.", ["space"], multiprocess_mode="livemax"
 )
+BEHIND = Gauge(
+    "twinset_index_behind_seconds",
+    "For how long vectors have stood outside the index since it last took some in, by space.",
+    ["space"],
+    multiprocess_mode="livemax",
+)
+COMMITS = Counter("twinset_commits", "Commits to the catalogue's database; each may hold many writes.")
+COMMIT_SECONDS = Counter("twinset_commit_seconds", "Time that commits took, until they were durable.")
 RECALL = Gauge(
     "twinset_recall_at_10",
     "The mean share of the true nearest ten that sampled searches found, by space.",
@@ -98,21 +107,41 @@ class ModelMeter:
 
 async def watch(catalog: Catalog) -> None:
     """Take note of the catalogue's state again and again, until this is cancelled."""
+    meter = CatalogMeter()
     while True:
         # A store that doesn't answer now may do so later; calls tell their callers.
         with contextlib.suppress(StoreUnavailable):
-            count_catalog(await catalog.status())
+            meter.count(await catalog.status(), time.monotonic())
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
-def count_catalog(status: CatalogStatus) -> None:
-    """Take note of a state of the catalogue."""
-    ITEMS.set(status.items)
-    SEQUENCE.set(status.sequence)
-    for one in status.spaces:
-        name = one.space.name
-        VECTORS.labels(name).set(one.vectors)
-        GENERATION.labels(name).set(one.generation)
-        DELTA.labels(name).set(one.delta)
-        if one.recall is not None:
-            RECALL.labels(name).set(one.recall.recall_at_10)
+class CatalogMeter:
+    """Takes note of states of the catalogue, one after the other."""
+
+    def __init__(self) -> None:
+        self._committed = Commits()
+        self._taken_in: dict[str, tuple[int, float]] = {}
+
+    def count(self, status: CatalogStatus, now_s: float) -> None:
+        """Take note of a state as it is at `now_s`, by a clock that only rises."""
+        ITEMS.set(status.items)
+        SEQUENCE.set(status.sequence)
+        COMMITS.inc(status.commits.count - self._committed.count)
+        COMMIT_SECONDS.inc(status.commits.seconds - self._committed.seconds)
+        self._committed = status.commits
+        for one in status.spaces:
+            name = one.space.name
+            VECTORS.labels(name).set(one.vectors)
+            GENERATION.labels(name).set(one.generation)
+            DELTA.labels(name).set(one.delta)
+            BEHIND.labels(name).set(self._behind_s(one, now_s))
+            if one.recall is not None:
+                RECALL.labels(name).set(one.recall.recall_at_10)
+
+    def _behind_s(self, space: SpaceStatus, now_s: float) -> float:
+        name = space.space.name
+        generation, since_s = self._taken_in.get(name, (-1, now_s))
+        if space.generation != generation or not space.delta:
+            since_s = now_s
+        self._taken_in[name] = (space.generation, since_s)
+        return now_s - since_s

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from twinset_server.processes.child import ChildStatus
 
 _LIVE = re.compile(r"gauge_live\w*_(\d+)\.db")
 _PAGE_BYTES = resource.getpagesize()
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class _Counted(Collector):
@@ -50,12 +52,19 @@ class _Processes(Collector):
         private = GaugeMetricFamily(
             "twinset_process_private_bytes", "Memory that the process shares with no other.", labels=["process"]
         )
+        seconds = CounterMetricFamily(
+            "twinset_process_cpu_seconds",
+            "Processor time of the process, from its last start on.",
+            labels=["process"],
+        )
         for one in self._status():
             ready.add_metric([one.name], float(one.ready))
             restarts.add_metric([one.name], one.restarts)
             if one.pid and (size := _private_bytes(one.pid)) is not None:
                 private.add_metric([one.name], size)
-        yield from (ready, restarts, private)
+            if one.pid and (took_s := _cpu_seconds(one.pid)) is not None:
+                seconds.add_metric([one.name], took_s)
+        yield from (ready, restarts, private, seconds)
 
 
 class ScrapePort:
@@ -111,6 +120,16 @@ class ScrapePort:
         if self._folder is not None:
             self._folder.remove()
             self._folder = None
+
+
+def _cpu_seconds(pid: int) -> float | None:
+    """Return the processor time of a process and its threads; None where it has ended."""
+    try:
+        # Behind the name, which may hold spaces and brackets.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 def _private_bytes(pid: int) -> int | None:

@@ -22,7 +22,7 @@ DOCUMENTED = Path(__file__).parents[3] / "docs" / "operations.md"
 
 COUNTING = """
 import sys
-from twinset_server.domain import CatalogStatus, Metric, Space, SpaceStatus
+from twinset_server.domain import CatalogStatus, Commits, Metric, Space, SpaceStatus
 from twinset_server.metrics import counted
 meter = counted.CallMeter("/twinset.v1.RecommenderService/Recommend")
 for _ in range(2):
@@ -32,7 +32,9 @@ model = counted.ModelMeter()
 model.left([0.001, 0.002])
 model.ended(2, 0.05, failed=False)
 space = SpaceStatus(Space("visual", 2, Metric.COSINE, "a" * 64), 7, 3, 5)
-counted.count_catalog(CatalogStatus(9, 9, [space], 11))
+counts = counted.CatalogMeter()
+counts.count(CatalogStatus(9, 9, [space], 11, commits=Commits(4, 0.5)), 100.0)
+counts.count(CatalogStatus(9, 9, [space], 11, commits=Commits(6, 0.75)), 130.0)
 print("counted", flush=True)
 sys.stdin.read()
 """
@@ -83,6 +85,9 @@ def test_what_processes_counted_is_added_up_and_the_dead_have_no_calls_under_way
     assert found[UNDER_WAY] == 2
     assert found['twinset_index_delta{space="visual"}'] == 5
     assert found["twinset_items"] == 9
+    assert found['twinset_index_behind_seconds{space="visual"}'] == 30
+    assert found["twinset_commits_total"] == 12
+    assert found["twinset_commit_seconds_total"] == 1.5
     assert found["twinset_model_pictures_total" + '{outcome="embedded"}'] == 4
     first.communicate("")
     found = port.scrape()
@@ -98,6 +103,7 @@ def test_each_process_is_told_of(port: Port) -> None:
     assert found['twinset_process_ready{process="the builder"}'] == 0
     assert found['twinset_process_restarts_total{process="the builder"}'] == 5
     assert found['twinset_process_private_bytes{process="worker 0"}'] > 1 << 20
+    assert found['twinset_process_cpu_seconds_total{process="worker 0"}'] > 0
     assert 'twinset_process_private_bytes{process="the builder"}' not in found
 
 

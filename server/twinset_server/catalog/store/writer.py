@@ -25,7 +25,7 @@ from twinset_server.catalog.store.entry import Checked, InteractionEntry
 from twinset_server.catalog.store.failures import ends_transaction, from_os_error, from_sqlite
 from twinset_server.catalog.store.pictures import PictureFiles
 from twinset_server.catalog.store.requests import Task, Write, pictures_in
-from twinset_server.domain import Receipt
+from twinset_server.domain import Commits, Receipt
 from twinset_server.errors import RequestIdReused, StoreUnavailable, TwinsetError
 
 _log = logging.getLogger(__name__)
@@ -52,7 +52,13 @@ class Writer:
         self._ending = False
         # Files that were written for a commit that failed: the next one tells the collector of them.
         self._strays: set[str] = set()
+        self._committed = Commits()
         self._thread = threading.Thread(target=self._run, name="catalog-writer")
+
+    @property
+    def committed(self) -> Commits:
+        """What this writer has committed so far."""
+        return self._committed
 
     def start(self) -> None:
         """Start the thread."""
@@ -113,7 +119,10 @@ class Writer:
         try:
             for write in writes:
                 contents.add(write.contents.result())
+            began_s = time.perf_counter()
             results = self._commit(writes, contents)
+            before = self._committed
+            self._committed = Commits(before.count + 1, before.seconds + time.perf_counter() - began_s)
         except Exception as error:
             self._strays.update(contents.files)
             refusal = _refusal(error)
