@@ -95,7 +95,7 @@ PIN := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --
     --override constraints-overrides.txt --generate-hashes --no-emit-index-url --no-header --no-annotate
 
 constraints: $(READY) ## Pin the newest dependencies that fit together in constraints.txt and constraints-bench.txt
-	@$(PIN) --extra cli --extra server --extra embedded --extra exporter --extra dev --output-file constraints.txt
+	@$(PIN) --extra cli --extra server --extra embedded --extra exporter --extra traces --extra dev --output-file constraints.txt
 	$(PIN) --extra bench --constraint constraints.txt --output-file constraints-bench.txt
 	tools/pin-images
 

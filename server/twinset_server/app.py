@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import ModuleType
 
+from twinset_server import tracing
 from twinset_server.catalog import Folder, open_catalog
 from twinset_server.config import Settings
 from twinset_server.domain import VISUAL
@@ -75,10 +76,11 @@ async def answering(
     At the end calls in flight get `server.drain_s` seconds.
 
     Raises:
-        StartupError: the port is taken, the address is none of this machine's, or a file of TLS or of tokens can't be
-            used.
+        StartupError: the port is taken, the address is none of this machine's, a file of TLS or of tokens can't be
+            used, or OpenTelemetry is wanted and not installed.
     """
     counted = _counted()
+    tracing.start(settings.traces, place.worker if place else 0)
     pictures = PictureEmbedder(
         embedder,
         max_batch=settings.triton.max_batch,
@@ -112,6 +114,8 @@ async def answering(
             await server.stop()
     finally:
         pictures.close()
+        # What is left is sent, which may take as long as the collector does.
+        await asyncio.to_thread(tracing.stop)
 
 
 def _counted() -> ModuleType | None:

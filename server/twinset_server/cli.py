@@ -21,6 +21,7 @@ import uvloop
 from pydantic import ValidationError
 
 import twinset
+from twinset_server import logs
 from twinset_server.commands.backup import backup
 from twinset_server.commands.check import check
 from twinset_server.commands.compact import compact
@@ -103,7 +104,6 @@ def serve(
 
     Example: twinset-server serve --model-repository model_repository --data twinset-data
     """
-    _log_to_stderr("twinset")
     given: dict[str, dict[str, Any]] = {
         "server": {"host": host, "port": port, "workers": workers},
         "admin": {"port": admin_port},
@@ -115,6 +115,7 @@ def serve(
     }
     try:
         settings = load(given, config)
+        logs.set_up("twinset", settings.logs.format)
         uvloop.run(_serve(settings))
     except ValidationError as error:
         _fail("\n".join(_describe(problem) for problem in error.errors()))
@@ -133,14 +134,14 @@ async def _serve(settings: Settings) -> None:
 @app.command(hidden=True)
 def worker() -> None:
     """Answer calls for the server that started this process; its orders come over standard input."""
-    _log_to_stderr(f"worker {os.getpid()}")
+    logs.set_up(f"worker {os.getpid()}")
     work()
 
 
 @app.command(hidden=True)
 def builder() -> None:
     """Keep the index for the server that started this process; its orders come over standard input."""
-    _log_to_stderr(f"builder {os.getpid()}")
+    logs.set_up(f"builder {os.getpid()}")
     build(indexing)
 
 
@@ -168,11 +169,6 @@ def triton(
         _fail("\n".join(_describe(problem) for problem in error.errors()))
     except StartupError as error:
         _fail(str(error))
-
-
-def _log_to_stderr(process: str) -> None:
-    form = f"%(asctime)s %(levelname)s {process} %(name)s: %(message)s"
-    logging.basicConfig(level=logging.INFO, format=form, stream=sys.stderr)
 
 
 def _say_ready(model: str, address: str) -> None:

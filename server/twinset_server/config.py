@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from twinset.contract import Metric
-from twinset_server.domain import VISUAL, Dtype
+from twinset_server.domain import MAX_SPACE_BYTES, VISUAL, Dtype
 from twinset_server.errors import StartupError
 
 
@@ -151,6 +151,24 @@ class MetricsSettings(_Section):
     )
 
 
+class TraceSettings(_Section):
+    """Where calls are traced to; needs the extra `traces`."""
+
+    endpoint: str | None = Field(
+        None, description="host:port of a collector that takes OTLP over gRPC; unset: nothing is traced."
+    )
+    plaintext: bool = Field(False, description="Whether the collector is reached without TLS.")
+    share: float = Field(
+        0.01, ge=0, le=1, description="Share of calls that are traced, of those whose callers don't say."
+    )
+
+
+class LogSettings(_Section):
+    """What the log looks like."""
+
+    format: Literal["text", "json"] = Field("text", description="A line for people, or an object of JSON.")
+
+
 class TlsSettings(_Section):
     """What connections are encrypted with. The files are PEM, and read again when they change."""
 
@@ -190,8 +208,8 @@ EVERYBODY = AccessSettings()
 class ExternalSpace(_Section):
     """A space filled by vectors that clients bring."""
 
-    dimension: int = Field(ge=1, le=65536)
-    metric: Metric = Metric.COSINE
+    dimension: int = Field(ge=1, le=65536, description="Components of its vectors.")
+    metric: Metric = Field(Metric.COSINE, description="How its vectors are compared.")
 
 
 class Settings(BaseSettings):
@@ -209,6 +227,8 @@ class Settings(BaseSettings):
     admin: AdminSettings = AdminSettings()
     probes: ProbeSettings = ProbeSettings()
     metrics: MetricsSettings = MetricsSettings()
+    traces: TraceSettings = TraceSettings()
+    logs: LogSettings = LogSettings()
     tls: TlsSettings = TlsSettings()
     access: AccessSettings = AccessSettings()
     spaces: dict[str, ExternalSpace] = Field(default_factory=dict, description="External spaces by name.")
@@ -216,6 +236,8 @@ class Settings(BaseSettings):
     @field_validator("spaces")
     @classmethod
     def _check_names(cls, spaces: dict[str, ExternalSpace]) -> dict[str, ExternalSpace]:
+        if long := [name for name in spaces if not 1 <= len(name.encode()) <= MAX_SPACE_BYTES]:
+            raise ValueError(f"the name of a space takes 1 to {MAX_SPACE_BYTES} bytes: {long[0]!r} doesn't")
         if VISUAL in spaces:
             raise ValueError(f"the space {VISUAL!r} is filled by the model: give yours another name")
         return spaces

@@ -22,6 +22,7 @@ import numpy as np
 
 from twinset import images
 from twinset.known_answer import UNKNOWN_CATEGORY
+from twinset_server import tracing
 from twinset_server.admission import Pace
 from twinset_server.domain import Float32Array, UInt8Array
 from twinset_server.errors import (
@@ -189,11 +190,14 @@ class PictureEmbedder:
         try:
             async with asyncio.timeout_at(deadline), line.places:
                 pipeline = self._embedder.contract.pipeline
-                pixels = await loop.run_in_executor(self._threads, images.decode, content, pipeline)
+                with tracing.span("decode"):
+                    pixels = await loop.run_in_executor(self._threads, images.decode, content, pipeline)
                 waiting = _Waiting(loop.time(), pixels, category, outputs, deadline, loop.create_future())
                 line.waiting.append(waiting)
                 self._dispatch()
-                return await waiting.done
+                # From the line to the model's answer: what Triton itself took, its own traces and metrics tell.
+                with tracing.span("triton"):
+                    return await waiting.done
         except images.PictureError as error:
             return BadPicture("content", str(error))
         except TimeoutError:

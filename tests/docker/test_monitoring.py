@@ -42,12 +42,12 @@ def expressions() -> Iterator[str]:
 
 def documented() -> dict[str, set[str]]:
     """Return the labels of each metric by the page on operations, which another test holds to a real scrape."""
-    rows = re.findall(r"^\| `(twinset_\w+)` \| ([^|]*) \|", OPERATIONS, re.MULTILINE)
+    rows = re.findall(r"^\| `(twinset_\w+)` \|([^|]*)\|", OPERATIONS, re.MULTILINE)
     return {name: set(re.findall(r"`(\w+)`", labels.split(":")[0])) for name, labels in rows}
 
 
 def series(expression: str) -> Iterator[tuple[str, set[str]]]:
-    """Yield each metric that an expression reads, without its suffix of a histogram, and the labels that it asks for."""
+    """Yield each metric that an expression reads, without a histogram's suffix, and the labels that it asks for."""
     line = [promql_parser.parse(expression)]
     while line:
         part = line.pop()
@@ -89,7 +89,9 @@ def test_every_alert_says_what_to_do() -> None:
     assert set(re.findall(r"^\| `(Twinset\w+)` \|", OPERATIONS, re.MULTILINE)) == rules().keys()
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="Prometheus isn't installed, whose promtool runs the rules")
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="Prometheus isn't installed, whose promtool runs the rules"
+)
 def test_promtool_sees_them_fire_and_be_quiet() -> None:
     subprocess.run(["promtool", "test", "rules", "alerts.test.yaml"], cwd=MONITORING, check=True)
 

@@ -21,6 +21,7 @@ from typing import Any
 import grpc
 
 from twinset.refused_calls import Refusals
+from twinset.trace_context import trace_metadata
 
 CONNECTIONS_PER_WORKER = 8
 
@@ -79,7 +80,7 @@ class Connections:
             with self._taken() as connection:
                 try:
                     response, done = _made(connection, method, make).with_call(
-                        request, metadata=self._metadata, **options
+                        request, metadata=(*self._metadata, *trace_metadata()), **options
                     )
                 except grpc.RpcError as error:
                     self._learn(connection, error)
@@ -131,7 +132,9 @@ class Connections:
                 self._ask_first()
             connection = self._take()
             try:
-                stream = _made(connection, method, make)(request, metadata=self._metadata, **options)
+                stream = _made(connection, method, make)(
+                    request, metadata=(*self._metadata, *trace_metadata()), **options
+                )
             except BaseException:
                 self._give_back(connection)
                 raise

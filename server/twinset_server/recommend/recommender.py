@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Coroutine, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from twinset_server import tracing
 from twinset_server.domain import Item, Search, SearchResult
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.errors import EmbedderUnavailable, FingerprintMismatch, NoPairModel, TwinsetError
@@ -81,7 +82,8 @@ class Recommender:
         """
         prepared = await self._prepare_each(requests, timeout_s)
         searches = [one.search for one in prepared if isinstance(one, _Prepared) and one.combined is not None]
-        results = iter(await self._catalog.search_many(searches) if searches else ())
+        with tracing.span("search"):
+            results = iter(await self._catalog.search_many(searches) if searches else ())
         found = [
             one if isinstance(one, TwinsetError) else (one, next(results) if one.combined else None) for one in prepared
         ]
@@ -164,22 +166,26 @@ class Recommender:
         if combined is None:
             return await self._refined(prepared)
         if result is None:
-            result = await self._catalog.search(
-                search.space,
-                search.query,
-                search.k,
-                exclude=search.exclude,
-                target_recall=search.target_recall,
-                expression=search.expression,
-                facets=search.facets,
-            )
+            with tracing.span("search"):
+                result = await self._catalog.search(
+                    search.space,
+                    search.query,
+                    search.k,
+                    exclude=search.exclude,
+                    target_recall=search.target_recall,
+                    expression=search.expression,
+                    facets=search.facets,
+                )
         return Recommendations(space, result, request.detail, _notes(result, combined, prepared))
 
     async def _refined(self, prepared: _Prepared) -> Recommendations:
         request = prepared.request
         async with self._threads:
             state = await self._catalog.state()
-            found = await asyncio.to_thread(refine, request, prepared.examples, prepared.search, state, prepared.pairs)
+            with tracing.span("search"):
+                found = await asyncio.to_thread(
+                    refine, request, prepared.examples, prepared.search, state, prepared.pairs
+                )
         return Recommendations(
             prepared.examples[0].space,
             found.result,

@@ -7,7 +7,6 @@ tells in any case, so that a client knows it from one of the network.
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -19,13 +18,15 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
+from twinset_server import tracing
 from twinset_server.admission import Bound, Budget, Gate
 from twinset_server.errors import DeadlineExceeded, InvalidRequest, TwinsetError
-from twinset_server.rpc import metering
+from twinset_server.rpc import metering, spans
+from twinset_server.rpc.failures import FailureLog
 from twinset_server.rpc.status import CODE_BY_NUMBER, internal, to_status
 from twinset_server.rpc.stream_watch import DETAILS_KEY, StreamWatch
 
-_log = logging.getLogger(__name__)
+_failures = FailureLog()
 
 _HEALTH = "/grpc.health.v1.Health/"
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
@@ -103,6 +104,7 @@ class Intercepted:
         self._door_of = door_of
         self._watch = watch
         self._metadata: _Metadata = place.metadata if place else ()
+        self._is_traced = tracing.is_on()
         self._is_shared = place is not None and place.workers > 1
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, _Handler]) -> None:
@@ -124,7 +126,7 @@ class Intercepted:
     def _entry(self, method: str, handler: _Handler) -> _Entry:
         door = self._door_of(method, handler) if self._door_of else None
         meter = self._meter_of(method) if self._meter_of else None
-        return _Entry(self._wrapped(method, handler, door, meter), door, meter, self._metadata)
+        return _Entry(method, self._wrapped(method, handler, door, meter), door, meter, self._metadata)
 
     def _wrapped(
         self, method: str, handler: _Handler, door: Door | None = None, meter: metering.Meter | None = None
@@ -136,6 +138,7 @@ class Intercepted:
         if handler.unary_unary:
             call = _unary(handler.unary_unary, method, self._metadata, gate, tells=self._is_shared)
             call = metering.unary(call, meter) if meter else call
+            call = spans.unary(call, method) if self._is_traced else call
             return _rebuild(grpc.unary_unary_rpc_method_handler, handler, call, gate)
         for behaviour, make in (
             (handler.unary_stream, grpc.unary_stream_rpc_method_handler),
@@ -144,6 +147,7 @@ class Intercepted:
             if behaviour:
                 call = _stream(behaviour, method, self._metadata, gate, self._watch)
                 call = metering.stream(call, meter) if meter else call
+                call = spans.stream(call, method) if self._is_traced else call
                 return _rebuild(make, handler, call, None if handler.request_streaming else gate)
         raise TypeError(f"{method}: no RPC of twinset is client-streaming")
 
@@ -154,9 +158,12 @@ _WIDE_OPEN = Gate("calls", 1 << 62, "nothing", 1.0)
 class _Entry:
     """A method: its handler, and what lets its calls in."""
 
-    __slots__ = ("_door", "_handler", "_meter", "_named")
+    __slots__ = ("_door", "_handler", "_meter", "_method", "_named")
 
-    def __init__(self, handler: _Handler, door: Door | None, meter: metering.Meter | None, named: _Metadata) -> None:
+    def __init__(
+        self, method: str, handler: _Handler, door: Door | None, meter: metering.Meter | None, named: _Metadata
+    ) -> None:
+        self._method = method
         self._handler = handler
         self._door = door
         self._meter = meter
@@ -167,6 +174,7 @@ class _Entry:
         if self._door is None or (shut_by := self._door.shut_by) is None:
             return self._handler
         status = to_status(shut_by.refusal())
+        _failures.tell(self._method, status)
         details = (DETAILS_KEY, status.SerializeToString())
 
         async def refuse(_: Any, context: _Context) -> None:
@@ -295,10 +303,9 @@ async def _end(context: _Context, status: status_pb2.Status, named: _Metadata) -
 
 
 def _status(method: str, error: Exception) -> status_pb2.Status:
-    if isinstance(error, TwinsetError):
-        return to_status(error)
     if isinstance(error, TimeoutError):
-        return to_status(DeadlineExceeded("no time was left for the call: give more"))
-    request_id = secrets.token_hex(8)
-    _log.error("%s failed, request %s", method, request_id, exc_info=error)
-    return internal(request_id)
+        error = DeadlineExceeded("no time was left for the call: give more")
+    foreseen = isinstance(error, TwinsetError)
+    status = to_status(error) if isinstance(error, TwinsetError) else internal(secrets.token_hex(8))
+    _failures.tell(method, status, None if foreseen else error)
+    return status
