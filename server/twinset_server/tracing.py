@@ -6,10 +6,10 @@ Import of OpenTelemetry happens in `start` alone: a server without it runs, and 
 from __future__ import annotations
 
 import os
+from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Protocol
 
-import twinset
 from twinset_server.config import TraceSettings
 from twinset_server.errors import StartupError
 
@@ -36,6 +36,7 @@ class _Nothing:
         return None
 
 
+_VERSION = version("twinset")
 _NOTHING = _Nothing()
 _tracer: Any = None
 _provider: Any = None
@@ -88,7 +89,7 @@ def start(settings: TraceSettings, worker: int) -> None:
     resource = Resource.create(
         {
             "service.name": "twinset",
-            "service.version": twinset.__version__,
+            "service.version": _VERSION,
             "service.instance.id": f"worker-{worker}",
             "process.pid": os.getpid(),
         }
@@ -104,7 +105,7 @@ def use(provider: Any) -> None:
     """Make spans with a provider of OpenTelemetry's; None ends it."""
     global _tracer, _provider
     _provider = provider
-    _tracer = None if provider is None else provider.get_tracer("twinset", twinset.__version__)
+    _tracer = None if provider is None else provider.get_tracer("twinset", _VERSION)
 
 
 def stop() -> None:

@@ -65,9 +65,13 @@ def test_ports_are_the_settings_and_the_services_lead_to_them(
 ) -> None:
     (container,) = pod["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    assert ports == {"grpc": settings.server.port, "probes": settings.probes.port}
-    (port,) = of_kind(objects, "Service", "twinset-server")["spec"]["ports"]
-    assert (port["targetPort"], port["port"]) == ("grpc", settings.server.port)
+    assert ports == {
+        "grpc": settings.server.port,
+        "probes": settings.probes.port,
+        "metrics": settings.metrics.port,
+    }
+    for port in of_kind(objects, "Service", "twinset-server")["spec"]["ports"]:
+        assert (port["targetPort"], port["port"]) == (port["name"], ports[port["name"]])
     host, _, number = str(settings.triton.url).partition(":")
     triton = of_kind(objects, "Service", host)["spec"]["ports"]
     assert int(number) in [port["port"] for port in triton]

@@ -48,7 +48,8 @@ def error_from_status(status: status_pb2.Status) -> errors.TwinsetError:
         except DecodeError:
             continue  # A detail that can't be read takes nothing from the code and the message.
     message = status.message or f"the server answered {code} without a word"
-    if request_id:
+    if request_id and code == "INTERNAL":
+        # All else says itself what is wrong.
         message = f"{message} (request {request_id} in the server's log)"
     return _BY_CODE.get(code, errors.TwinsetError)(
         message, code=code, reason=reason, field=field, retry_after_s=retry_after_s, request_id=request_id

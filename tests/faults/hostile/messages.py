@@ -133,6 +133,8 @@ class Messages:
     def _scalar(self, field: FieldDescriptor, hostility: float) -> Any:
         if self._random.random() >= hostility:
             known = self._known.get(field.name)
+            if known is not None and type(known[0]) is not _python_type(field):
+                known = None  # another field of that name
             if known is None and field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
                 known = self._known["bytes" if field.type == FieldDescriptor.TYPE_BYTES else ""]
             if known is not None:
@@ -197,6 +199,12 @@ class Messages:
         for number in reversed(lead):
             content = _length_delimited(number, content)
         return content
+
+
+def _python_type(field: FieldDescriptor) -> type:
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return bytes if field.type == FieldDescriptor.TYPE_BYTES else str
+    return int if field.cpp_type in _RANGES else float
 
 
 def damaged(content: bytes, random: Random) -> bytes:
