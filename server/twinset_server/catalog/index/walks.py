@@ -32,6 +32,10 @@ _OVERSHOOT = 3
 """How many times as many rows are asked for as should hold enough that match, were these spread evenly."""
 
 
+_EXCLUDED = (16, 128)
+"""So many of the items that are excluded are thought to be near at first, and next; then all of them."""
+
+
 class Query(NamedTuple):
     """What to look for.
 
@@ -168,10 +172,11 @@ def _counts(segment: Segment, graph: Graph, part: Part, query: Query) -> Sequenc
         if not part.matching:
             return ()
         share = part.matching / part.rows.length
-        return (graph.coding.asked(math.ceil(_OVERSHOOT * (needed + min(excluded, 16)) / share)),)
+        return (graph.coding.asked(math.ceil(_OVERSHOOT * (needed + min(excluded, _EXCLUDED[0])) / share)),)
+    few = [graph.coding.asked(math.ceil(needed + count)) for count in _EXCLUDED if count < excluded]
     # Up to a fifth of a segment is dead before it is built anew.
-    first = graph.coding.asked(math.ceil(needed + min(excluded, 16)))
-    return first, graph.coding.asked(math.ceil(2 * (needed + excluded))) + 32
+    every = graph.coding.asked(math.ceil(2 * (needed + excluded))) + 32
+    return *(few or [graph.coding.asked(math.ceil(needed + excluded))]), every
 
 
 def _enough(segment: Segment, places: Places, query: Query) -> int | None:

@@ -160,6 +160,20 @@ def test_a_deleted_or_overwritten_item_is_never_found_by_its_old_vector(database
     assert ids(search(view, Query(-moved, 1, frozenset()))) == ["00020"]
 
 
+def test_a_walk_goes_no_farther_than_excluded_items_are_near(database: Database, index: Path) -> None:
+    database.put("own", some(range(3000)))
+    built(database, index)
+    view = view_of(database, index)
+    order = nearest(database, query_of(1), 3000)
+    widths = []
+    for near in (5, 60, 250):
+        exclude = frozenset([*order[:near], *order[::-1]][:250])
+        result = search(view, Query(query_of(1), 10, exclude))
+        assert len(set(ids(result)) & set(nearest(database, query_of(1), 10, exclude))) >= 9
+        widths.append(result.plan.width)
+    assert widths[0] < widths[1] < widths[2]
+
+
 def test_k_come_back_when_everything_near_is_dead_or_excluded(database: Database, index: Path) -> None:
     database.put("own", some(range(600)))
     built(database, index)
