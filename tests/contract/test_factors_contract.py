@@ -218,3 +218,14 @@ async def test_stored_items_that_match_are_told_from_others(catalog: Any) -> Non
     assert await catalog.matching(["c", "gone", "nowhere", "a", "b"], None) == ["c", "a", "b"]
     assert await catalog.matching(["c", "gone", "nowhere", "a", "b"], parse('category = "shoes"')) == ["a"]
     assert await catalog.matching([], parse('category = "shoes"')) == []
+
+
+@pytest.mark.parametrize("count", [1, 128, 129, 300])
+async def test_all_acts_of_a_user_are_told_however_many_they_are(catalog: Any, count: int) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    await catalog.write([Interaction("u1", f"i{place % 6}", "view", float(place), now) for place in range(count)])
+    generation, _, users = await imported(catalog, through=count)
+    for number in (None, generation.number):
+        taste = await catalog.taste("u1", number)
+        assert [act.weight for act in taste.acts] == list(range(count))
+    np.testing.assert_array_equal(taste.factors, users.factors[1])
