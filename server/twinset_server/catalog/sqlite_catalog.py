@@ -192,7 +192,7 @@ class SqliteCatalog:
     async def taste(self, user_id: str, generation: int | None) -> UserTaste:
         """Return what is stored of a user's taste; see the port."""
         self._check_open()
-        found = self._readers.read_here(tastes.taste_briefly, user_id, generation)
+        found = self._readers.read_at_once(tastes.taste_briefly, user_id, generation)
         if found is not None:
             return found
         return await self._readers.read(tastes.taste, user_id, generation)
