@@ -69,9 +69,6 @@ _SCAN_THREADS = 2
 _COPY_THREADS = 2
 _PICTURE_TRIES = 3
 
-_BRIEF_BATCH = 4
-"""As many brief searches at once hold up others for a millisecond or two; more go to a thread."""
-
 
 class SqliteCatalog:
     """The catalogue of one process among several; `open_catalog` makes it. Implements the port `Catalog`."""
@@ -298,9 +295,11 @@ class SqliteCatalog:
         """
         views = await self._current()
         asked = [asked_of(views, one) for one in searches]
-        found = answer_briefly(asked) if len(asked) <= _BRIEF_BATCH else None
-        if found is None:
-            found = await asyncio.get_running_loop().run_in_executor(self._scans, answer_each, asked)
+        found: list[SearchResult] = []
+        while rest := asked[len(found) :]:
+            brief = answer_briefly(rest)
+            found += brief or await asyncio.get_running_loop().run_in_executor(self._scans, answer_each, rest)
+            await asyncio.sleep(0)  # whoever else waits has a turn
         for one, result in zip(asked, found, strict=True):
             self._checks.offer(one.search.space, result, one.answer_exactly)
         return found

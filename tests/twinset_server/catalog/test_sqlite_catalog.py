@@ -360,7 +360,8 @@ async def test_other_writes_go_on_while_a_feed_is_gathered_and_committed(catalog
 
 async def test_answers_are_held_back_while_too_many_vectors_stand_outside_the_index(tmp_path: Path) -> None:
     async with open_alone(StoreSettings(path=tmp_path, slow_at=10), {}, [VISUAL]) as catalog:
-        assert (await catalog.write([vectored(str(n), unit(1, n, 0)) for n in range(12)])).slowed_s == 0
+        assert (await catalog.write([vectored(str(n), unit(1, n, 0)) for n in range(10)])).slowed_s == 0
+        await catalog.write([vectored(str(n), unit(1, n, 0)) for n in range(10, 12)])
         await catalog.search("visual", unit(1, 0, 0), 1)
         slowed = await catalog.write([vectored(str(n), unit(1, n, 0)) for n in range(10)])
         assert 0 < slowed.slowed_s <= 1
