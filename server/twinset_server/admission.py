@@ -140,11 +140,15 @@ class Pace:
         """How many may be under way."""
         return int(max(self._least, min(self._most, self._per_s * self._longest_wait_s)))
 
-    def ended(self, pictures: int, began_s: float, now_s: float) -> None:
-        """Take note that so many came back together which had left at `began_s`."""
+    def ended(self, pictures: int, began_s: float, now_s: float, *, full: bool) -> None:
+        """Take note that so many came back together which had left at `began_s`; `full` where no more could come along.
+
+        A request that wasn't full tells what is done at least: how fast full ones are done, it doesn't.
+        """
         # Requests overlap: from one end to the next is what those of the one took of the model.
         took_s = now_s - max(began_s, self._ended_s)
         self._ended_s = now_s
         if took_s > 0:
             rate = pictures / took_s
-            self._per_s = rate if math.isinf(self._per_s) else 0.8 * self._per_s + 0.2 * rate
+            if full or rate > self._per_s:
+                self._per_s = rate if math.isinf(self._per_s) else 0.8 * self._per_s + 0.2 * rate

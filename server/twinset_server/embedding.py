@@ -261,7 +261,8 @@ class PictureEmbedder:
             if self._meter is not None:
                 self._meter.ended(len(batch), asyncio.get_running_loop().time() - began, failed=failed)
             if not failed:
-                self._pace.ended(len(batch), began, asyncio.get_running_loop().time())
+                full = len(batch) == self._max_batch
+                self._pace.ended(len(batch), began, asyncio.get_running_loop().time(), full=full)
 
 
 def _cancel_when_abandoned(task: asyncio.Task[None], batch: Sequence[_Waiting]) -> None:

@@ -34,7 +34,7 @@ def catalog(visual: Space) -> FakeCatalog:
 @pytest.fixture
 async def pictures(embedder: FakeEmbedder) -> Iterator[PictureEmbedder]:
     opened = PictureEmbedder(
-        embedder, max_batch=4, max_in_flight=2, max_pictures=16, max_waiting_bytes=WAITING_BYTES, decode_threads=2
+        embedder, max_batch=4, max_in_flight=2, max_pictures=64, max_waiting_bytes=WAITING_BYTES, decode_threads=2
     )
     yield opened
     opened.close()

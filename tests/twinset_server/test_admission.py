@@ -47,19 +47,28 @@ def test_the_pace_of_the_model_decides_how_many_may_wait() -> None:
     pace = Pace(longest_wait_s=0.5, least=8, most=100)
     assert pace.limit == 100
     for number in range(1, 100):
-        pace.ended(4, began_s=0.1 * (number - 1), now_s=0.1 * number)
+        pace.ended(4, began_s=0.1 * (number - 1), now_s=0.1 * number, full=True)
     assert pace.limit == 20
 
 
 def test_the_pace_never_leaves_the_model_without_work_nor_lets_in_more_than_allowed() -> None:
     slow, fast = Pace(1.0, 8, 100), Pace(1.0, 8, 100)
-    slow.ended(1, 0.0, 10.0)
-    fast.ended(1000, 0.0, 0.1)
+    slow.ended(1, 0.0, 10.0, full=True)
+    fast.ended(1000, 0.0, 0.1, full=True)
     assert (slow.limit, fast.limit) == (8, 100)
 
 
 def test_requests_that_overlap_count_from_one_end_to_the_next() -> None:
     pace = Pace(1.0, 1, 1000)
     for number in range(1, 60):
-        pace.ended(10, began_s=0.1 * (number - 2), now_s=0.1 * number)
+        pace.ended(10, began_s=0.1 * (number - 2), now_s=0.1 * number, full=True)
     assert pace.limit == pytest.approx(100, abs=1)
+
+
+def test_requests_that_were_not_full_say_only_what_is_done_at_least() -> None:
+    pace = Pace(1.0, 1, 1000)
+    pace.ended(1, 0.0, 1.0, full=False)
+    assert pace.limit == 1000
+    pace.ended(10, 1.0, 2.0, full=True)
+    pace.ended(1, 2.0, 3.0, full=False)
+    assert pace.limit == 10

@@ -62,12 +62,12 @@ def brief_count(view: View, query: Query) -> int:
     for number, part in enumerate(_parts(view, query)):
         step = next(steps(view.segments[number], part, query, math.inf), None) if number < len(view.segments) else None
         cost += part.scan_cost if step is None else step.cost
-    return int(_BRIEF / view.space.dimension / max(1.0, cost))
+    return int(_BRIEF_NS / row_ns(view.space.dimension) / max(1.0, cost))
 
 
 def search_each_briefly(view: View, queries: Sequence[Query]) -> list[SearchResult]:
     """Return what `search_briefly` does for each query; nothing where it gives None for one of them."""
-    at_most = _BRIEF / view.space.dimension
+    at_most = _BRIEF_NS / row_ns(view.space.dimension)
     each = [None] if len(queries) == 1 else _together(view, queries)
     found = [_search(view, query, at_most, ahead) for query, ahead in zip(queries, each, strict=True)]
     return [one for one in found if one is not None] if None not in found else []
