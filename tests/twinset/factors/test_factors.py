@@ -140,6 +140,14 @@ def test_a_manifest_that_says_something_else_is_refused(folder: Path, key: str, 
         open_factors(folder)
 
 
+def test_files_of_another_training_are_refused_with_both_fingerprints_named(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "one"), write(tmp_path / "two", items=ITEMS + 1)
+    path = tmp_path / "one" / "manifest.json"
+    path.write_text(path.read_text().replace(first, second))
+    with pytest.raises(FactorsError, match=f"manifest.json.*{second}.*{first}"):
+        open_factors(tmp_path / "one")
+
+
 def test_a_folder_without_a_manifest_is_unfinished(folder: Path) -> None:
     (folder / "manifest.json").unlink()
     with pytest.raises(FactorsError, match=r"manifest\.json is missing"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -32,6 +33,14 @@ def predicted_space(fingerprint: str) -> str:
     It is in the name, so that the head of one training can't stand in for that of another.
     """
     return f"taste_{fingerprint[:8]}"
+
+
+def fingerprint_of(temperature: float, files: Mapping[str, FileDigest]) -> str:
+    """Return the fingerprint of factors of a temperature and with these files, 64 hexadecimal digits."""
+    digest = hashlib.sha256(f"{VERSION} {float(temperature)!r}\n".encode())
+    for name in OF_MODEL:
+        digest.update(f"{name} {files[name].sha256}\n".encode())
+    return digest.hexdigest()
 
 
 class FactorsError(Exception):
@@ -74,7 +83,7 @@ class Manifest:
         """Return the manifest of `folder`.
 
         Raises:
-            FactorsError: there is none, or it can't be read, is malformed, or is of another version.
+            FactorsError: there is none, or it can't be read, is malformed, or is of another version or other files.
         """
         path = folder / MANIFEST
         try:
@@ -82,7 +91,13 @@ class Manifest:
             version = values.pop("version")
             if version != VERSION:
                 raise FactorsError(f"{path} is of version {version}, this twinset reads version {VERSION}")
-            return cls(**{**values, "metric": Metric(values["metric"]), "files": _digests(values["files"])})._checked()
+            found = cls(**{**values, "metric": Metric(values["metric"]), "files": _digests(values["files"])})._checked()
+            if (made := fingerprint_of(found.temperature, found.files)) != found.fingerprint:
+                raise FactorsError(
+                    f"{path} says that the factors are of {found.fingerprint}, but its files are of {made}: copy the "
+                    "folder again"
+                )
+            return found
         except FileNotFoundError as error:
             raise FactorsError(
                 f"{path} is missing: name the folder `factors` of a finished twinset-exporter train taste"

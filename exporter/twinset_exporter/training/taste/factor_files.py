@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -46,11 +45,8 @@ def write(
     for name, values in ((names.LIKED, fold_in.liked), (names.KNOWN, fold_in.known), (names.START, fold_in.start)):
         _array(folder / name, values.shape, [values])
     files = {name: FileDigest.of_file(folder / name) for name in names.FILES}
-    digest = hashlib.sha256(f"{names.VERSION} {fold_in.temperature!r}\n".encode())
-    for name in names.OF_MODEL:
-        digest.update(f"{name} {files[name].sha256}\n".encode())
     manifest = Manifest(
-        digest.hexdigest(),
+        names.fingerprint_of(fold_in.temperature, files),
         dimension,
         len(user_ids),
         len(item_ids),
