@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 
 from twinset.contract import CATEGORY, INPUT
@@ -36,9 +38,6 @@ def encode_request(
     """Return a serialised `ModelInferRequest` for `pictures`, `[N, H, W, 3]` uint8, of `categories`, `[N]` int32.
 
     A model that takes no categories isn't sent any.
-
-    A message on the wire is the concatenation of its fields, so the pixels are laid behind the small ones as they
-    are: one copy, where protobuf would make three.
     """
     request = service_pb2.ModelInferRequest(model_name=model.name, id=request_id)
     # Triton heeds it where the model's queue policy allows an override: a request that waited longer is dropped.
@@ -50,7 +49,15 @@ def encode_request(
         tensors.append(np.ascontiguousarray(categories, dtype="<i4"))
     for name in outputs:
         request.outputs.add(name=name)
-    # In the order of the inputs.
+    return _with_raw(request, tensors)
+
+
+def _with_raw(request: service_pb2.ModelInferRequest, tensors: Sequence[NDArray[Any]]) -> bytes:
+    """Return `request` serialised, with its tensors, in the order of its inputs.
+
+    A message on the wire is the concatenation of its fields, so the tensors are laid behind the small ones as they are:
+    one copy, where protobuf would make three.
+    """
     raw = [part for values in tensors for part in (_RAW_INPUT_TAG, _varint(values.nbytes), values.data)]
     return b"".join((request.SerializeToString(), *raw))
 
@@ -60,10 +67,8 @@ def encode_pairs(model: str, users: Float32Array, items: Float32Array, *, reques
     request = service_pb2.ModelInferRequest(model_name=model, id=request_id)
     for name, rows in ((USER, users), (ITEM, items)):
         request.inputs.add(name=name, datatype="FP32", shape=rows.shape)
-        request.raw_input_contents.append(np.ascontiguousarray(rows, dtype="<f4").tobytes())
     request.outputs.add(name=SCORE)
-    message: bytes = request.SerializeToString()
-    return message
+    return _with_raw(request, [np.ascontiguousarray(rows, dtype="<f4") for rows in (users, items)])
 
 
 def decode_scores(reply: service_pb2.ModelInferResponse, count: int) -> Float32Array:
