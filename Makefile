@@ -49,6 +49,7 @@ bench: $(READY) $(RIVALS) ## Measure speed; figures go to build/figures (TWINSET
 	$(BIN)/python -m benchmarks.pairs_speed
 	$(BIN)/python -m benchmarks.rank_speed
 	$(BIN)/python -m benchmarks.import_load
+	$(BIN)/python -m benchmarks.overhead
 
 # Other searches that ours is compared with. hnswlib has no wheel: it needs a C++ compiler.
 $(RIVALS): $(READY) constraints-bench.txt

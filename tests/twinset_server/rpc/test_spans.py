@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 from opentelemetry import trace
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -62,6 +68,43 @@ def test_a_stream_is_a_span_and_so_is_what_it_embeds(exported: InMemorySpanExpor
     (call,) = [span for span in exported.get_finished_spans() if span.name.endswith("/PutItems")]
     assert [span.context.trace_id for span in made] == [call.context.trace_id] * 2
     assert call.parent is None
+
+
+class Collector:
+    """Takes what is exported."""
+
+    def __init__(self) -> None:
+        self.services: list[str] = []
+        self.spans: list[str] = []
+
+    def export(self, request: ExportTraceServiceRequest, _: grpc.ServicerContext) -> ExportTraceServiceResponse:
+        for resource in request.resource_spans:
+            self.services += [
+                one.value.string_value for one in resource.resource.attributes if one.key == "service.name"
+            ]
+            self.spans += [span.name for scope in resource.scope_spans for span in scope.spans]
+        return ExportTraceServiceResponse()
+
+
+def test_spans_reach_a_collector() -> None:
+    collector = Collector()
+    take = grpc.unary_unary_rpc_method_handler(
+        collector.export,
+        request_deserializer=ExportTraceServiceRequest.FromString,
+        response_serializer=ExportTraceServiceResponse.SerializeToString,
+    )
+    server = grpc.server(ThreadPoolExecutor(1))
+    service = "opentelemetry.proto.collector.trace.v1.TraceService"
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": take}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    tracing.start(TraceSettings(endpoint=f"127.0.0.1:{port}", plaintext=True, share=1.0), 3)
+    with FakeService() as fake, Client(fake.address) as client:
+        client.catalog()
+    tracing.stop()
+    server.stop(None)
+    assert collector.services == ["twinset"]
+    assert "twinset.v1.CatalogService/GetCatalog" in collector.spans
 
 
 def test_without_tracing_handlers_are_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
