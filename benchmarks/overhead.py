@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +116,7 @@ async def measured(folder: Path, secrets: Path, options: argparse.Namespace) -> 
     """Return each variant with what its calls cost, asked in turns."""
     authority, token = trustme.CA(), _tokens(secrets)
     async with contextlib.AsyncExitStack() as stack:
-        collector = await stack.enter_async_context(_collector())
+        collector = stack.enter_context(_collector())
         variants = _variants(authority, secrets, collector)
         workers = []
         for variant in variants:
@@ -190,23 +190,24 @@ async def _fingerprint(channel: grpc.aio.Channel) -> str:
     return next(space.fingerprint for space in answer.spaces if space.name == SPACE)
 
 
-@contextlib.asynccontextmanager
-async def _collector() -> AsyncIterator[str]:
+@contextlib.contextmanager
+def _collector() -> Iterator[str]:
     """Take spans and do nothing with them; the value is where."""
 
-    async def take(_: bytes, __: Any) -> bytes:
+    def take(_: bytes, __: Any) -> bytes:
         return b""
 
     handlers = {"Export": grpc.unary_unary_rpc_method_handler(take)}
-    server = grpc.aio.server()
+    # In threads of its own: the loop is busy with calls.
+    server = grpc.server(ThreadPoolExecutor(2))
     service = "opentelemetry.proto.collector.trace.v1.TraceService"
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    server.start()
     try:
         yield f"127.0.0.1:{port}"
     finally:
-        await server.stop(None)
+        server.stop(None)
 
 
 @contextlib.contextmanager
