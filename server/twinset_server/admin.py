@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twinset_server.catalog.maintenance import FolderMaintenance
 from twinset_server.config import EVERYBODY, PLAINTEXT, AccessSettings, AdminSettings, TlsSettings
-from twinset_server.maintenance import Handle
+from twinset_server.maintenance import Handle, Models
 from twinset_server.rpc.admin import AdminRpcServer
 
 
@@ -15,6 +15,7 @@ class AdminServer:
         self,
         settings: AdminSettings,
         handle: Handle,
+        models: Models | None = None,
         *,
         tls: TlsSettings = PLAINTEXT,
         access: AccessSettings = EVERYBODY,
@@ -22,7 +23,7 @@ class AdminServer:
         self._settings = settings
         self._tls = tls
         self._access = access
-        self._server = AdminRpcServer(handle.folder, FolderMaintenance(handle))
+        self._server = AdminRpcServer(handle.folder, FolderMaintenance(handle), models)
 
     async def start(self) -> int:
         """Listen, and return the port.

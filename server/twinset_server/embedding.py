@@ -24,7 +24,7 @@ from twinset import images
 from twinset.known_answer import UNKNOWN_CATEGORY
 from twinset_server import tracing
 from twinset_server.admission import Pace
-from twinset_server.domain import Float32Array, UInt8Array
+from twinset_server.domain import Float32Array, Space, UInt8Array
 from twinset_server.errors import (
     BadPicture,
     DeadlineExceeded,
@@ -75,8 +75,34 @@ class Meter(Protocol):
         """Count a request that has ended."""
 
 
+class Pictures(Protocol):
+    """What embeds pictures, whichever model serves."""
+
+    @property
+    def now(self) -> PictureEmbedder:
+        """What embeds with the model that serves at this moment: one answer holds on to it.
+
+        Raises:
+            EmbedderUnavailable: this process hasn't reached that model so far.
+        """
+
+    def of(self, spaces: Mapping[str, Space]) -> PictureEmbedder:
+        """Return what embeds into these spaces of the catalogue; raises like `now`."""
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the model that serves has given its known answer, and nothing has spoken against it since."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a call that waits for just its answer comes too late."""
+
+    def refusal(self) -> TooManyPictures:
+        """Return what such a call ends in."""
+
+
 class PictureEmbedder:
-    """Embeds encoded pictures with one model."""
+    """Embeds encoded pictures with one model. It is `Pictures` where no other may ever serve."""
 
     def __init__(
         self,
@@ -128,6 +154,20 @@ class PictureEmbedder:
             "server.max_picture_wait_s: come back after the time in RetryInfo",
             self._retry_after_s,
         )
+
+    @property
+    def now(self) -> PictureEmbedder:
+        """This."""
+        return self
+
+    def of(self, spaces: Mapping[str, Space]) -> PictureEmbedder:
+        """Return this."""
+        return self
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the model has given its known answer, and nothing has spoken against it since."""
+        return self._embedder.is_well
 
     def close(self) -> None:
         """Stop the decoding threads."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 
@@ -217,6 +217,56 @@ class ImportUnderWay(FailedPrecondition):
     reason = "IMPORT_UNDER_WAY"
 
 
+class ModelNotFound(NotFound):
+    """The repository holds no model of this name or fingerprint."""
+
+    reason = "MODEL_NOT_FOUND"
+    kind = "model"
+
+
+class ModelUnfit(FailedPrecondition):
+    """The model can't serve this catalogue: it was changed, fails its proof, or lacks what the settings ask for."""
+
+    reason = "MODEL_UNFIT"
+
+
+class ModelNotFilled(FailedPrecondition):
+    """The catalogue lacks the model's vectors: `Reembed` makes them. `subject` is the model."""
+
+    reason = "MODEL_NOT_FILLED"
+
+
+class NoFormerModel(FailedPrecondition):
+    """No model that served before is kept, so none can come back."""
+
+    reason = "NO_FORMER_MODEL"
+
+
+class VectorsLost(FailedPrecondition):
+    """A switch would leave items or users without vectors, since these were put and not made from pictures.
+
+    Attributes:
+        item_ids: of such items, the first of them.
+        items: how many there are.
+        users: how many users lose theirs.
+    """
+
+    reason = "VECTORS_LOST"
+
+    def __init__(self, model: str, item_ids: Sequence[str], items: int, users: int) -> None:
+        named = ", ".join(map(repr, item_ids)) + (", and more" if items > len(item_ids) else "")
+        those = [f"{items} items ({named})"] if items else []
+        those += [f"{users} users"] if users else []
+        super().__init__(
+            model,
+            f"{' and '.join(those)} have vectors that can't be made anew for {model}, since no picture of theirs "
+            "is kept: put the items again with pictures, delete them, or set drop (--drop) to switch without those",
+        )
+        self.item_ids = item_ids
+        self.items = items
+        self.users = users
+
+
 class GenerationNotFound(NotFound):
     """No kept generation of factors has this number."""
 
@@ -267,6 +317,20 @@ class ItemChanged(Aborted):
     """The item was given another category or other pictures while vectors were made for those that it had."""
 
     reason = "ITEM_CHANGED"
+
+
+class ModelSwitched(Aborted):
+    """Another model was let serve while the change's vectors were made by the one before."""
+
+    reason = "MODEL_SWITCHED"
+
+    def __init__(self, space: str, *, given: str, expected: str) -> None:
+        super().__init__(
+            f"the vectors for {space!r} were made by {given}, and the space was switched to {expected or 'none'} "
+            "meanwhile: send the change again"
+        )
+        self.given = given
+        self.expected = expected
 
 
 class Exhausted(TwinsetError):

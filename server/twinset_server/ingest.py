@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -18,23 +19,31 @@ from twinset_server.domain import (
     ItemUpdateDraft,
     ItemVector,
     NewPicture,
+    PictureDraft,
     Prepared,
     Refused,
     StoredVectors,
     UserDeletion,
     UserDraft,
+    Vector,
     WritableItem,
     WritableUser,
     Written,
 )
-from twinset_server.embedding import PictureEmbedder
-from twinset_server.errors import TwinsetError
+from twinset_server.embedding import Pictures
+from twinset_server.errors import ModelSwitched, TwinsetError
 from twinset_server.item_updates import ItemUpdates
 from twinset_server.item_vectors import FromPictures, ItemVectors, Wanted, inspected
 from twinset_server.ports import Catalog
 
 _SLICE = 16
 """Elements looked at before other calls have their turn: about half a millisecond."""
+
+_SWITCHES = 3
+"""So often vectors are made again where another model came to serve meanwhile, which takes an operator each time."""
+
+_AGAIN_S = 30.0
+"""How long that may take."""
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -58,7 +67,7 @@ class Ingest:
     stands for an element that could not even be read.
     """
 
-    def __init__(self, catalog: Catalog, pictures: PictureEmbedder, fill_category: str | None = None) -> None:
+    def __init__(self, catalog: Catalog, pictures: Pictures, fill_category: str | None = None) -> None:
         """Change `catalog`; `fill_category` is the output that tells the category of items that lack one."""
         self._catalog = catalog
         self._vectors = ItemVectors(catalog, pictures, fill_category)
@@ -167,11 +176,53 @@ class Ingest:
             Refused(kind, sent, change) if isinstance(change, TwinsetError) else change
             for sent, change in zip(ids, changes, strict=True)
         ]
+        written = await self._written(given, request_id, digest)
+        for _ in range(_SWITCHES):
+            stale = [place for place, one in enumerate(written.outcomes) if isinstance(one, ModelSwitched)]
+            if not stale:
+                break
+            await self._catalog.state()  # from here on this process knows of the switch
+            made = await asyncio.gather(*(_or_error(self._made_again(given[place])) for place in stale))
+            for place, again in zip(stale, made, strict=True):
+                given[place] = Refused(kind, ids[place], again) if isinstance(again, TwinsetError) else again
+            if request_id:
+                # What was made is answered by its receipt.
+                written = await self._written(given, request_id, digest)
+            else:
+                written = _with(written, stale, await self._written([given[place] for place in stale], "", b""))
+        return written
+
+    async def _written(self, given: Sequence[Change], request_id: str, digest: bytes) -> Written:
         try:
             return await self._catalog.write(given, request_id=request_id, digest=digest)
         except TwinsetError as error:
             # What befell all of them befalls each: the stream goes on with the next message.
             return Written([change.error if isinstance(change, Refused) else error for change in given])
+
+    async def _made_again(self, change: Change) -> Change:
+        """Return a change with the vectors of the model that serves by now.
+
+        Raises:
+            FingerprintMismatch: the caller brought a vector of the model before.
+        """
+        match change:
+            case WritableItem():
+                return await self._item_again(change)
+            case ItemUpdate():
+                made = self._updates.make(_draft(change), _AGAIN_S)
+                return await made if isinstance(made, Coroutine) else made
+            case WritableUser():
+                return dataclasses.replace(change, vectors=self._vectors.own(_brought(change.vectors)))
+            case _:
+                return change
+
+    async def _item_again(self, item: WritableItem) -> WritableItem:
+        own = self._vectors.own(_brought(item.vectors))
+        category = item.category if item.category_probability is None else ""
+        wanted = Wanted(taken={vector.space for vector in own}, category=category)
+        made = await self._vectors.make(item.pictures, wanted, _AGAIN_S)
+        # The digest tells of the model before; without one, a feed puts the item again.
+        return dataclasses.replace(item, vectors=[*own, *made.vectors], digest=b"")
 
     def _inspect(self, draft: ItemDraft, pictures: Sequence[NewPicture]) -> Inspected:
         own = self._vectors.own(draft.vectors)
@@ -210,6 +261,35 @@ def _writable(item: Inspected, made: FromPictures, *, category_unknown: bool = F
         category_probability=None if prediction is None else prediction.probability,
         category_unknown=category_unknown,
     )
+
+
+def _brought(vectors: Sequence[ItemVector]) -> list[Vector]:
+    """Return those that a caller brought."""
+    return [Vector(one.space, one.values, one.fingerprint or None) for one in vectors if not one.picture_id]
+
+
+def _draft(update: ItemUpdate) -> ItemUpdateDraft:
+    """Return the update as its caller gave it."""
+    pictures = update.pictures
+    return ItemUpdateDraft(
+        id=update.id,
+        etag=update.etag,
+        title=update.title,
+        uri=update.uri,
+        category=update.category,
+        attributes=update.attributes,
+        changed_attributes=update.changed_attributes,
+        pictures=None if pictures is None else [PictureDraft(new.picture.id, new.content) for new in pictures],
+        vectors=_brought(update.vectors or ()) or None,
+    )
+
+
+def _with(written: Written, places: Sequence[int], again: Written) -> Written:
+    """Return what became of all, where those at `places` were made again."""
+    outcomes = list(written.outcomes)
+    for place, outcome in zip(places, again.outcomes, strict=True):
+        outcomes[place] = outcome
+    return Written(outcomes, written.slowed_s + again.slowed_s)
 
 
 async def _each(

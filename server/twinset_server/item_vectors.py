@@ -7,8 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from twinset import images
+from twinset.contract import ModelContract
 from twinset.known_answer import UNKNOWN_CATEGORY
 from twinset_server.domain import (
+    Float32Array,
     ItemVector,
     NewPicture,
     Picture,
@@ -20,7 +22,7 @@ from twinset_server.domain import (
     StoredVectors,
     Vector,
 )
-from twinset_server.embedding import Outputs, PictureEmbedder
+from twinset_server.embedding import Outputs, PictureEmbedder, Pictures
 from twinset_server.errors import BadPicture, InvalidRequest, SpaceMismatch, TwinsetError
 from twinset_server.ports import Catalog
 from twinset_server.predictions import classes_of, likeliest
@@ -55,7 +57,7 @@ class FromPictures:
 class ItemVectors:
     """Knows what fills which space, and what fills a missing category."""
 
-    def __init__(self, catalog: Catalog, pictures: PictureEmbedder, fill_category: str | None = None) -> None:
+    def __init__(self, catalog: Catalog, pictures: Pictures, fill_category: str | None = None) -> None:
         """Have pictures embedded; `fill_category` is the output that tells the category of items that lack one."""
         self._catalog = catalog
         self._pictures = pictures
@@ -83,8 +85,8 @@ class ItemVectors:
             EmbedderUnavailable: the model isn't known yet.
             SpaceMismatch: a space holds vectors of another model.
         """
-        contract = self._pictures.embedder.contract
-        return {space: contract.fingerprint_of(output) for output, space in self._filled(taken).items()}
+        filled = self._filled(taken)
+        return dict(filled.fingerprints)
 
     def classifier(self) -> str:
         """Return the fingerprint of what predicts missing categories, empty where nothing does.
@@ -92,7 +94,7 @@ class ItemVectors:
         Raises:
             EmbedderUnavailable: the model isn't known yet.
         """
-        contract = self._pictures.embedder.contract
+        contract = self._contract
         return "" if self._fill_category is None else contract.fingerprint_of(self._fill_category)
 
     def by_category(self, taken: Collection[str] = ()) -> dict[str, str]:
@@ -102,14 +104,14 @@ class ItemVectors:
             EmbedderUnavailable: the model isn't known yet.
             SpaceMismatch: a space holds vectors of another model.
         """
-        contract = self._pictures.embedder.contract
-        if not contract.categories:
+        if not self._contract.categories:
             return {}
-        return {output: space for output, space in self._filled(taken).items() if contract.takes_category([output])}
+        filled = self._filled(taken)
+        return {output: space for output, space in filled.spaces.items() if filled.contract.takes_category([output])}
 
     def index(self, category: str) -> int:
         """Return the number of a category for the model; 0 where it doesn't know it."""
-        return self._pictures.embedder.contract.category_index(category) or UNKNOWN_CATEGORY
+        return _index(self._contract, category)
 
     def is_unknown(self, category: str) -> bool:
         """Return whether the model takes categories, and doesn't know this one.
@@ -117,8 +119,12 @@ class ItemVectors:
         Raises:
             EmbedderUnavailable: the model isn't known yet.
         """
-        contract = self._pictures.embedder.contract
+        contract = self._contract
         return bool(contract.categories) and contract.category_index(category) is None
+
+    @property
+    def _contract(self) -> ModelContract:
+        return self._pictures.now.embedder.contract
 
     async def stored(self, pictures: Mapping[str, Sequence[NewPicture]]) -> Mapping[str, StoredVectors]:
         """Return by item what is stored of vectors of the same pictures.
@@ -142,22 +148,22 @@ class ItemVectors:
         """
         filled = self._filled(wanted.taken)
         classifier = self._fill_category if wanted.predicted and pictures else None
-        classes = () if classifier is None else classes_of(self._pictures.embedder.contract, classifier)
-        outputs = tuple(dict.fromkeys((*filled, *([] if classifier is None else [classifier]))))
+        classes = () if classifier is None else classes_of(filled.contract, classifier)
+        outputs = tuple(dict.fromkeys((*filled.spaces, *([] if classifier is None else [classifier]))))
         if not outputs:
             return FromPictures(())
-        known = self._reusable(wanted, filled)
-        complete = [known.get(new.picture.sha256, {}).keys() >= set(filled.values()) for new in pictures]
+        known = _reusable(wanted, filled)
+        complete = [known.get(new.picture.sha256, {}).keys() >= set(filled.spaces.values()) for new in pictures]
         fresh = [place for place, done in enumerate(complete) if not done or (place == 0 and classifier is not None)]
         contents = [pictures[place].content for place in fresh]
-        results = await self._embedded(contents, outputs, wanted.category, timeout_s)
+        results = await _embedded(filled, contents, outputs, wanted.category, timeout_s)
         made = {place: _rows(result, f"pictures[{place}]") for place, result in zip(fresh, results, strict=True)}
         vectors: list[ItemVector] = []
         for place, new in enumerate(pictures):
             stored = known.get(new.picture.sha256, {})
             vectors += [
-                ItemVector(space, new.picture.id, stored[space] if complete[place] else made[place][output])
-                for output, space in filled.items()
+                filled.vector(space, new.picture.id, stored[space] if complete[place] else made[place][output])
+                for output, space in filled.spaces.items()
             ]
         prediction = None if classifier is None else likeliest(made[0][classifier], classes, 1)[0]
         return FromPictures(vectors, prediction)
@@ -175,45 +181,78 @@ class ItemVectors:
         Raises:
             TwinsetError: why one of the pictures could not be embedded.
         """
+        filled = self._filled(())
         contents = [picture.content for picture in pictures]
-        results = await self._embedded(contents, tuple(outputs), category, timeout_s)
+        results = await _embedded(filled, contents, tuple(outputs), category, timeout_s)
         rows = [_rows(result, f"pictures[{place}]") for place, result in enumerate(results)]
         return [
-            ItemVector(space, kept.picture.id, row[output])
+            filled.vector(space, kept.picture.id, row[output])
             for kept, row in zip(pictures, rows, strict=True)
             for output, space in outputs.items()
         ]
 
-    def _reusable(self, wanted: Wanted, filled: Mapping[str, str]) -> PictureVectors:
-        """Return of the stored vectors those that the pictures would be embedded into again."""
-        if wanted.stored is None:
-            return {}
-        if self.index(wanted.stored.category) == self.index(wanted.category):
-            return wanted.stored.pictures
-        contract = self._pictures.embedder.contract
-        kept = {space for output, space in filled.items() if not contract.takes_category([output])}
-        return {
-            sha256: {space: values for space, values in vectors.items() if space in kept}
-            for sha256, vectors in wanted.stored.pictures.items()
-        }
+    def _filled(self, taken: Collection[str]) -> _Filled:
+        """Return what pictures are embedded into by the model that serves now, without the spaces `taken`."""
+        # One look at the catalogue: between two, another model may come to serve.
+        spaces = self._catalog.spaces()
+        pictures = self._pictures.of(spaces)
+        contract = pictures.embedder.contract
+        filled = {one.output: one.name for one in contract.spaces if one.name not in taken}
+        for output, name in filled.items():
+            _check_same_model(spaces.get(name), contract.fingerprint_of(output), name)
+        return _Filled(pictures, contract, filled)
 
-    async def _embedded(
-        self, contents: Sequence[bytes], outputs: Sequence[str], category: str, timeout_s: float
-    ) -> Sequence[Outputs | TwinsetError]:
-        if not contents:
-            return []
-        categories = [self.index(category)] * len(contents)
-        return await self._pictures.embed(contents, outputs, timeout_s=timeout_s, urgent=False, categories=categories)
 
-    def _filled(self, taken: Collection[str]) -> dict[str, str]:
-        """Return the model's outputs that pictures are embedded into, each with its space's name."""
-        contract = self._pictures.embedder.contract
-        filled = {s.output: s.name for s in contract.spaces if s.name not in taken}
-        if filled:
-            spaces = self._catalog.spaces()
-            for output, name in filled.items():
-                _check_same_model(spaces.get(name), contract.fingerprint_of(output), name)
-        return filled
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """The outputs of a model that pictures are embedded into, each with its space's name, and what embeds them."""
+
+    pictures: PictureEmbedder
+    contract: ModelContract
+    spaces: Mapping[str, str]
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """Those of the spaces, by name."""
+        return {space: self.contract.fingerprint_of(output) for output, space in self.spaces.items()}
+
+    def vector(self, space: str, picture_id: str, values: Float32Array) -> ItemVector:
+        """Return a vector that the model made of a picture."""
+        filled = self.contract.space(space)
+        fingerprint = self.contract.fingerprint_of(filled.output) if filled else ""
+        return ItemVector(space, picture_id, values, fingerprint)
+
+
+async def _embedded(
+    filled: _Filled, contents: Sequence[bytes], outputs: Sequence[str], category: str, timeout_s: float
+) -> Sequence[Outputs | TwinsetError]:
+    if not contents:
+        return []
+    categories = [_index(filled.contract, category)] * len(contents)
+    return await filled.pictures.embed(contents, outputs, timeout_s=timeout_s, urgent=False, categories=categories)
+
+
+def _reusable(wanted: Wanted, filled: _Filled) -> PictureVectors:
+    """Return of the stored vectors those that the pictures would be embedded into again."""
+    stored, contract = wanted.stored, filled.contract
+    if stored is None:
+        return {}
+    same_category = _index(contract, stored.category) == _index(contract, wanted.category)
+    kept = {
+        space
+        for output, space in filled.spaces.items()
+        # Another model may have come to serve since they were read.
+        if stored.fingerprints.get(space) == contract.fingerprint_of(output)
+        and (same_category or not contract.takes_category([output]))
+    }
+    return {
+        sha256: {space: values for space, values in vectors.items() if space in kept}
+        for sha256, vectors in stored.pictures.items()
+    }
+
+
+def _index(contract: ModelContract, category: str) -> int:
+    return contract.category_index(category) or UNKNOWN_CATEGORY
 
 
 def inspected(drafts: Sequence[PictureDraft]) -> list[NewPicture]:
@@ -247,7 +286,7 @@ def _admitted(vector: Vector, spaces: Mapping[str, Space], field: str) -> ItemVe
         raise SpaceMismatch(
             f"{field}.space", f"{field}.space: the catalogue has no space {vector.space!r}; it has {known}"
         )
-    return ItemVector(space.name, "", admit(vector, space, field))
+    return ItemVector(space.name, "", admit(vector, space, field), space.fingerprint)
 
 
 def _rows(result: Outputs | TwinsetError, field: str) -> Outputs:

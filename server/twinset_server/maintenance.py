@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import enum
 import threading
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from twinset.contract import ModelContract
+from twinset_server.domain import ModelState, Switched
 from twinset_server.errors import OperationCancelled
 
 
@@ -137,7 +139,16 @@ class RebuildReport:
     spaces: Sequence[str]
 
 
-Report = BackupReport | RestoreReport | CheckReport | CompactReport | RebuildReport
+@dataclass(frozen=True, slots=True)
+class SwitchReport:
+    """A model that serves now: what was switched, and how many items and pictures were embedded for it."""
+
+    switched: Switched
+    items: int = 0
+    pictures: int = 0
+
+
+Report = BackupReport | RestoreReport | CheckReport | CompactReport | RebuildReport | SwitchReport
 
 
 class Handle(Protocol):
@@ -204,3 +215,54 @@ class Maintenance(Protocol):
             SpaceNotFound: there is none of this name.
             OperationCancelled: it was cancelled; the old index serves.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """A model, and what it is to the catalogue.
+
+    Attributes:
+        name: in the repository.
+        state: None where the catalogue has nothing of it.
+        fingerprints: of the spaces that it fills, by name.
+        contract: what it promises; None where the repository holds it no more.
+        lacking: the spaces whose vectors the catalogue lacks.
+        pending: how many items changed since its vectors were made.
+        problem: what is wrong with it; empty where nothing is.
+    """
+
+    name: str
+    state: ModelState | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
+    contract: ModelContract | None = None
+    lacking: Sequence[str] = ()
+    pending: int = 0
+    problem: str = ""
+
+
+class Models(Protocol):
+    """Lets models serve, each work to be told how far it is and whether to end by its `Work`.
+
+    All but `list` raise ModelNotFound, ModelUnfit, VectorsLost, EmbedderUnavailable, DiskFull and StoreUnavailable, and
+    OperationCancelled; what served does still then.
+    """
+
+    async def list(self) -> Sequence[ModelStatus]:
+        """Return the models: the active one, the one to go back to, what is being filled, the others by name."""
+
+    async def activate(self, model: str, work: Work, *, drop: bool) -> SwitchReport:
+        """Let a model serve whose vectors are there.
+
+        Raises:
+            ModelNotFilled: they aren't.
+        """
+
+    async def rollback(self, work: Work, *, drop: bool) -> SwitchReport:
+        """Let the model serve that did before.
+
+        Raises:
+            NoFormerModel: none is kept.
+        """
+
+    async def reembed(self, model: str, work: Work, *, drop: bool, max_per_second: float) -> SwitchReport:
+        """Let a model serve, with the vectors of all pictures made first."""

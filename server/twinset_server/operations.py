@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
+import math
 import re
 import secrets
 from collections import OrderedDict
@@ -17,12 +18,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from twinset_server import limits
-from twinset_server.errors import InvalidRequest, OperationNotFound, OperationRunning, TwinsetError
-from twinset_server.maintenance import Maintenance, Report, Work
+from twinset_server.errors import FailedPrecondition, InvalidRequest, OperationNotFound, OperationRunning, TwinsetError
+from twinset_server.maintenance import Maintenance, Models, Report, Work
 
 _log = logging.getLogger(__name__)
 
-Kind = Literal["backup", "restore", "check", "compact", "rebuild"]
+Kind = Literal["backup", "restore", "check", "compact", "rebuild", "activate", "rollback", "reembed"]
 
 KEPT = 100
 """Finished operations that are remembered, at most."""
@@ -31,6 +32,9 @@ KEPT_FOR = datetime.timedelta(hours=24)
 
 _ALONE = frozenset({"restore", "compact"})
 """What neither runs beside anything else, nor anything beside it."""
+
+_SWITCHES = frozenset({"activate", "rollback", "reembed"})
+"""Of these, one runs at a time."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
@@ -59,8 +63,16 @@ class Operation:
 class Operations:
     """Starts work on one folder and remembers it."""
 
-    def __init__(self, maintenance: Maintenance, *, now: Callable[[], datetime.datetime] | None = None) -> None:
+    def __init__(
+        self,
+        maintenance: Maintenance,
+        models: Models | None = None,
+        *,
+        now: Callable[[], datetime.datetime] | None = None,
+    ) -> None:
+        """Work through `maintenance` and `models`; these are None where no server holds the folder."""
         self._maintenance = maintenance
+        self._models = models
         self._now = now or (lambda: datetime.datetime.now(datetime.UTC))
         self._operations: OrderedDict[str, Operation] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -115,6 +127,44 @@ class Operations:
         limits.check_space("space", space)
         return self._start("rebuild", lambda work: self._maintenance.rebuild(space, work))
 
+    @property
+    def models(self) -> Models:
+        """What lets models serve.
+
+        Raises:
+            FailedPrecondition: no server holds the folder.
+        """
+        if self._models is None:
+            raise FailedPrecondition(
+                "server", "no server holds this catalogue, and models are switched by one: start `twinset-server serve`"
+            )
+        return self._models
+
+    def activate(self, model: str, *, drop: bool) -> Operation:
+        """Start to let a model serve whose vectors are there.
+
+        Raises:
+            InvalidRequest: no model is named.
+            FailedPrecondition: no server holds the folder.
+            OperationRunning: something runs that excludes it.
+        """
+        models, name = self.models, _named(model)
+        return self._start("activate", lambda work: models.activate(name, work, drop=drop))
+
+    def rollback(self, *, drop: bool) -> Operation:
+        """Start to let the model serve that did before; raises like `activate`."""
+        models = self.models
+        return self._start("rollback", lambda work: models.rollback(work, drop=drop))
+
+    def reembed(self, model: str, *, drop: bool, max_per_second: float) -> Operation:
+        """Start a re-embedding; raises like `activate`, InvalidRequest also where the bound is none."""
+        models, name = self.models, _named(model)
+        if not 0 <= max_per_second < math.inf:
+            raise InvalidRequest(
+                "max_pictures_per_second", f"is {max_per_second}: give a number above 0, or 0 for no bound"
+            )
+        return self._start("reembed", lambda work: models.reembed(name, work, drop=drop, max_per_second=max_per_second))
+
     def get(self, name: str) -> Operation:
         """Return the operation.
 
@@ -159,7 +209,7 @@ class Operations:
 
     def _start(self, kind: Kind, run: Callable[[Work], Coroutine[Any, Any, Report]]) -> Operation:
         for other in self._operations.values():
-            if other.outcome is None and (other.kind == kind or {kind, other.kind} & _ALONE):
+            if other.outcome is None and (_exclude(kind, other.kind)):
                 raise OperationRunning(
                     other.name, f"{other.name} runs since {other.started:%H:%M:%S} UTC: wait for its end, or cancel it"
                 )
@@ -192,6 +242,18 @@ class Operations:
         for place, operation in enumerate(ended):
             if place < len(ended) - KEPT or (operation.ended is not None and operation.ended < expired):
                 del self._operations[operation.name]
+
+
+def _exclude(one: Kind, other: Kind) -> bool:
+    kinds = {one, other}
+    return one == other or bool(kinds & _ALONE) or kinds <= _SWITCHES
+
+
+def _named(model: str) -> str:
+    if not model:
+        raise InvalidRequest("model", "is empty: name a model that ListModels lists, or its fingerprint")
+    limits.check_text("model", model, limits.MAX_ID_BYTES)
+    return model
 
 
 def _absolute(field_name: str, path: str) -> Path:

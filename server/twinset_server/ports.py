@@ -213,6 +213,15 @@ class Catalog(Protocol):
     def spaces(self) -> Mapping[str, Space]:
         """The spaces by name."""
 
+    def models(self) -> Sequence[str]:
+        """The models of all generations, that of the one that serves first; none where no model fills a space."""
+
+    def switched(self) -> int:
+        """The change by which a model or factors came to serve last, 0 where none ever did.
+
+        An answer that is put together while it stays as it is compares vectors of one model only.
+        """
+
     async def write(self, changes: Sequence[Change], *, request_id: str = "", digest: bytes = b"") -> Written:
         """Apply changes; each outcome is durable, and seen by every search that begins afterwards, in every worker.
 
@@ -232,6 +241,7 @@ class Catalog(Protocol):
             UserNotFound: a deletion of a user of whom nothing is stored.
             StaleEtag: the change names another etag than the stored one.
             ItemChanged: the item isn't any more what the change's vectors were made for.
+            ModelSwitched: another model fills a space by now than the one that made the change's vectors.
             IndexBehind: it brings vectors, and far too many stand outside the index.
             DiskFull, StoreUnavailable: it could not be written.
         """

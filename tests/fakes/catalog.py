@@ -62,6 +62,7 @@ from twinset_server.errors import (
     IndexBehind,
     ItemChanged,
     ItemNotFound,
+    ModelSwitched,
     NoVector,
     PictureNotFound,
     PictureNotStored,
@@ -92,6 +93,7 @@ class FakeCatalog:
         self.behind = 0
         self.feeds_open = 0
         self._factors = FakeFactors()
+        self._switched = 0
 
     async def add_space(self, space: Space) -> None:
         present = self._spaces.get(space.name, space)
@@ -104,6 +106,19 @@ class FakeCatalog:
     def spaces(self) -> Mapping[str, Space]:
         taste = self._factors.space
         return dict(sorted({**self._spaces, **({taste.name: taste} if taste else {})}.items()))
+
+    def models(self) -> Sequence[str]:
+        return [space.model for space in self._spaces.values() if space.model][:1]
+
+    def switch(self, space: Space) -> None:
+        """Let another model fill a space; what was there is gone."""
+        self._switched += 1
+        self._spaces[space.name] = space
+        for item in self._items.values():
+            self._items[item.id] = replace(item, vectors=[one for one in item.vectors or () if one.space != space.name])
+
+    def switched(self) -> int:
+        return max(self._switched, self._factors.switched)
 
     async def write(self, changes: Sequence[Change], *, request_id: str = "", digest: bytes = b"") -> Written:
         named = [(change.kind if isinstance(change, Refused) else type(change), change.id) for change in changes]
@@ -220,8 +235,10 @@ class FakeCatalog:
                 sha256 = digests.get(vector.picture_id)
                 if sha256 in wanted[item_id]:
                     found.setdefault(item_id, {}).setdefault(sha256, {})[vector.space] = vector.values
+        fingerprints = {name: space.fingerprint for name, space in self._spaces.items()}
         return {
-            item_id: StoredVectors(self._items[item_id].own_category, pictures) for item_id, pictures in found.items()
+            item_id: StoredVectors(self._items[item_id].own_category, pictures, fingerprints)
+            for item_id, pictures in found.items()
         }
 
     async def search(
@@ -398,6 +415,8 @@ class FakeCatalog:
     def _check_vectors(self, vectors: Sequence[ItemVector]) -> None:
         for place, vector in enumerate(vectors):
             space = self._space(vector.space)
+            if vector.fingerprint not in ("", space.fingerprint):
+                raise ModelSwitched(space.name, given=vector.fingerprint, expected=space.fingerprint)
             if space.generation is not None:
                 raise ImportedSpace("vectors", f"the space {space.name!r} holds imported factors")
             _check(vector.values, space, f"vectors[{place}]")

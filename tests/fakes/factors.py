@@ -35,6 +35,7 @@ class FakeFactors:
         self._headers: dict[int, FactorsHeader] = {}
         self._items: dict[int, dict[str, tuple[Float32Array, Float32Array, Float32Array]]] = {}
         self.users: dict[int, dict[str, Float32Array]] = {}
+        self.switched = 0
 
     @property
     def active(self) -> int | None:
@@ -74,6 +75,7 @@ class FakeFactors:
             now,
             active=True,
         )
+        self.switched += 1
         self._kept = [generation, *(replace(one, active=False) for one in self._kept)][:2]
         return generation
 
@@ -84,6 +86,7 @@ class FakeFactors:
         wanted = number or next((one.number for one in self._kept[1:]), 0)
         if wanted not in [one.number for one in self._kept]:
             raise GenerationNotFound(str(number or ""), [one.number for one in self._kept])
+        self.switched += 1
         self._kept.sort(key=lambda one: one.number != wanted)
         self._kept = [replace(one, active=one.number == wanted) for one in self._kept]
         return self._kept[0]

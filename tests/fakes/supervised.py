@@ -24,6 +24,7 @@ from twinset_server.app import answering
 from twinset_server.config import ServerSettings, Settings, StoreSettings, TritonSettings
 from twinset_server.domain import VISUAL, Space
 from twinset_server.errors import DiskFull, OperationCancelled, SpaceNotFound, StartupError
+from twinset_server.lineage.serving import Tell
 from twinset_server.processes.builder import build
 from twinset_server.processes.order import Order
 from twinset_server.processes.serving import serving
@@ -40,7 +41,7 @@ PROGRAMS = Programs(
 
 
 @contextlib.asynccontextmanager
-async def worker_in_memory(order: Order) -> AsyncIterator[int]:
+async def worker_in_memory(order: Order, tell: Tell) -> AsyncIterator[int]:
     settings = order.settings
     async with open_embedder(settings.triton, sharers=order.place.workers + 1) as embedder:
         filled = embedder.contract.spaces[0]
@@ -87,7 +88,7 @@ def counting(order: Order) -> Iterator[Counting]:
 
 
 @contextlib.asynccontextmanager
-async def refusing(order: Order) -> AsyncIterator[int]:
+async def refusing(order: Order, tell: Tell) -> AsyncIterator[int]:
     raise StartupError(f"worker {order.place.worker} refuses")
     yield 0
 

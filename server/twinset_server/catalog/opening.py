@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from twinset_server.catalog.external import external_space
 from twinset_server.catalog.folder import Folder, hold, join
 from twinset_server.catalog.sqlite_catalog import SqliteCatalog
+from twinset_server.catalog.store import models
 from twinset_server.catalog.store import spaces as stored
 from twinset_server.catalog.store.connection import WritingConnection
 from twinset_server.catalog.threads import to_the_end
@@ -18,7 +19,7 @@ from twinset_server.errors import StartupError
 
 
 def declare_spaces(folder: Folder, spaces: Iterable[Space] = ()) -> dict[str, Space]:
-    """Add `spaces` to the catalogue in `folder`, made where there is none, and return all of its spaces by name.
+    """Add `spaces` to the catalogue in `folder`, made where there is none, and return all that callers see, by name.
 
     Whoever holds the folder calls it before anybody opens the catalogue; the same space again changes nothing but the
     name of its model.
@@ -32,9 +33,16 @@ def declare_spaces(folder: Folder, spaces: Iterable[Space] = ()) -> dict[str, Sp
         connection = WritingConnection(folder)
         try:
             with connection.transaction():
+                models.adopt(connection.sqlite)
+                filled: dict[str, list[Space]] = {}
                 for space in spaces:
-                    stored.declare(connection.sqlite, space, str(folder.path))
-            return {name: space for name, (_, space) in stored.keyed(connection.sqlite).items()}
+                    if space.model is None:
+                        stored.declare(connection.sqlite, space, str(folder.path))
+                    else:
+                        filled.setdefault(space.model, []).append(space)
+                for model, ones in filled.items():
+                    models.declare(connection.sqlite, model, ones, str(folder.path))
+            return models.shown(connection.sqlite)
         finally:
             connection.close()
     except (sqlite3.Error, OSError) as error:

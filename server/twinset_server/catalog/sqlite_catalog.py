@@ -140,6 +140,14 @@ class SqliteCatalog:
             self._named = views
         return self._spaces
 
+    def models(self) -> Sequence[str]:
+        """The models of all generations; see the port."""
+        return self._follower.views.models
+
+    def switched(self) -> int:
+        """The change by which a model or factors came to serve last; see the port."""
+        return self._follower.views.switched
+
     async def write(self, changes: Sequence[Change], *, request_id: str = "", digest: bytes = b"") -> Written:
         """Apply changes; see the port."""
         self._check_open()
@@ -252,8 +260,7 @@ class SqliteCatalog:
     async def vector_of(self, item_id: str, space: str) -> Float32Array:
         """Return the item's vector in `space`; see the port."""
         self._check_open()
-        generation = view_of(self._follower.views, space).space.generation
-        stored = space if generation is None else generations.space_name(generation)
+        stored = view_of(self._follower.views, space).stored
         return await self._readers.read(records.vector_of, item_id, stored)
 
     async def picture_vectors(self, wanted: Mapping[str, Collection[str]]) -> Mapping[str, StoredVectors]:
@@ -372,13 +379,17 @@ def _picture_vectors(
 ) -> dict[str, StoredVectors]:
     found: dict[str, dict[str, dict[str, Float32Array]]] = {}
     categories: dict[str, str] = {}
-    for item_id, category, sha256, name, value in records.picture_vectors(connection, wanted):
+    fingerprints: dict[str, str] = {}
+    for item_id, category, sha256, name, fingerprint, value in records.picture_vectors(connection, wanted):
         categories[item_id] = category
+        if name not in spaces or spaces[name].fingerprint != fingerprint:
+            continue  # another model was let serve between the two looks
+        fingerprints[name] = fingerprint
         # A damaged one is mended by putting its picture again: it must not stand for what that is embedded into.
         with contextlib.suppress(BadVector, ValueError):
             values = fitted("vectors", np.frombuffer(value, "<f4"), spaces[name])
             found.setdefault(item_id, {}).setdefault(sha256, {})[name] = values
-    return {item_id: StoredVectors(categories[item_id], pictures) for item_id, pictures in found.items()}
+    return {item_id: StoredVectors(categories[item_id], pictures, fingerprints) for item_id, pictures in found.items()}
 
 
 def _described(picture: Picture, copy: bytes) -> Picture:

@@ -14,7 +14,7 @@ from twinset.pair_contract import PAIR_SOURCE, PAIR_TARGET
 from twinset_server import limits
 from twinset_server.compatibility.sides import Numbers, PictureSide, ReadSides, Sides, SideVectors, VectorSide
 from twinset_server.domain import Float32Array, Space
-from twinset_server.embedding import PictureEmbedder
+from twinset_server.embedding import PictureEmbedder, Pictures
 from twinset_server.errors import InvalidRequest, ItemNotFound, NoVector, SpaceMismatch, TwinsetError
 from twinset_server.pair_model import pair_model
 from twinset_server.ports import Catalog, CatalogState
@@ -29,7 +29,7 @@ _Vectors = Mapping[str, Float32Array]
 class SideReader:
     """Reads sides."""
 
-    def __init__(self, catalog: Catalog, pictures: PictureEmbedder) -> None:
+    def __init__(self, catalog: Catalog, pictures: Pictures) -> None:
         self._catalog = catalog
         self._pictures = pictures
 
@@ -45,12 +45,14 @@ class SideReader:
             NoPairModel, FingerprintMismatch: no model compares them.
             EmbedderUnavailable: the model isn't known yet.
         """
-        contract = self._pictures.embedder.contract
         state = await self._catalog.state()
+        # Of the state's own model, whichever serves by now.
+        pictures = self._pictures.of(state.spaces)
+        contract = pictures.embedder.contract
         model = pair_model(contract, state.spaces)
         spaces = {PAIR_SOURCE: model.source, PAIR_TARGET: model.target}
         needed = {name: _marked(numbers, len(sides)) for name, numbers in zip(spaces, (sources, targets), strict=True)}
-        others, failed = await self._others(sides, spaces, needed, contract, timeout_s)
+        others, failed = await self._others(sides, spaces, needed, pictures, timeout_s)
         items = len(sides.item_ids)
         stored = await asyncio.to_thread(_item_vectors, state, spaces.values(), sides, needed)
         tables = {}
@@ -66,13 +68,13 @@ class SideReader:
         sides: Sides,
         spaces: Mapping[str, Space],
         needed: Mapping[str, _Marks],
-        contract: ModelContract,
+        pictures: PictureEmbedder,
         timeout_s: float,
     ) -> tuple[dict[int, _Vectors], dict[int, TwinsetError]]:
         """Return by number what pictures and vectors have where it is needed, and what befell those that failed."""
         others: dict[int, _Vectors] = {}
         failed: dict[int, TwinsetError] = {}
-        embedded = await self._embedded(sides, needed, contract, timeout_s)
+        embedded = await self._embedded(sides, needed, pictures, timeout_s)
         for number, side in enumerate(sides.others, len(sides.item_ids)):
             wanted = [space for name, space in spaces.items() if needed[name][number]]
             try:
@@ -85,7 +87,7 @@ class SideReader:
         return others, failed
 
     async def _embedded(
-        self, sides: Sides, needed: Mapping[str, _Marks], contract: ModelContract, timeout_s: float
+        self, sides: Sides, needed: Mapping[str, _Marks], pictures: PictureEmbedder, timeout_s: float
     ) -> dict[int, _Vectors | TwinsetError]:
         """Return what the model makes of the pictures that are needed, or the error of each, by number."""
         items = len(sides.item_ids)
@@ -96,8 +98,9 @@ class SideReader:
         }
         if not asked:
             return {}
+        contract = pictures.embedder.contract
         outputs = {space.output: space.name for space in contract.spaces if space.name in needed}
-        results = await self._pictures.embed(
+        results = await pictures.embed(
             [side.content for side in asked.values()],
             tuple(outputs),
             timeout_s=timeout_s,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twinset_server.domain.values import Float32Array
 
@@ -50,11 +50,14 @@ class ItemVector:
     """A vector of an item, ready to store: `[D]` float32, of unit length where the space's metric is cosine.
 
     `picture_id` names the picture that it was made from; it is empty for a vector that the caller brought.
+    `fingerprint` is of what made it, so that no other may fill its space by the time of its commit; empty where that
+    isn't asked.
     """
 
     space: str
     picture_id: str
     values: Float32Array
+    fingerprint: str = ""
 
 
 PictureVectors = Mapping[str, Mapping[str, Float32Array]]
@@ -63,10 +66,14 @@ PictureVectors = Mapping[str, Mapping[str, Float32Array]]
 
 @dataclass(frozen=True, slots=True)
 class StoredVectors:
-    """Vectors that were made from an item's pictures, while `category` was the one that its caller gave it, if any."""
+    """Vectors that were made from an item's pictures, while `category` was the one that its caller gave it, if any.
+
+    `fingerprints` are those of the spaces that they are of, by name.
+    """
 
     category: str
     pictures: PictureVectors
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

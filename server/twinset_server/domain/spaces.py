@@ -34,7 +34,8 @@ class Space:
     """A named vector space. Vectors compare only within one space and one fingerprint.
 
     `model` is the name of the model that fills it, None for an external space. `generation` is the number of the
-    imported factors that it holds, None where it holds none.
+    imported factors that it holds, None where it holds none. `switched` is the change by which what it holds came to
+    serve, 0 where it always did.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Space:
     fingerprint: str
     model: str | None = None
     generation: int | None = None
+    switched: int = 0
 
 
 class Vector(NamedTuple):

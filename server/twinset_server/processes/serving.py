@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from twinset.contract import ModelContract
 from twinset_server.admin import AdminServer
+from twinset_server.catalog import Folder
+from twinset_server.catalog.lineage import StoredModels
 from twinset_server.config import Settings
-from twinset_server.domain import VISUAL, Space
-from twinset_server.errors import NoClasses, StartupError
-from twinset_server.predictions import classes_of
+from twinset_server.domain import VISUAL, ModelState
+from twinset_server.errors import EmbedderUnavailable, ModelUnfit, StartupError, TwinsetError
+from twinset_server.lineage.switching import ModelSwitches, spaces_of
 from twinset_server.processes.keeper import keeping
+from twinset_server.processes.models import TritonModels
 from twinset_server.processes.order import Order, share, worker_count
 from twinset_server.processes.reservation import check_free, reserved
 from twinset_server.processes.scrape import ScrapePort
@@ -21,9 +25,8 @@ from twinset_server.rpc.admin import forget_address
 from twinset_server.rpc.interceptor import Place
 from twinset_server.rpc.listening import check_exposure
 from twinset_server.rpc.probes import Probes
-from twinset_server.triton import TritonEmbedder, open_embedder
-from twinset_server.triton.ranking_models import KeptFactors, keeping_loaded
-from twinset_server.triton.supervisor import State
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_PROGRAMS = Programs()
 
@@ -49,36 +52,41 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
         keeper = stack.enter_context(keeping(settings))
         forget_address(settings.store.path)
         spaces = await keeper.spaces()
-        model = _Model(settings, workers, keeper.kept_factors)
+        store = StoredModels(Folder(settings.store.path))
         shared = share(settings, workers)
-        filled: list[Space] = []
-
-        async def check() -> None:
-            await keeper.spaces()
-            await keeper.declare(filled)
 
         def order(worker: int) -> Order:
             server = shared.server.model_copy(update={"port": port})
-            triton = shared.triton.model_copy(update=model.settings)
+            triton = shared.triton.model_copy(update={"url": models.address or shared.triton.url})
             mine = shared.model_copy(update={"server": server, "triton": triton})
-            return Order(mine, Place(worker, workers), model_is_ready=model.is_ready)
+            return Order(mine, Place(worker, workers), model_is_ready=models.is_ready)
+
+        async def check() -> None:
+            restored = (await keeper.spaces()).get(VISUAL)
+            if restored is not None and restored.model is not None:
+                await _loaded(models, restored.model)
 
         supervisor = Supervisor(port, workers, order, drain_s=settings.server.drain_s, programs=programs, check=check)
+        models = TritonModels(settings, workers, supervisor.reached, keeper.kept_factors)
         scrapes.start(lambda: supervisor.status)
         # Before Triton, since they load their modules meanwhile; a start that fails must end them too.
         stack.push_async_callback(supervisor.stop)
         await supervisor.launch()
-        contract = await stack.enter_async_context(model.opened(spaces.get(VISUAL)))
-        _check_classes(settings.catalog.fill_category, contract or model.contract)
+        contract = await stack.enter_async_context(models.opened(spaces.get(VISUAL), await store.ever()))
         if contract is not None:
-            filled += _filled_by(contract)
-            await keeper.declare(filled)
+            if contract.space(VISUAL) is None:
+                raise StartupError(f"the model {contract.model} fills no space {VISUAL!r}: choose another with --model")
+            await keeper.declare(spaces_of(contract))
+        switches = ModelSwitches(store, models)
         # Calls in flight may still need the model.
         stack.push_async_callback(supervisor.stop)
         await supervisor.begin()
+        keeping_up = asyncio.create_task(_kept_up(switches, store, models), name="models")
+        stack.callback(keeping_up.cancel)
         admin = AdminServer(
             settings.admin,
-            ServedFolder(settings.store.path, supervisor),
+            ServedFolder(settings.store.path, supervisor, switches),
+            switches,
             tls=settings.tls,
             access=settings.access,
         )
@@ -90,86 +98,26 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
         yield supervisor
 
 
-class _Model:
-    """The one Triton that all workers ask: the embedded one, which lives in this process, or one elsewhere."""
-
-    def __init__(self, settings: Settings, workers: int, kept_factors: KeptFactors) -> None:
-        self._triton = settings.triton
-        self._kept_factors = kept_factors
-        self._sharers = workers + 1
-        self._embedder: TritonEmbedder | None = None
-        self._proven = False
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """What a worker's settings of Triton must say."""
-        if self._embedder is None or self._triton.url is not None:
-            return {}
-        return {"url": self._embedder.address, "model": self._embedder.contract.model}
-
-    @property
-    def contract(self) -> ModelContract | None:
-        """What the embedded model promises; None where the model is elsewhere."""
-        return None if self._embedder is None else self._embedder.contract
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the model was well when this process last looked."""
-        return self._proven if self._embedder is None else self._embedder.state is State.READY
-
-    @asynccontextmanager
-    async def opened(self, visual: Space | None) -> AsyncIterator[ModelContract | None]:
-        """Run the embedded Triton while the context is open; give the contract of a model that the catalogue is new to.
-
-        Another model may stand in where it fills `visual` alike, and may fill more spaces than the one before. A filled
-        catalogue serves without its own model what needs no embedding, so that is not waited for.
-        """
-        is_new = visual is None or self._triton.model not in (None, visual.model)
-        if self._triton.url is not None and not is_new:
-            yield None
-            return
-        async with AsyncExitStack() as stack:
-            embedder = await stack.enter_async_context(
-                open_embedder(
-                    self._triton,
-                    expected_model=visual.model if visual else None,
-                    expected_fingerprint=visual.fingerprint if visual else None,
-                    wait=is_new,
-                    sharers=self._sharers,
-                )
-            )
-            if self._triton.url is None:
-                self._embedder = embedder
-                loaded = keeping_loaded(embedder.supervisor, self._triton, self._kept_factors)
-                await stack.enter_async_context(loaded)
-                yield embedder.contract if is_new else None
-                return
-            contract = embedder.contract
-            self._proven = True
-            # A Triton elsewhere is the workers' own to watch.
-            await stack.aclose()
-            yield contract
+async def _kept_up(switches: ModelSwitches, store: StoredModels, models: TritonModels) -> None:
+    """Load the models that may serve next, then see to it that they know of all changes."""
+    for one in await store.generations():
+        if one.state is not ModelState.ACTIVE:
+            try:
+                await models.load(one.model)
+            except TwinsetError as error:
+                _log.warning("%s can't serve as it is: %s", one.model, error.message)
+    await switches.keep()
 
 
-def _check_classes(fill_category: str | None, contract: ModelContract | None) -> None:
-    """Let a setting through that names an output with classes; a model that isn't known yet is told at the first put.
+async def _loaded(models: TritonModels, name: str) -> None:
+    """Have Triton serve the model of a catalogue that was restored; a Triton that is away may come back.
 
     Raises:
-        StartupError: the model has no such output.
+        StartupError: it can't.
     """
-    if fill_category is None or contract is None:
-        return
     try:
-        classes_of(contract, fill_category)
-    except NoClasses as error:
-        raise StartupError(f"{error.message}; choose another with --fill-category, or leave it out") from error
-
-
-def _filled_by(contract: ModelContract) -> list[Space]:
-    """Return the spaces that the model fills, each with the fingerprint of its own output."""
-    if contract.space(VISUAL) is None:
-        raise StartupError(f"the model {contract.model} fills no space {VISUAL!r}: choose another with --model")
-    return [
-        Space(filled.name, filled.dimension, filled.metric, contract.fingerprint_of(filled.output), contract.model)
-        for filled in contract.spaces
-    ]
+        await models.load(name)
+    except EmbedderUnavailable as error:
+        _log.warning("%s isn't reached so far: %s", name, error.message)
+    except ModelUnfit as error:
+        raise StartupError(f"the model of the catalogue, {name}, can't serve: {error.message}") from error

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import dataclass
 from typing import Any
 
-from twinset_server.errors import DiskFull, StartupError, StoreUnavailable
+from twinset_server.errors import DiskFull, EmbedderUnavailable, StartupError, StoreUnavailable
 from twinset_server.processes.child import Child, ChildStatus
 from twinset_server.processes.order import Order
 
@@ -19,6 +19,8 @@ GRACE_S = 5.0
 
 _REPEAT_S = 0.1
 """How often a rebuild tells its share though that hasn't grown."""
+
+_REACH_S = 60.0
 
 OrderOf = Callable[[int], Order]
 """Gives the order of a worker by its number; the builder's is that of worker 0."""
@@ -49,9 +51,16 @@ class Supervisor:
         self.port = port
         self._grace_s = drain_s + GRACE_S
         self._workers = [
-            Child(f"worker {number}", programs.worker, lambda number=number: order(number))  # type: ignore[misc]
+            Child(
+                f"worker {number}",
+                programs.worker,
+                lambda number=number: order(number),  # type: ignore[misc]
+                lambda message, number=number: self._hear_worker(number, message),  # type: ignore[misc]
+            )
             for number in range(workers)
         ]
+        self._reached: list[Sequence[str]] = [()] * workers
+        self._told = asyncio.Event()
         self._builder = Child("the builder", programs.builder, lambda: order(0), self._hear)
         self._operations: dict[int, asyncio.Queue[Mapping[str, Any]]] = {}
         self._check = check
@@ -151,6 +160,30 @@ class Supervisor:
             raise
         finally:
             del self._operations[number]
+
+    async def reached(self, model: str) -> None:
+        """Return once all workers embed with a model that the store names.
+
+        Raises:
+            EmbedderUnavailable: one of them doesn't for a long while.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REACH_S):
+                while self._without(model):
+                    self._told.clear()
+                    await self._told.wait()
+        if lacking := self._without(model):
+            raise EmbedderUnavailable(
+                f"{', '.join(lacking)} can't embed with {model} after {_REACH_S:g} s: see the log, then try again"
+            )
+
+    def _without(self, model: str) -> list[str]:
+        return [worker.name for worker, models in zip(self._workers, self._reached, strict=True) if model not in models]
+
+    def _hear_worker(self, number: int, message: Mapping[str, Any]) -> None:
+        """Take note of the models that a worker embeds with; an empty message tells of its end."""
+        self._reached[number] = message.get("models", ())
+        self._told.set()
 
     @property
     def _children(self) -> list[Child]:

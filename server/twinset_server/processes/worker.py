@@ -11,6 +11,7 @@ import uvloop
 
 from twinset_server.app import answering_worker
 from twinset_server.errors import StartupError
+from twinset_server.lineage.serving import Tell
 from twinset_server.processes.order import Order
 from twinset_server.processes.parent import Parent
 from twinset_server.processes.signals import until_stopped
@@ -18,12 +19,12 @@ from twinset_server.processes.signals import until_stopped
 _SWITCH_S = 0.0005
 """For how long another thread may keep the interpreter from the event loop: about as long as a search takes."""
 
-Answering = Callable[[Order], AbstractAsyncContextManager[int]]
-"""Makes what answers while its context is open; its value is the port."""
+Answering = Callable[[Order, Tell], AbstractAsyncContextManager[int]]
+"""Makes what answers while its context is open, and tells with which models; its value is the port."""
 
 
-def _by_order(order: Order) -> AbstractAsyncContextManager[int]:
-    return answering_worker(order.settings, order.place, model_is_ready=order.model_is_ready)
+def _by_order(order: Order, tell: Tell) -> AbstractAsyncContextManager[int]:
+    return answering_worker(order.settings, order.place, model_is_ready=order.model_is_ready, tell=tell)
 
 
 def _ready(parent: Parent) -> None:
@@ -43,7 +44,7 @@ def work(answering: Answering = _by_order) -> None:
     order = parent.order()
     sys.setswitchinterval(_SWITCH_S)
     service = until_stopped(
-        answering(order),
+        answering(order, lambda models: parent.tell(models=models)),
         lambda _: _ready(parent),
         drain_s=order.settings.server.drain_s,
         gone=parent.fileno(),

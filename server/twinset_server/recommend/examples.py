@@ -13,7 +13,7 @@ import numpy as np
 from twinset.contract import ModelContract
 from twinset.pair_contract import PAIR_SOURCE, PAIR_TARGET
 from twinset_server.domain import TASTE, Float32Array, Prediction, Space
-from twinset_server.embedding import PictureEmbedder
+from twinset_server.embedding import Pictures
 from twinset_server.errors import (
     InvalidRequest,
     NoModel,
@@ -84,7 +84,7 @@ class _Embedded:
 class ExampleVectors:
     """Finds the vectors of examples."""
 
-    def __init__(self, catalog: Catalog, pictures: PictureEmbedder) -> None:
+    def __init__(self, catalog: Catalog, pictures: Pictures) -> None:
         self._catalog = catalog
         self._pictures = pictures
 
@@ -180,11 +180,12 @@ class ExampleVectors:
     async def _embed(
         self, picture: PictureExample, space: Space, name: str, timeout_s: float, *, classes: bool
     ) -> _Embedded:
-        contract = self._pictures.embedder.contract
+        pictures = self._pictures.now
+        contract = pictures.embedder.contract
         output = _output_of(contract, space)
         category = contract.category_index(picture.category)
         outputs = contract.class_outputs() if classes else {}
-        (result,) = await self._pictures.embed(
+        (result,) = await pictures.embed(
             [picture.content],
             list({output: None, **outputs}),
             timeout_s=timeout_s,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from twinset_server import tracing
 from twinset_server.domain import Item, Search, SearchResult
-from twinset_server.embedding import PictureEmbedder
+from twinset_server.embedding import Pictures
 from twinset_server.errors import EmbedderUnavailable, FingerprintMismatch, NoPairModel, TwinsetError
 from twinset_server.pair_model import PairModel, pair_model
 from twinset_server.ports import Catalog
@@ -56,7 +56,7 @@ _Outcome = TypeVar("_Outcome")
 class Recommender:
     """Finds the best items by examples."""
 
-    def __init__(self, catalog: Catalog, pictures: PictureEmbedder) -> None:
+    def __init__(self, catalog: Catalog, pictures: Pictures) -> None:
         self._catalog = catalog
         self._pictures = pictures
         self._examples = ExampleVectors(catalog, pictures)
@@ -71,7 +71,17 @@ class Recommender:
             FingerprintMismatch, SpaceMismatch, NoVector, UserHasNoVector, NoModel: an example can't be compared.
             EmbedderUnavailable: an example is a picture and Triton is unreachable.
         """
-        return await self._whole(await self._prepare(request, timeout_s), None, timeout_s)
+        while True:
+            switched = self._catalog.switched()
+            try:
+                found = await self._completed(await self._prepare(request, timeout_s))
+            except TwinsetError:
+                if self._catalog.switched() == switched:
+                    raise
+                continue
+            if self._catalog.switched() == switched:
+                return found
+            # A model or factors were switched between the example and the search: what was found compares two.
 
     async def recommend_many(
         self, requests: Sequence[Request | TwinsetError], *, timeout_s: float
@@ -80,14 +90,21 @@ class Recommender:
 
         All that take one search are searched for in one state of the catalogue.
         """
+        switched = self._catalog.switched()
         prepared = await self._prepare_each(requests, timeout_s)
         searches = [one.search for one in prepared if isinstance(one, _Prepared) and one.combined is not None]
         with tracing.span("search"):
             results = iter(await self._catalog.search_many(searches) if searches else ())
-        found = [
+        asked = [
             one if isinstance(one, TwinsetError) else (one, next(results) if one.combined else None) for one in prepared
         ]
-        return [one if isinstance(one, TwinsetError) else await _tried(self._whole(*one, timeout_s)) for one in found]
+        found = [one if isinstance(one, TwinsetError) else await _tried(self._completed(*one)) for one in asked]
+        if self._catalog.switched() == switched:
+            return found
+        return [
+            one if isinstance(one, TwinsetError) else await _tried(self.recommend(one, timeout_s=timeout_s))
+            for one in requests
+        ]
 
     async def stored(self, item_ids: Sequence[str], detail: Detail) -> dict[str, Item]:
         """Return those of the items that are still stored."""
@@ -126,22 +143,6 @@ class Recommender:
             request.facets,
         )
         return _Prepared(request, examples, search, combined, self._pair_model(request.examples))
-
-    async def _whole(self, prepared: _Prepared, result: SearchResult | None, timeout_s: float) -> Recommendations:
-        """Return what `_completed` does, of one generation of factors."""
-        found = await self._completed(prepared, result)
-        if self._serves_still(prepared.examples):
-            return found
-        # Factors were switched between the example and the search: what was found compares two trainings.
-        return await self.recommend(prepared.request, timeout_s=timeout_s)
-
-    def _serves_still(self, examples: Sequence[Compared]) -> bool:
-        """Return whether the generations of factors that examples were compared in are still those that serve."""
-        imported = [space for one in examples for space in (one.source, one.space) if space.generation is not None]
-        if not imported:
-            return True
-        spaces = self._catalog.spaces()
-        return all(spaces[space.name].generation == space.generation for space in imported)
 
     async def _completed(self, prepared: _Prepared, result: SearchResult | None = None) -> Recommendations:
         """Return what is found, with as much of its items as is asked for; `result` is that of the search, if made."""
@@ -200,7 +201,7 @@ class Recommender:
             return None
         # Without Triton, or with vectors that clients bring, the nearest are found all the same.
         with contextlib.suppress(EmbedderUnavailable, NoPairModel, FingerprintMismatch):
-            return pair_model(self._pictures.embedder.contract, self._catalog.spaces())
+            return pair_model(self._pictures.now.embedder.contract, self._catalog.spaces())
         return None
 
 

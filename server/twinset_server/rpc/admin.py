@@ -18,13 +18,13 @@ from twinset.v1 import admin_pb2, admin_pb2_grpc
 from twinset_server.access import Access
 from twinset_server.config import EVERYBODY, PLAINTEXT, AccessSettings, AdminSettings, TlsSettings
 from twinset_server.errors import StartupError
-from twinset_server.maintenance import Maintenance
+from twinset_server.maintenance import Maintenance, Models
 from twinset_server.operations import Operations
 from twinset_server.rpc.access import AccessInterceptor
 from twinset_server.rpc.deadline import time_left_s
 from twinset_server.rpc.interceptor import Intercepted
 from twinset_server.rpc.listening import open_port
-from twinset_server.rpc.operations import page_of, to_message
+from twinset_server.rpc.operations import model_message, page_of, to_message
 
 ADDRESS_FILE = "server.json"
 """Beside the catalogue, for as long as it is served: where commands of this machine reach its operators' service."""
@@ -79,6 +79,34 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
         """Start a rebuild."""
         return admin_pb2.RebuildResponse(operation=to_message(self._operations.rebuild(request.space)))
 
+    async def ListModels(  # noqa: N802
+        self, request: admin_pb2.ListModelsRequest, context: _Context
+    ) -> admin_pb2.ListModelsResponse:
+        """Return the models."""
+        return admin_pb2.ListModelsResponse(models=map(model_message, await self._operations.models.list()))
+
+    async def ActivateModel(  # noqa: N802
+        self, request: admin_pb2.ActivateModelRequest, context: _Context
+    ) -> admin_pb2.ActivateModelResponse:
+        """Start to let a model serve whose vectors are there."""
+        started = self._operations.activate(request.model, drop=request.drop)
+        return admin_pb2.ActivateModelResponse(operation=to_message(started))
+
+    async def RollbackModel(  # noqa: N802
+        self, request: admin_pb2.RollbackModelRequest, context: _Context
+    ) -> admin_pb2.RollbackModelResponse:
+        """Start to let the model serve that did before."""
+        return admin_pb2.RollbackModelResponse(operation=to_message(self._operations.rollback(drop=request.drop)))
+
+    async def Reembed(  # noqa: N802
+        self, request: admin_pb2.ReembedRequest, context: _Context
+    ) -> admin_pb2.ReembedResponse:
+        """Start a re-embedding."""
+        started = self._operations.reembed(
+            request.model, drop=request.drop, max_per_second=request.max_pictures_per_second
+        )
+        return admin_pb2.ReembedResponse(operation=to_message(started))
+
     async def GetOperation(  # noqa: N802
         self, request: admin_pb2.GetOperationRequest, context: _Context
     ) -> admin_pb2.GetOperationResponse:
@@ -113,9 +141,10 @@ class AdminServicer(admin_pb2_grpc.AdminServiceServicer):
 class AdminRpcServer:
     """Serves operators of the catalogue in `folder`, and says there where it listens."""
 
-    def __init__(self, folder: Path, maintenance: Maintenance) -> None:
+    def __init__(self, folder: Path, maintenance: Maintenance, models: Models | None = None) -> None:
+        """Work through `maintenance` and `models`; these are None where no server holds the folder."""
         self._folder = folder
-        self._operations = Operations(maintenance)
+        self._operations = Operations(maintenance, models)
         self._running = contextlib.AsyncExitStack()
 
     async def start(

@@ -23,7 +23,7 @@ class CatalogServicer(ItemReads, ItemWrites, Feeds, Interactions, Users, Factors
     ) -> catalog_pb2.GetCatalogResponse:
         """See the proto."""
         try:
-            contract = self._embedder.contract
+            contract = self._pictures.now.embedder.contract
         except EmbedderUnavailable:
             contract = None  # Triton runs elsewhere, and the catalogue can be told all the same
         return convert.catalog_status(await self._catalog.status(), twinset.__version__, contract)

@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 import grpc.aio
 
 from twinset.v1 import catalog_pb2_grpc
+from twinset_server.embedding import Pictures
 from twinset_server.ingest import Ingest
-from twinset_server.ports import Catalog, Embedder
+from twinset_server.ports import Catalog
 from twinset_server.rpc.write_streams import Answer, Element, Elements, write_stream
 
 Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -19,13 +20,13 @@ Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
 class CatalogPart(catalog_pb2_grpc.CatalogServiceServicer):
     """Some RPCs of the service; `rpc/catalog.py` puts the parts together."""
 
-    def __init__(self, catalog: Catalog, embedder: Embedder, ingest: Ingest, stopping: asyncio.Event) -> None:
+    def __init__(self, catalog: Catalog, pictures: Pictures, ingest: Ingest, stopping: asyncio.Event) -> None:
         """Answer from `catalog`, change it through `ingest`, and end streams once `stopping` is set.
 
-        `embedder` tells of the model.
+        `pictures` tells of the model.
         """
         self._catalog = catalog
-        self._embedder = embedder
+        self._pictures = pictures
         self._ingest = ingest
         self._stopping = stopping
 

@@ -309,7 +309,10 @@ def attribute_message(value: Attribute) -> catalog_pb2.AttributeValue:
 
 def _vector_message(stored: ItemVector, spaces: Mapping[str, Space]) -> embedding_pb2.Vector:
     return embedding_pb2.Vector(
-        space=stored.space, values=_floats(stored.values), fingerprint=spaces[stored.space].fingerprint
+        space=stored.space,
+        values=_floats(stored.values),
+        # As it was read: another model may serve by now.
+        fingerprint=stored.fingerprint or spaces[stored.space].fingerprint,
     )
 
 

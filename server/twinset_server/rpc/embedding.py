@@ -12,7 +12,7 @@ import grpc.aio
 from twinset.known_answer import UNKNOWN_CATEGORY
 from twinset.v1 import embedding_pb2, embedding_pb2_grpc
 from twinset_server import limits
-from twinset_server.embedding import PictureEmbedder
+from twinset_server.embedding import PictureEmbedder, Pictures
 from twinset_server.errors import EmbedderUnavailable, InvalidRequest
 from twinset_server.rpc import convert
 from twinset_server.rpc.answers import check_embeddings
@@ -37,7 +37,7 @@ class _Wish:
 class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     """Answers with the model that fills `visual`."""
 
-    def __init__(self, pictures: PictureEmbedder, stopping: asyncio.Event) -> None:
+    def __init__(self, pictures: Pictures, stopping: asyncio.Event) -> None:
         self._pictures = pictures
         self._stopping = stopping
 
@@ -46,12 +46,13 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> embedding_pb2.EmbedResponse:
         """See the proto."""
         _check_shape(request)
-        if self._pictures.is_full:
-            raise self._pictures.refusal()
-        contract = self._pictures.embedder.contract
+        pictures = self._pictures.now
+        if pictures.is_full:
+            raise pictures.refusal()
+        contract = pictures.embedder.contract
         wish = _Wish(request.outputs, request.predictions)
         return embedding_pb2.EmbedResponse(
-            results=await self._embed(request, wish, time_left_s(context), urgent=True),
+            results=await _embedded(pictures, request, wish, time_left_s(context), urgent=True),
             model=contract.model,
             fingerprint=contract.fingerprint,
         )
@@ -73,8 +74,9 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
                 field = "outputs" if request.outputs else "predictions"
                 raise InvalidRequest(field, "belong in the first message of the stream only")
             try:
-                contract = self._pictures.embedder.contract
-                results = await self._embed(request, wish, time_left_s(context), urgent=False)
+                pictures = self._pictures.now
+                contract = pictures.embedder.contract
+                results = await _embedded(pictures, request, wish, time_left_s(context), urgent=False)
             except EmbedderUnavailable as error:
                 # No model is known so far. The stream goes on: the caller may send these pictures again.
                 unavailable = embedding_pb2.EmbedResult(error=to_status(error))
@@ -90,32 +92,35 @@ class EmbeddingServicer(embedding_pb2_grpc.EmbeddingServiceServicer):
         async for response in closing(answers):
             yield response
 
-    async def _embed(self, request: _Request, wish: _Wish, timeout_s: float, *, urgent: bool) -> list[_Result]:
-        embedder, pictures = self._pictures.embedder, request.pictures
-        contract = embedder.contract
-        names = self._pictures.choose_outputs(wish.outputs)
-        check_embeddings("pictures", len(pictures), names, embedder, wish.predictions)
-        asked = names if not wish.predictions else tuple(dict.fromkeys((*names, *contract.class_outputs())))
-        indices = [contract.category_index(category) for category in request.categories]
-        outcomes = await self._pictures.embed(
-            pictures,
-            asked,
-            timeout_s=timeout_s,
-            urgent=urgent,
-            categories=[index or UNKNOWN_CATEGORY for index in indices],
+
+async def _embedded(
+    pictures: PictureEmbedder, request: _Request, wish: _Wish, timeout_s: float, *, urgent: bool
+) -> list[_Result]:
+    embedder, contents = pictures.embedder, request.pictures
+    contract = embedder.contract
+    names = pictures.choose_outputs(wish.outputs)
+    check_embeddings("pictures", len(contents), names, embedder, wish.predictions)
+    asked = names if not wish.predictions else tuple(dict.fromkeys((*names, *contract.class_outputs())))
+    indices = [contract.category_index(category) for category in request.categories]
+    outcomes = await pictures.embed(
+        contents,
+        asked,
+        timeout_s=timeout_s,
+        urgent=urgent,
+        categories=[index or UNKNOWN_CATEGORY for index in indices],
+    )
+    unknown = [bool(contract.categories) and index is None for index in indices] or [False] * len(contents)
+    return [
+        convert.embed_result(
+            outcome,
+            names,
+            embedder,
+            f"pictures[{place}]",
+            predictions=wish.predictions,
+            category_unknown=unknown[place],
         )
-        unknown = [bool(contract.categories) and index is None for index in indices] or [False] * len(pictures)
-        return [
-            convert.embed_result(
-                outcome,
-                names,
-                embedder,
-                f"pictures[{place}]",
-                predictions=wish.predictions,
-                category_unknown=unknown[place],
-            )
-            for place, outcome in enumerate(outcomes)
-        ]
+        for place, outcome in enumerate(outcomes)
+    ]
 
 
 def _check_shape(request: _Request) -> None:

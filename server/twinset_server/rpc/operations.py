@@ -10,14 +10,17 @@ from google.protobuf import timestamp_pb2
 
 from twinset.v1 import admin_pb2
 from twinset_server import limits
+from twinset_server.domain import ModelState
 from twinset_server.errors import BadPageToken, InvalidRequest, TwinsetError
 from twinset_server.maintenance import (
     BackupReport,
     CheckReport,
     CompactReport,
+    ModelStatus,
     RebuildReport,
     RestoreReport,
     Severity,
+    SwitchReport,
 )
 from twinset_server.operations import Defect, Operation
 from twinset_server.rpc.status import internal, to_status
@@ -35,6 +38,16 @@ _KINDS = {
     "check": admin_pb2.OPERATION_KIND_CHECK,
     "compact": admin_pb2.OPERATION_KIND_COMPACT,
     "rebuild": admin_pb2.OPERATION_KIND_REBUILD,
+    "activate": admin_pb2.OPERATION_KIND_ACTIVATE,
+    "rollback": admin_pb2.OPERATION_KIND_ROLLBACK,
+    "reembed": admin_pb2.OPERATION_KIND_REEMBED,
+}
+
+_STATES = {
+    None: admin_pb2.MODEL_STATE_AVAILABLE,
+    ModelState.ACTIVE: admin_pb2.MODEL_STATE_ACTIVE,
+    ModelState.KEPT: admin_pb2.MODEL_STATE_KEPT,
+    ModelState.FILLING: admin_pb2.MODEL_STATE_FILLING,
 }
 
 _SEVERITIES = {
@@ -86,7 +99,29 @@ def to_message(operation: Operation) -> admin_pb2.Operation:
         case RebuildReport() as report:
             message.rebuild.SetInParent()
             message.rebuild.spaces.extend(report.spaces)
+        case SwitchReport() as report:
+            message.switch.CopyFrom(_switched(report))
     return message
+
+
+def model_message(status: ModelStatus) -> admin_pb2.ModelInfo:
+    """Return what is told of a model."""
+    contract = status.contract
+    dimensions = {} if contract is None else {space.name: space.dimension for space in contract.spaces}
+    return admin_pb2.ModelInfo(
+        name=status.name,
+        fingerprint=contract.fingerprint if contract else "",
+        artifact=contract.artifact if contract else "",
+        precision=contract.precision if contract else "",
+        state=_STATES[status.state] if status.name else admin_pb2.MODEL_STATE_UNSPECIFIED,
+        spaces=[
+            admin_pb2.ModelSpace(name=name, fingerprint=fingerprint, dimension=dimensions.get(name, 0))
+            for name, fingerprint in sorted(status.fingerprints.items())
+        ],
+        lacking_spaces=status.lacking,
+        pending_items=status.pending,
+        problem=status.problem,
+    )
 
 
 def page_of(operations: Sequence[Operation], size: int, token: str) -> tuple[Sequence[Operation], str]:
@@ -124,6 +159,20 @@ def _checked(report: CheckReport) -> admin_pb2.CheckResult:
         vector_count=report.vectors,
         picture_count=report.pictures,
         generation_count=report.generations,
+    )
+
+
+def _switched(report: SwitchReport) -> admin_pb2.SwitchResult:
+    switched = report.switched
+    return admin_pb2.SwitchResult(
+        model=switched.generation.model,
+        former_model=switched.former,
+        sequence=switched.sequence,
+        item_count=report.items,
+        picture_count=report.pictures,
+        dropped_item_ids=switched.lost.item_ids,
+        dropped_item_count=switched.lost.items,
+        dropped_user_count=switched.lost.users,
     )
 
 

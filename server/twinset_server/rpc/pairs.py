@@ -21,7 +21,7 @@ from twinset_server.compatibility.pairs import PairRequest, PairScore, PairScore
 from twinset_server.compatibility.reading import SideReader
 from twinset_server.compatibility.sides import ItemSide, Numbers, OtherSide, PictureSide, Side, Sides, VectorSide
 from twinset_server.domain import Item
-from twinset_server.embedding import PictureEmbedder
+from twinset_server.embedding import Pictures
 from twinset_server.errors import InvalidRequest
 from twinset_server.pair_model import PairModel
 from twinset_server.ports import Catalog
@@ -34,7 +34,7 @@ from twinset_server.rpc.status import to_status
 class PairCalls:
     """Answers requests about pairs and sets."""
 
-    def __init__(self, catalog: Catalog, pictures: PictureEmbedder) -> None:
+    def __init__(self, catalog: Catalog, pictures: Pictures) -> None:
         """Answer from `catalog`, with pictures embedded by `pictures`."""
         self._catalog = catalog
         reader = SideReader(catalog, pictures)

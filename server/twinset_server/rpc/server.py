@@ -22,7 +22,7 @@ from twinset_server import limits
 from twinset_server.access import Access, Scope
 from twinset_server.admission import Admission
 from twinset_server.config import EVERYBODY, PLAINTEXT, AccessSettings, ServerSettings, TlsSettings
-from twinset_server.embedding import PictureEmbedder
+from twinset_server.embedding import Pictures
 from twinset_server.errors import StartupError
 from twinset_server.ingest import Ingest
 from twinset_server.ports import Catalog, Interactions
@@ -74,7 +74,7 @@ class RpcServer:
     def __init__(
         self,
         catalog: Catalog,
-        pictures: PictureEmbedder,
+        pictures: Pictures,
         settings: ServerSettings,
         place: Place | None = None,
         *,
@@ -102,7 +102,7 @@ class RpcServer:
         self._stopping = asyncio.Event()
         embedding = EmbeddingServicer(pictures, self._stopping)
         ingest = Ingest(catalog, pictures, fill_category)
-        items = CatalogServicer(catalog, pictures.embedder, ingest, self._stopping)
+        items = CatalogServicer(catalog, pictures, ingest, self._stopping)
         pairs = PairCalls(catalog, pictures)
         recommender = RecommenderServicer(
             catalog, Recommender(catalog, pictures), pairs, RankingCalls(catalog, interactions), self._stopping
@@ -142,12 +142,12 @@ class RpcServer:
 
     async def _set_health(self, *, serving: bool) -> None:
         for service in ("", *SERVICES):
-            await self._tell(service, serving=serving and (service != EMBEDDING or self._pictures.embedder.is_well))
+            await self._tell(service, serving=serving and (service != EMBEDDING or self._pictures.is_well))
 
     async def _follow_model(self) -> None:
         """Keep saying of `EmbeddingService` what is true of its model; the others need it for pictures alone."""
         while True:
-            await self._tell(EMBEDDING, serving=self._pictures.embedder.is_well)
+            await self._tell(EMBEDDING, serving=self._pictures.is_well)
             await asyncio.sleep(_LOOK_EVERY_S)
 
     async def _tell(self, service: str, *, serving: bool) -> None:

@@ -7,6 +7,7 @@ own for other programs.
 """
 
 from twinset_server.triton.embedder import TritonEmbedder, open_embedder
+from twinset_server.triton.listing import list_repository, load_remotely
 from twinset_server.triton.standalone import stand_alone
 
-__all__ = ["TritonEmbedder", "open_embedder", "stand_alone"]
+__all__ = ["TritonEmbedder", "list_repository", "load_remotely", "open_embedder", "stand_alone"]

@@ -1,4 +1,4 @@
-"""A Triton of our own: the wheel's tritonserver as a child process on loopback, with one model."""
+"""A Triton of our own: the wheel's tritonserver as a child process on loopback, with one model, or a few."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from twinset.contract import ContractError
 from twinset_server.errors import StartupError
 from twinset_server.triton import guard, launcher
 from twinset_server.triton.connection import Connection
 from twinset_server.triton.installation import Installation, find_installation
 from twinset_server.triton.private_folder import PrivateFolder, remove_abandoned
 from twinset_server.triton.processes import Process, find_process, session_processes
-from twinset_server.triton.served_model import Servable, ServedModel, refuse_changed
+from twinset_server.triton.served_model import Servable, ServedModel, read_model, refuse_changed
+from twinset_server.triton.transport import Refused
 
 _HOST = "127.0.0.1"
 _POLL_S = 0.02
@@ -57,6 +59,7 @@ class EmbeddedTriton:
         refuse_changed(repository / model.name, model)
         self._model = model
         self._repository = repository
+        self._loaded = [model.name]
         self._startup_timeout_s = startup_timeout_s
         self._installation = installation or find_installation()
         remove_abandoned()
@@ -77,8 +80,7 @@ class EmbeddedTriton:
             # Triton sees this one model alone, an ensemble's components with it, and loads those by itself. The path
             # holds no spaces wherever the repository lies.
             (self._folder.path / "models").mkdir()
-            for name in (model.name, *model.contract.components):
-                self._link(name)
+            self._show(model)
         except OSError as error:
             self.close()
             raise StartupError(f"can't prepare {self._folder.path} for Triton: {error}") from error
@@ -113,7 +115,7 @@ class EmbeddedTriton:
                 f"tritonserver was not ready within triton.startup_timeout_s = {self._startup_timeout_s:g} s"
                 f"{self.last_words()}"
             ) from None
-        self._processes += [p for p in session_processes(self._processes[0].pid) if p != self._processes[0]]
+        self._processes += [process for process in self._session() if process != self._processes[0]]
         self._scratch = _scratch_folders() - self._scratch
         return self.address
 
@@ -134,7 +136,31 @@ class EmbeddedTriton:
             StartupError: it has no card, or its files aren't those that its card was written for.
         """
         refuse_changed(self._repository / model.name, model)
-        self._link(model.name)
+        self._show(model)
+
+    async def load(self, name: str, connection: Connection, *, timeout_s: float) -> None:
+        """Have the child serve one more model of the repository, from now on at every start.
+
+        Raises:
+            StartupError: it isn't what was published, or can't be loaded.
+            TransportError: the child doesn't answer.
+        """
+        if name in self._loaded:
+            return
+        try:
+            model = await asyncio.to_thread(read_model, self._repository / name)
+            await asyncio.to_thread(self.link, model)
+            before = set(self._session())
+            await connection.load(name, timeout_s=timeout_s)
+        except ContractError as error:
+            raise StartupError(f"{error}: move the model's folder away and export it anew") from error
+        except OSError as error:
+            raise StartupError(f"can't prepare {self._folder.path} for {name}: {error}") from error
+        except Refused as error:
+            raise StartupError(f"tritonserver could not load model {name} ({error}){self.last_words()}") from error
+        self._loaded.append(name)
+        # Those that came by it: other models come and go.
+        self._processes += [process for process in self._session() if process not in before]
 
     def fault(self) -> str | None:
         """Return what is wrong with a process of the child, None where all of them can work."""
@@ -188,10 +214,16 @@ class EmbeddedTriton:
         self._port_holder.close()
         self._folder.remove()
 
-    def _link(self, name: str) -> None:
-        place = self._folder.path / "models" / name
-        if not place.is_symlink():
-            place.symlink_to((self._repository / name).resolve(), target_is_directory=True)
+    def _show(self, model: Servable) -> None:
+        """Let the child see a model, and the components of an ensemble."""
+        for name in (model.name, *model.contract.components):
+            link = self._folder.path / "models" / name
+            if not link.is_symlink():  # ensembles may share a backbone
+                link.symlink_to((self._repository / name).resolve(), target_is_directory=True)
+
+    def _session(self) -> Sequence[Process]:
+        """Return the child's processes: each model has one."""
+        return list(session_processes(self._processes[0].pid))
 
     def _spawn(self) -> None:
         command = [
@@ -200,7 +232,7 @@ class EmbeddedTriton:
             f"--model-repository={self._folder.path / 'models'}",
             f"--backend-directory={self._folder.path / 'backends'}",
             "--model-control-mode=explicit",
-            f"--load-model={self._model.name}",
+            *(f"--load-model={name}" for name in self._loaded),
             "--disable-auto-complete-config",
             "--allow-http=false",
             "--allow-metrics=false",

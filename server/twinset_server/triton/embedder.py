@@ -82,6 +82,19 @@ class TritonEmbedder:
         """
         await self._supervisor.ready(timeout_s=timeout_s)
 
+    async def load(self, name: str) -> None:
+        """Have Triton serve one more model, for another embedder.
+
+        Raises:
+            StartupError: it can't be loaded, or isn't what was published.
+            EmbedderUnavailable: Triton is away.
+        """
+        await self._supervisor.ready(timeout_s=_LONGEST_WAIT_S)
+        try:
+            await self._supervisor.load(name)
+        except TransportError as error:
+            raise EmbedderUnavailable(f"Triton didn't load {name} ({error}): try again", RETRY_AFTER_S) from error
+
     async def embed(
         self,
         pictures: UInt8Array,

@@ -21,6 +21,9 @@ class Host(Protocol):
     async def describe(self, connection: Connection, *, timeout_s: float) -> ServedModel:
         """Return the model to use. Raises StartupError, TransportError."""
 
+    async def load(self, name: str, connection: Connection, *, timeout_s: float) -> None:
+        """Have Triton serve one more model. Raises StartupError, TransportError."""
+
     def fault(self) -> str | None:
         """Return what is plainly wrong with its processes, None where nothing is."""
 

@@ -48,6 +48,22 @@ class RemoteTriton:
             f"`twinset-exporter export efficientnet_lite0 --repository PATH` and load it{others}"
         )
 
+    async def load(self, name: str, connection: Connection, *, timeout_s: float) -> None:
+        """Have it load a model, unless it has.
+
+        Raises:
+            StartupError: it can't, or doesn't let anybody ask for that.
+            TransportError: Triton doesn't answer.
+        """
+        if name in await connection.model_names(timeout_s=timeout_s):
+            return
+        try:
+            await connection.load(name, timeout_s=timeout_s)
+        except Refused as error:
+            raise StartupError(
+                f"the Triton at {self._address} doesn't load model {name} ({error}): load it there, then try again"
+            ) from error
+
     async def _read(self, connection: Connection, name: str, timeout_s: float) -> ServedModel:
         try:
             return ServedModel.from_config(await connection.model_config(name, timeout_s=timeout_s))

@@ -175,6 +175,16 @@ class Supervisor:
         """Where Triton runs."""
         return self._host
 
+    async def load(self, name: str) -> None:
+        """Have Triton serve one more model.
+
+        Raises:
+            StartupError: it can't be loaded, or isn't what was published.
+            TransportError: Triton doesn't answer.
+            EmbedderUnavailable: it is away.
+        """
+        await self._host.load(name, self.connected(), timeout_s=self._settings.startup_timeout_s)
+
     def doubt(self, connection: Connection, reason: str) -> None:
         """Take note that a request over `connection` failed: it is used again once the known answer is right."""
         if connection is self._connection:

@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from twinset_server.lineage.switching import ModelSwitches
 from twinset_server.processes.served_folder import ServedFolder
 from twinset_server.processes.supervisor import Supervisor
 
@@ -29,14 +30,14 @@ class FakeSupervisor:
 @pytest.mark.parametrize("alone", [False, True])
 async def test_the_builder_builds_once(alone: bool) -> None:
     supervisor = FakeSupervisor()
-    served = ServedFolder(Path("/data"), cast(Supervisor, supervisor))
+    served = ServedFolder(Path("/data"), cast(Supervisor, supervisor), cast(ModelSwitches, None))
     assert [share async for share in served.rebuild("visual", alone=alone)] == [0.5, 1.0]
     assert supervisor.rebuilt == [("visual", alone)]
 
 
 async def test_a_rebuild_given_up_is_given_up_by_the_builder() -> None:
     supervisor = FakeSupervisor()
-    served = ServedFolder(Path("/data"), cast(Supervisor, supervisor))
+    served = ServedFolder(Path("/data"), cast(Supervisor, supervisor), cast(ModelSwitches, None))
     async with contextlib.aclosing(served.rebuild("visual")) as shares:
         await anext(shares)
     assert supervisor.given_up

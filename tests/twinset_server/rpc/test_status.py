@@ -33,6 +33,10 @@ def _make(kind: type[TwinsetError]) -> TwinsetError:
         return kind("nowhere", ["visual"])
     if issubclass(kind, errors.StaleEtag):
         return kind("item", "a", given="1", stored="2")
+    if issubclass(kind, errors.VectorsLost):
+        return kind("net-aaaaaaaa", ["a"], 1, 2)
+    if issubclass(kind, errors.ModelSwitched):
+        return kind("visual", given="a" * 64, expected="b" * 64)
     if issubclass(kind, errors.InvalidRequest | errors.FailedPrecondition):
         return kind("field", "what is wrong")
     return kind("what is wrong")

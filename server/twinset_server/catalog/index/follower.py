@@ -21,9 +21,8 @@ from twinset_server.catalog.index.awaiting import BuilderWait
 from twinset_server.catalog.index.checksums import Stopped
 from twinset_server.catalog.index.following import SpaceState
 from twinset_server.catalog.index.manifest import OpenGeneration
-from twinset_server.catalog.index.views import Views, shown
+from twinset_server.catalog.index.views import Views, views_of
 from twinset_server.catalog.store.failures import from_sqlite
-from twinset_server.catalog.store.generations import space_name
 from twinset_server.catalog.store.log import ChangeLog, LogChunk, Position, Snapshot
 from twinset_server.catalog.store.schema import open_reader
 from twinset_server.errors import StartupError, StoreUnavailable
@@ -238,9 +237,9 @@ class Follower:
                 self._found[name] = state.open_newest(self._stop.is_set)
         self._collect_opened()
         with self._log.snapshot() as snapshot:
-            factors = snapshot.active_factors()
-            if factors is not None and space_name(factors) not in self._states:
-                return None  # it came between the two looks
+            served = snapshot.served()
+            if not served.stored <= self._states.keys():
+                return None  # one came between the two looks
             cut = self._cut_off()
             if not cut:
                 # First, since vectors are added with the places of their items.
@@ -264,7 +263,7 @@ class Follower:
         columns = self._columns.publish()
         views = {name: state.view(position.sequence, columns) for name, state in self._states.items()}
         self._delta_length = max((view.delta.length for view in views.values()), default=0)
-        self._views = Views(position.sequence, shown(views, factors), columns)
+        self._views = views_of(position.sequence, views, columns, served)
         return True
 
     def _known_keys(self) -> dict[str, int]:

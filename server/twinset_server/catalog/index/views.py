@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from twinset_server.catalog.columns.table import Columns, RowPlaces
 from twinset_server.catalog.index.rows import Rows
 from twinset_server.catalog.index.segment_files import Segment
-from twinset_server.catalog.store.generations import HIDDEN, space_name
+from twinset_server.catalog.store.generations import space_name
+from twinset_server.catalog.store.log import Served
 from twinset_server.domain import TASTE, Space
 
 
@@ -28,6 +29,7 @@ class View:
         places: where the items of rows stand in the columns: of each segment's in turn, then of the delta's.
         delta: the rows since.
         live: how many vectors lived then.
+        stored: the name that the space is stored under.
     """
 
     space: Space
@@ -37,25 +39,43 @@ class View:
     places: tuple[RowPlaces, ...]
     delta: Rows
     live: int
+    stored: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Every space, and all items' category and attributes, as they were after change `sequence`."""
+    """Every space, and all items' category and attributes, as they were after change `sequence`.
+
+    Attributes:
+        sequence: see above.
+        spaces: those that callers know.
+        columns: of all items.
+        models: of all generations of models, that of the one that serves first.
+        switched: the change by which a model or factors came to serve last, 0 where none ever did.
+    """
 
     sequence: int
     spaces: Mapping[str, View]
     columns: Columns
+    models: tuple[str, ...] = ()
+    switched: int = 0
 
 
-def shown(views: Mapping[str, View], generation: int | None) -> dict[str, View]:
-    """Return the spaces that callers know: of the generations of factors, the one that serves, as `taste`.
+def views_of(sequence: int, views: Mapping[str, View], columns: Columns, served: Served) -> Views:
+    """Return what callers see of `views`, which are by stored name: of several generations the one that serves.
 
     Raises:
-        KeyError: that one isn't among `views`.
+        KeyError: the space of one that serves isn't among `views`.
     """
-    found = {name: view for name, view in views.items() if not name.startswith(HIDDEN)}
-    if generation is not None:
-        view = views[space_name(generation)]
-        found[TASTE] = replace(view, space=replace(view.space, name=TASTE, generation=generation))
-    return dict(sorted(found.items()))
+    found = {space.name: _shown(views[stored], space) for stored, space in served.spaces}
+    if served.factors is not None:
+        view = views[space_name(served.factors)]
+        found[TASTE] = _shown(
+            view, replace(view.space, name=TASTE, generation=served.factors, switched=served.factors_switched)
+        )
+    switched = max((view.space.switched for view in found.values()), default=0)
+    return Views(sequence, dict(sorted(found.items())), columns, served.models, switched)
+
+
+def _shown(view: View, space: Space) -> View:
+    return replace(view, space=space, stored=view.space.name)

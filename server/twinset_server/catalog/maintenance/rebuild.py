@@ -12,19 +12,21 @@ from twinset_server.maintenance import Handle, Work
 
 
 def named_spaces(database: Path, space: str) -> Sequence[str]:
-    """Return `[space]`, or all spaces by name where it is empty.
+    """Return what the space is stored under, in all generations of models, or all names where it is empty.
 
     Raises:
         SpaceNotFound: the catalogue has none of this name.
         sqlite3.Error: the database can't be read.
     """
     with contextlib.closing(open_reader(database)) as connection:
-        names = [name for (name,) in connection.execute("SELECT name FROM spaces ORDER BY name")]
-    if not space:
-        return names
-    if space not in names:
-        raise SpaceNotFound(space, names)
-    return [space]
+        found = connection.execute(
+            "SELECT spaces.name, coalesce(model_spaces.name, spaces.name) FROM spaces"
+            " LEFT JOIN model_spaces ON space = key ORDER BY spaces.name"
+        ).fetchall()
+    names = sorted({stored for stored, name in found if not space or name == space})
+    if not names and space:
+        raise SpaceNotFound(space, {name for _, name in found})
+    return names
 
 
 async def rebuild(handle: Handle, spaces: Sequence[str], work: Work, *, alone: bool) -> None:

@@ -16,7 +16,11 @@ from twinset_server.domain import Float32Array, Space
 
 _OTHER_SIDE = {PAIR_SOURCE: PAIR_TARGET, PAIR_TARGET: PAIR_SOURCE}
 
-_OF_ITEM = "SELECT value FROM vectors WHERE item = ? AND space = (SELECT key FROM spaces WHERE name = ?)"
+_OF_ITEM = "SELECT value FROM vectors WHERE item = ? AND space = ?"
+# Each generation of models has sides of its own; the last that a space is of decides.
+_ROLE = "SELECT generation, name FROM model_spaces WHERE space = ? ORDER BY generation DESC LIMIT 1"
+_OF_ROLE = "SELECT space FROM model_spaces WHERE generation = ? AND name = ?"
+_OF_NAME = "SELECT key FROM spaces WHERE name = ?"
 
 # Every so many of them in the order of their ids: one walk through the generation, and the same of the same.
 _OF_FACTORS = """
@@ -41,7 +45,7 @@ def sampled(connection: sqlite3.Connection, key: int, space: Space, items: Seque
             pairs asks, it is that of these items.
         most: how many vectors at most.
     """
-    other = _OTHER_SIDE.get(space.name)
+    other = _other_side(connection, key, space)
     if other is not None:
         found = _of_each(connection, _OF_ITEM, [(item, other) for item in items])
     else:
@@ -53,8 +57,18 @@ def sampled(connection: sqlite3.Connection, key: int, space: Space, items: Seque
     return np.frombuffer(b"".join(values), "<f4").reshape(-1, space.dimension).astype(np.float32, copy=False)
 
 
+def _other_side(connection: sqlite3.Connection, key: int, space: Space) -> int | None:
+    """Return the key of the space of the other side of pairs; None where this is none of either."""
+    generation, name = connection.execute(_ROLE, (key,)).fetchone() or (None, space.name)
+    if name not in _OTHER_SIDE:
+        return None
+    wanted = (_OTHER_SIDE[name],) if generation is None else (generation, _OTHER_SIDE[name])
+    found = connection.execute(_OF_NAME if generation is None else _OF_ROLE, wanted).fetchone()
+    return None if found is None else int(found[0])
+
+
 def _of_each(
-    connection: sqlite3.Connection, statement: str, parameters: Iterable[tuple[int, int | str]]
+    connection: sqlite3.Connection, statement: str, parameters: Iterable[tuple[int, int]]
 ) -> Iterator[tuple[bytes]]:
     for one in parameters:
         yield from connection.execute(statement, one)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from twinset_server.catalog.store import attributes, generations, spaces
 from twinset_server.catalog.store.entry import Checked, Entry, EntryUpdate, EntryVector, InteractionEntry, UserEntry
 from twinset_server.domain import ItemDeletion, MadeFor, NewPicture, Receipt, UserDeletion
-from twinset_server.errors import ItemChanged, ItemNotFound, StaleEtag, UserNotFound
+from twinset_server.errors import ItemChanged, ItemNotFound, ModelSwitched, StaleEtag, UserNotFound
 
 _OF_USER = (
     "DELETE FROM users WHERE id = ?",
@@ -41,8 +41,11 @@ class Changes:
         """Begin after the last change; `now_us` is the time of all changes, microseconds since 1970."""
         self._connection = connection
         self._now_us = now_us
-        self._spaces = {name: key for name, (key, _) in spaces.keyed(connection).items()}
-        self._factor_spaces = {key for name, key in self._spaces.items() if name.startswith(generations.HIDDEN)}
+        found = connection.execute("SELECT name, key, fingerprint FROM shown_spaces").fetchall()
+        self._spaces = {name: key for name, key, _ in found}
+        self._fingerprints = {name: fingerprint for name, _, fingerprint in found}
+        all_spaces = spaces.keyed(connection).items()
+        self._factor_spaces = {key for name, (key, _) in all_spaces if name.startswith(generations.HIDDEN)}
         (self.sequence,) = connection.execute("SELECT value FROM meta WHERE name = 'sequence'").fetchone()
 
     def apply(self, change: Checked, contents: Mapping[str, str]) -> Receipt:
@@ -57,7 +60,10 @@ class Changes:
             ItemNotFound: an update or a deletion of an item that isn't there.
             UserNotFound: a deletion of a user of whom nothing is stored.
             StaleEtag: what is stored has another etag.
+            ModelSwitched: its vectors were made by a model that doesn't fill their space any more.
         """
+        if isinstance(change, Entry | EntryUpdate | UserEntry):
+            self._check_fingerprints(change.vectors or ())
         sequence = self.sequence + 1
         etag = f"{sequence:x}"
         match change:
@@ -205,6 +211,12 @@ class Changes:
         deleted = sum(execute(statement, (user_id,)).rowcount for statement in _OF_USER)
         if not deleted:
             raise UserNotFound(user_id)
+
+    def _check_fingerprints(self, vectors: Iterable[EntryVector]) -> None:
+        for vector in vectors:
+            expected = self._fingerprints.get(vector.space, "")
+            if vector.fingerprint and vector.fingerprint != expected:
+                raise ModelSwitched(vector.space, given=vector.fingerprint, expected=expected)
 
     def _check_made_for(self, item: int, item_id: str, made_for: MadeFor, category: str) -> None:
         if made_for.category not in (None, category):

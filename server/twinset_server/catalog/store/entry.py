@@ -30,7 +30,7 @@ from twinset_server.domain import (
     WritableUser,
     length_of,
 )
-from twinset_server.errors import BadVector, ImportedSpace, InvalidRequest, SpaceNotFound
+from twinset_server.errors import BadVector, ImportedSpace, InvalidRequest, ModelSwitched, SpaceNotFound
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -43,11 +43,12 @@ _NEAR_UNIT = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class EntryVector:
-    """A vector to store: `values` is `[D]` float32 of the entry's own, little-endian."""
+    """A vector to store: `values` is `[D]` float32 of the entry's own, little-endian; else as in `ItemVector`."""
 
     space: str
     picture_id: str
     values: Float32Array
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,7 @@ def checked(change: Change, spaces: Mapping[str, Space]) -> Checked:
         InvalidRequest: text that isn't UTF-8, an attribute, a time, a weight or a SHA-256 that can't be stored.
         BadVector: a vector doesn't fit its space.
         SpaceNotFound: a vector's space doesn't exist.
+        ModelSwitched: a vector's space is filled by another model than the vector's.
     """
     match change:
         case WritableItem():
@@ -257,6 +259,9 @@ def _vectors(vectors: Sequence[ItemVector], spaces: Mapping[str, Space]) -> tupl
 
 def _vector(field: str, vector: ItemVector, spaces: Mapping[str, Space]) -> EntryVector:
     space = spaces.get(vector.space)
+    expected = space.fingerprint if space else ""
+    if vector.fingerprint and vector.fingerprint != expected:
+        raise ModelSwitched(vector.space, given=vector.fingerprint, expected=expected)
     if space is None:
         raise SpaceNotFound(vector.space, spaces)
     if space.generation is not None:
@@ -266,7 +271,7 @@ def _vector(field: str, vector: ItemVector, spaces: Mapping[str, Space]) -> Entr
             "vectors: import a folder of factors instead",
         )
     _check_text(f"{field}.picture_id", vector.picture_id)
-    return EntryVector(vector.space, vector.picture_id, fitted(field, vector.values, space))
+    return EntryVector(vector.space, vector.picture_id, fitted(field, vector.values, space), vector.fingerprint)
 
 
 def _encoded(text: str) -> str:

@@ -173,7 +173,7 @@ class StoredFeed:
             return error
 
     def _compared(self) -> Replacement:
-        replacement = Replacement(self._staging.sqlite, self._folder.database)
+        replacement = Replacement(self._staging.sqlite, self._folder.database, self._spaces)
         replacement.compare()
         return replacement
 

@@ -57,6 +57,12 @@ def active(connection: sqlite3.Connection) -> int | None:
     return None if found is None else int(found[0])
 
 
+def switched(connection: sqlite3.Connection) -> int:
+    """Return the change by which the generation that serves came to do so, 0 where there is none."""
+    found = connection.execute("SELECT switched FROM factor_generations WHERE state = 'active'").fetchone()
+    return 0 if found is None else int(found[0])
+
+
 def listed(connection: sqlite3.Connection) -> list[FactorGeneration]:
     """Return the generations that can serve, the active one first, then those that served last."""
     return [

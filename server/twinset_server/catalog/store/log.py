@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from twinset_server.catalog.store import askers, generations, spaces
+from twinset_server.catalog.store import askers, generations, models, spaces
 from twinset_server.catalog.store.schema import open_reader
 from twinset_server.domain import Float32Array, Space
 from twinset_server.errors import StoreUnavailable
@@ -71,6 +71,29 @@ class Position:
     key: int
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What decides which spaces callers see.
+
+    Attributes:
+        spaces: the stored name of each, and the space as callers see it; those of factors aside.
+        models: of all generations of models, that of the one that serves first.
+        factors: the number of the generation of factors that serves, None where there is none.
+        factors_switched: the change by which it came to serve.
+    """
+
+    spaces: tuple[tuple[str, Space], ...] = ()
+    models: tuple[str, ...] = ()
+    factors: int | None = None
+    factors_switched: int = 0
+
+    @property
+    def stored(self) -> set[str]:
+        """The names that all of them are stored under."""
+        found = {stored for stored, _ in self.spaces}
+        return found if self.factors is None else found | {generations.space_name(self.factors)}
+
+
 class Snapshot:
     """One state of the catalogue; `ChangeLog.snapshot` makes it.
 
@@ -89,9 +112,15 @@ class Snapshot:
         self._spaces = spaces.keyed(connection)
         self._names = {key: name for name, (key, _) in self._spaces.items()}
 
-    def active_factors(self) -> int | None:
-        """Return the number of the generation of factors that serves, None where there is none."""
-        return generations.active(self._connection)
+    def served(self) -> Served:
+        """Return what decides which spaces callers see."""
+        connection = self._connection
+        return Served(
+            tuple(models.stored_and_shown(connection)),
+            models.names(connection),
+            generations.active(connection),
+            generations.switched(connection),
+        )
 
     def added(self, after_key: int, space: str | None, chunk: int) -> Iterator[LogChunk]:
         """Yield the vectors with keys above `after_key` that live, by rising key.

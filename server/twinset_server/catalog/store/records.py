@@ -45,8 +45,9 @@ SELECT id, media_type, width, height, sha256, size_bytes, content FROM pictures
 WHERE item = ?1 AND (?2 = '' OR id = ?2) ORDER BY position LIMIT 1
 """
 _VECTORS = """
-SELECT vectors.item, spaces.name, picture, value FROM vectors JOIN spaces ON spaces.key = vectors.space
-WHERE vectors.item IN (SELECT value FROM json_each(?)) AND spaces.name NOT GLOB 'taste@*' ORDER BY vectors.key
+SELECT vectors.item, shown.name, picture, value, fingerprint
+FROM vectors JOIN shown_spaces AS shown ON shown.key = vectors.space
+WHERE vectors.item IN (SELECT value FROM json_each(?)) ORDER BY vectors.key
 """
 _VECTOR = """
 SELECT value FROM vectors JOIN spaces ON spaces.key = vectors.space
@@ -56,11 +57,11 @@ ORDER BY picture LIMIT 1
 """
 
 _PICTURE_VECTORS = """
-SELECT items.id, iif(probability IS NULL, items.category, ''), pictures.sha256, spaces.name, vectors.value
+SELECT items.id, iif(probability IS NULL, items.category, ''), pictures.sha256, shown.name, fingerprint, value
 FROM items LEFT JOIN predicted_categories ON predicted_categories.item = items.key
 JOIN pictures ON pictures.item = items.key
 JOIN vectors ON vectors.item = items.key AND vectors.picture = pictures.id
-JOIN spaces ON spaces.key = vectors.space
+JOIN shown_spaces AS shown ON shown.key = vectors.space
 WHERE items.id IN (SELECT value FROM json_each(?)) AND pictures.sha256 IN (SELECT value FROM json_each(?))
 """
 _COUNTS = """
@@ -69,8 +70,7 @@ SELECT (SELECT value FROM meta WHERE name = 'items'), (SELECT value FROM meta WH
 (SELECT value FROM meta WHERE name = 'sequence')
 """
 _USER_VECTORS = """
-SELECT spaces.name, value FROM user_vectors JOIN spaces ON spaces.key = user_vectors.space
-WHERE user = ? ORDER BY spaces.name
+SELECT name, value, fingerprint FROM user_vectors JOIN shown_spaces ON key = space WHERE user = ? ORDER BY name
 """
 _FACTOR_STATES = "SELECT state FROM factor_users JOIN factor_generations USING (space) WHERE id = ?"
 _INTERACTIONS = """
@@ -139,10 +139,10 @@ def digests(connection: sqlite3.Connection, item_ids: Sequence[str]) -> dict[str
 
 def picture_vectors(
     connection: sqlite3.Connection, wanted: Mapping[str, Collection[str]]
-) -> Iterator[tuple[str, str, str, str, bytes]]:
+) -> Iterator[tuple[str, str, str, str, str, bytes]]:
     """Yield the vectors made from pictures of items.
 
-    Item, the category that its caller gave it, SHA-256 of the picture, space, little-endian float32.
+    Item, the category that its caller gave it, SHA-256 of the picture, space, its fingerprint, little-endian float32.
 
     Args:
         connection: to the tables.
@@ -188,7 +188,8 @@ def _user(connection: sqlite3.Connection, user_id: str) -> User | None:
         return None
     key, encoded, etag, sequence, created, updated = found
     vectors = [
-        ItemVector(space, "", _values(value)) for space, value in connection.execute(_USER_VECTORS, (key,)).fetchall()
+        ItemVector(space, "", _values(value), fingerprint)
+        for space, value, fingerprint in connection.execute(_USER_VECTORS, (key,)).fetchall()
     ]
     return User(
         id=user_id,
@@ -253,8 +254,8 @@ def _items(connection: sqlite3.Connection, rows: Sequence[_ItemRow], with_vector
     for item, *columns in connection.execute(_PICTURES, (keys,)):
         pictures[item].append(_picture(columns))
     if with_vectors:
-        for item, space, picture_id, value in connection.execute(_VECTORS, (keys,)):
-            vectors[item].append(ItemVector(space, picture_id, _values(value)))
+        for item, space, picture_id, value, fingerprint in connection.execute(_VECTORS, (keys,)):
+            vectors[item].append(ItemVector(space, picture_id, _values(value), fingerprint))
     return [
         Item(
             id=item_id,

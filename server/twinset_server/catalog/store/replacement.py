@@ -10,7 +10,8 @@ import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 
-from twinset_server.domain import FeedSummary
+from twinset_server.domain import FeedSummary, Space
+from twinset_server.errors import ModelSwitched
 
 _ATTACHED = """
 PRAGMA foreign_keys = ON;
@@ -30,6 +31,8 @@ CREATE TABLE kept_pictures (
 CREATE TABLE kept_vectors (
     key INTEGER PRIMARY KEY, id TEXT NOT NULL COLLATE BINARY, place INTEGER NOT NULL, UNIQUE (id, place)
 );
+-- Spaces as callers know them. A view of the catalogue's would be made anew for each row that it is joined to.
+CREATE TABLE shown (key INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, fingerprint TEXT NOT NULL);
 CREATE TABLE touched (id TEXT PRIMARY KEY COLLATE BINARY) WITHOUT ROWID;
 -- What becomes of an item: created, replaced or deleted by the change of this number.
 CREATE TABLE plan (
@@ -55,9 +58,9 @@ _COMPARE = (
     INSERT INTO kept_vectors SELECT stored.key, changed.id, new.place
     FROM {ids} AS ids CROSS JOIN changed ON changed.id = ids.id
     CROSS JOIN catalog.vectors AS stored ON stored.item = changed.item
-    CROSS JOIN catalog.spaces AS spaces ON spaces.key = stored.space
+    CROSS JOIN shown ON shown.key = stored.space
     CROSS JOIN staged_vectors AS new ON new.id = changed.id
-    WHERE new.space = spaces.name AND new.picture = stored.picture AND new.value = stored.value
+    WHERE new.space = shown.name AND new.picture = stored.picture AND new.value = stored.value
     """,
     """
     INSERT INTO ended_pictures SELECT stored.item, stored.position, stored.content
@@ -154,9 +157,9 @@ _APPLY = (
     ORDER BY plan.number, position
     """,
     """
-    INSERT INTO catalog.vectors (item, space, picture, value) SELECT plan.item, spaces.key, picture, value
+    INSERT INTO catalog.vectors (item, space, picture, value) SELECT plan.item, shown.key, picture, value
     FROM plan CROSS JOIN staged_vectors AS new ON new.id = plan.id
-    CROSS JOIN catalog.spaces AS spaces ON spaces.name = new.space
+    CROSS JOIN shown ON shown.name = new.space
     WHERE NOT EXISTS (SELECT 1 FROM kept_vectors AS kept WHERE kept.id = plan.id AND kept.place = new.place)
     ORDER BY plan.number, place
     """,
@@ -167,8 +170,8 @@ _APPLY = (
 class Replacement:
     """The commit of what was staged through `sqlite`, see `Staging`; one thread uses it at a time."""
 
-    def __init__(self, sqlite: sqlite3.Connection, database: Path) -> None:
-        """Reach for the catalogue at `database`.
+    def __init__(self, sqlite: sqlite3.Connection, database: Path, spaces: Mapping[str, Space]) -> None:
+        """Reach for the catalogue at `database`. Vectors were staged for `spaces`, by name.
 
         Raises:
             sqlite3.Error: it can't be opened.
@@ -176,6 +179,7 @@ class Replacement:
         self._sqlite = sqlite
         sqlite.execute("ATTACH ? AS catalog", (f"{database.absolute().as_uri()}?mode=rw",))
         sqlite.executescript(_ATTACHED)
+        self._fingerprints = {name: space.fingerprint for name, space in spaces.items()}
         self._compared = -1
 
     def compare(self) -> None:
@@ -187,6 +191,7 @@ class Replacement:
         with self._sqlite:
             self._sqlite.execute("BEGIN")
             self._compared = self._sequence()
+            self._sqlite.execute("INSERT INTO shown SELECT key, name, fingerprint FROM catalog.shown_spaces")
             self._run(_COMPARE, ids="staged")
             self._sqlite.execute(_STRANGERS.format(where="WHERE"))
             self._run(_END_STRANGERS)
@@ -196,7 +201,9 @@ class Replacement:
 
         Raises:
             sqlite3.Error: a database failed.
+            ModelSwitched: another model fills a space than the one that its vectors were staged for.
         """
+        self._check_spaces()
         before = self._sequence()
         if before != self._compared:
             self._run(_TOUCHED, {"compared": self._compared})
@@ -224,6 +231,13 @@ class Replacement:
             " (SELECT 1 FROM catalog.pictures AS shown WHERE shown.content = contents.content)"
         )
         return [content for (content,) in self._sqlite.execute(statement)]
+
+    def _check_spaces(self) -> None:
+        now = dict(self._sqlite.execute("SELECT name, fingerprint FROM catalog.shown_spaces").fetchall())
+        for (name,) in self._sqlite.execute("SELECT DISTINCT space FROM staged_vectors").fetchall():
+            given, expected = self._fingerprints[name], now.get(name, "")
+            if given != expected:
+                raise ModelSwitched(name, given=given, expected=expected)
 
     def _sequence(self) -> int:
         [sequence] = self._sqlite.execute("SELECT value FROM catalog.meta WHERE name = 'sequence'").fetchone()

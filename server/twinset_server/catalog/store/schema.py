@@ -182,7 +182,32 @@ CREATE TRIGGER IF NOT EXISTS items_get_factors AFTER INSERT ON items BEGIN
 END;
 """
 
-_ADDED = _PREDICTIONS + _DELETED + _BY_USER + _FACTORS
+# Which model serves is a row. Each generation of models fills spaces of its own, or shares those whose fingerprints it
+# has too; `name` is what callers call one. All items up to the change `filled` are in the spaces of one that doesn't
+# serve; `switched` is the change by which it came to serve. One that is gone keeps its empty spaces hidden.
+_MODELS = """
+CREATE TABLE IF NOT EXISTS model_generations (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    model TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('filling', 'active', 'kept', 'gone')),
+    filled INTEGER NOT NULL,
+    switched INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS model_spaces (
+    generation INTEGER NOT NULL REFERENCES model_generations,
+    name TEXT NOT NULL,
+    space INTEGER NOT NULL REFERENCES spaces,
+    PRIMARY KEY (generation, name)
+) WITHOUT ROWID;
+CREATE VIEW IF NOT EXISTS shown_spaces AS
+SELECT spaces.key, model_spaces.name, spaces.name AS stored, dimension, metric, fingerprint, generations.model, switched
+FROM model_generations AS generations JOIN model_spaces ON generation = number JOIN spaces ON key = space
+WHERE state = 'active'
+UNION ALL SELECT key, name, name, dimension, metric, fingerprint, model, 0 FROM spaces
+WHERE name NOT GLOB 'taste@*' AND key NOT IN (SELECT space FROM model_spaces);
+"""
+
+_ADDED = _PREDICTIONS + _DELETED + _BY_USER + _FACTORS + _MODELS
 
 # What a table made before it lacks gets its default.
 _LATER_COLUMNS = (("interactions", "recommendation", "TEXT NOT NULL DEFAULT ''"),)

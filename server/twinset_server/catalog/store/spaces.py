@@ -18,7 +18,12 @@ def keyed(connection: sqlite3.Connection) -> dict[str, tuple[int, Space]]:
     }
 
 
-def _check_no_factors(connection: sqlite3.Connection, space: Space, path: str) -> None:
+def check_no_factors(connection: sqlite3.Connection, space: Space, path: str) -> None:
+    """Do nothing where no imported factors fill a space of this name.
+
+    Raises:
+        StartupError: they do.
+    """
     if space.name != TASTE:
         return
     statement = "SELECT fingerprint FROM factor_generations JOIN spaces ON spaces.key = space WHERE state = 'active'"
@@ -32,12 +37,12 @@ def _check_no_factors(connection: sqlite3.Connection, space: Space, path: str) -
 
 
 def declare(connection: sqlite3.Connection, space: Space, path: str) -> None:
-    """Add a space within a transaction, or accept the one that is there, giving it the name of its model.
+    """Add a space that clients fill, within a transaction, or accept the one that is there.
 
     Raises:
         SpaceConflict: a space of this name is there, with another dimension, metric or fingerprint.
     """
-    _check_no_factors(connection, space, path)
+    check_no_factors(connection, space, path)
     found = connection.execute(
         "SELECT dimension, metric, fingerprint FROM spaces WHERE name = ?", (space.name,)
     ).fetchone()
@@ -55,4 +60,3 @@ def declare(connection: sqlite3.Connection, space: Space, path: str) -> None:
             f"{space.metric.value}, fingerprint {space.fingerprint}: start it with what filled the space, or set "
             "store.path to a new folder and put the items again"
         )
-    connection.execute("UPDATE spaces SET model = ? WHERE name = ?", (space.model, space.name))

@@ -61,7 +61,7 @@ async def replaced(folder: Path, before: Callable[..., object], since: Callable[
         staging.add([Staged(entry(one, catalog.spaces()), _contents(one)) for one in feed])
         staging.note(["known"])
         await before(catalog)  # type: ignore[misc]
-        replacement = Replacement(staging.sqlite, folder / "catalog.sqlite")
+        replacement = Replacement(staging.sqlite, folder / "catalog.sqlite", catalog.spaces())
         replacement.compare()
         await since(catalog)  # type: ignore[misc]
         connection = WritingConnection(Folder(folder))
