@@ -22,12 +22,16 @@ from pydantic import ValidationError
 
 import twinset
 from twinset_server import logs
+from twinset_server.commands.activate import activate
 from twinset_server.commands.backup import backup
 from twinset_server.commands.check import check
 from twinset_server.commands.compact import compact
 from twinset_server.commands.health import health
+from twinset_server.commands.models import models
 from twinset_server.commands.rebuild import rebuild
+from twinset_server.commands.reembed import reembed
 from twinset_server.commands.restore import restore
+from twinset_server.commands.rollback import rollback
 from twinset_server.commands.token import token
 from twinset_server.config import Settings, load, setting_names
 from twinset_server.errors import StartupError
@@ -182,6 +186,10 @@ app.command()(restore)
 app.command()(check)
 app.command()(compact)
 app.command()(rebuild)
+app.command()(models)
+app.command()(activate)
+app.command()(rollback)
+app.command()(reembed)
 app.command()(health)
 app.command()(token)
 

@@ -7,9 +7,9 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import grpc.aio
 import typer
@@ -35,6 +35,8 @@ class Started(Protocol):
         """The operation."""
 
 
+Answer = TypeVar("Answer")
+
 Start = Callable[[admin_pb2_grpc.AdminServiceStub], Awaitable[Started]]
 
 
@@ -52,10 +54,36 @@ def run(
         config: the settings file.
         make: whether a folder without a catalogue will do.
     """
+    operation = _done(lambda folder: _followed(start, folder, address, make=make), data, address, config)
+    if operation.HasField("error"):
+        cancelled = operation.error.code == grpc.StatusCode.CANCELLED.value[0]
+        raise _failure(operation.error.message, INTERRUPTED if cancelled else FAILED)
+    return operation
+
+
+def ask(
+    question: Callable[[admin_pb2_grpc.AdminServiceStub], Awaitable[Answer]],
+    data: Path | None,
+    address: str | None,
+    config: Path | None,
+) -> Answer:
+    """Return what an RPC of AdminService answers that starts no operation; see `run`."""
+
+    async def asked(folder: Path) -> Answer:
+        async with admin_of(folder, address) as channel:
+            return await question(admin_pb2_grpc.AdminServiceStub(channel))  # type: ignore[no-untyped-call]
+
+    return _done(asked, data, address, config)
+
+
+def _done(
+    work: Callable[[Path], Coroutine[Any, Any, Answer]], data: Path | None, address: str | None, config: Path | None
+) -> Answer:
+    """Return what comes of a work on the folder; end the program with a message where it fails."""
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:
         folder = load({"store": {"path": data}}, config).store.path
-        operation = asyncio.run(_followed(start, folder, address, make=make))
+        return asyncio.run(work(folder))
     except ValidationError as error:
         raise _failure(
             "; ".join(f"setting {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
@@ -64,10 +92,6 @@ def run(
         raise _failure(str(error)) from None
     except grpc.aio.AioRpcError as error:
         raise _failure(_in_words(error, address)) from None
-    if operation.HasField("error"):
-        cancelled = operation.error.code == grpc.StatusCode.CANCELLED.value[0]
-        raise _failure(operation.error.message, INTERRUPTED if cancelled else FAILED)
-    return operation
 
 
 async def _followed(start: Start, folder: Path, address: str | None, *, make: bool) -> admin_pb2.Operation:
