@@ -29,7 +29,7 @@ from twinset_server.domain import (
     Written,
 )
 from twinset_server.embedding import PictureEmbedder
-from twinset_server.errors import FingerprintMismatch
+from twinset_server.errors import FingerprintMismatch, TooManyPictures
 from twinset_server.ingest import Ingest
 from twinset_server.recommend import Example, PictureExample, Recommender, Request, VectorExample
 
@@ -73,6 +73,12 @@ class TwoModels:
 
     def of(self, spaces: Mapping[str, Space]) -> PictureEmbedder:
         return self._by_model[spaces[VISUAL].model or ""]
+
+    is_well = True
+    is_full = False
+
+    def refusal(self) -> TooManyPictures:
+        raise AssertionError("never full")
 
     def close(self) -> None:
         for pictures in self._by_model.values():
