@@ -1,8 +1,8 @@
 """Which models the catalogues of servers use.
 
-The store is the server's own. What is read here is its one table that names models, as `catalog/store/schema.py`
-documents it: `spaces (name, fingerprint, model)`. Opened read-only; one that can't be read is an error, never "uses
-none".
+The store is the server's own. What is read here are its tables that name models, as `catalog/store/schema.py` documents
+them: `spaces (name, fingerprint, model)`, and where models were switched, `model_generations` and `model_spaces`.
+Opened read-only; one that can't be read is an error, never "uses none".
 """
 
 from __future__ import annotations
@@ -18,6 +18,14 @@ _DATABASE = "catalog.sqlite"
 _APPLICATION_ID = 0x7457_5331
 _VERSION = 2
 _PATIENCE_S = 5.0
+
+_SPACES = "SELECT name, fingerprint, model FROM spaces ORDER BY name"
+# The model that serves, the one that can be gone back to, and one whose vectors are being made.
+_SPACES_OF_GENERATIONS = """
+SELECT model_spaces.name, fingerprint, generations.model FROM model_generations AS generations
+JOIN model_spaces ON generation = number JOIN spaces ON key = space WHERE state <> 'gone'
+UNION SELECT name, fingerprint, model FROM spaces WHERE key NOT IN (SELECT space FROM model_spaces) ORDER BY 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,10 @@ def used_spaces(catalogue: Path) -> list[UsedSpace]:
                     f"{database} has schema version {version}, this twinset-exporter reads version {_VERSION}: use the "
                     "twinset-exporter of the server's release"
                 )
-            rows = connection.execute("SELECT name, fingerprint, model FROM spaces ORDER BY name").fetchall()
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+            # A catalogue that no server opened since it knows of generations has none.
+            switched = "model_generations" in tables
+            rows = connection.execute(_SPACES_OF_GENERATIONS if switched else _SPACES).fetchall()
     except sqlite3.Error as error:
         raise ExportError(
             f"{database} can't be read ({error}), so nothing tells which models it uses; nothing was removed. Try "

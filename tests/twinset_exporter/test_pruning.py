@@ -203,6 +203,25 @@ def test_a_catalogue_that_a_server_writes_to_is_read(
     assert names(repository) == [models[0]]
 
 
+def test_the_model_that_serves_and_the_one_before_stay(
+    run: Run, repository: Repository, models: list[str], catalogue: Fill
+) -> None:
+    used = catalogue(models[0], "a0" * 32)
+    writer = schema.open_writer(used / "catalog.sqlite")
+    for number, (model, state) in enumerate(zip(models, ("gone", "kept", "active"), strict=True), 1):
+        writer.execute("INSERT INTO model_generations VALUES (?, ?, ?, 0, 0)", (number, model, state))
+        if number > 1:
+            writer.execute(
+                "INSERT INTO spaces (name, dimension, metric, fingerprint, model) VALUES (?, 4, 'cosine', ?, ?)",
+                (f"visual#{number}", f"{'abc'[number - 1]}0" * 32, model),
+            )
+        writer.execute("INSERT INTO model_spaces VALUES (?, 'visual', ?)", (number, number))
+    writer.close()
+    code, out, _ = run("prune", "--repository", repository.root, "--catalog", used, "--yes")
+    assert code == 0, out
+    assert names(repository) == models[1:]
+
+
 def test_what_a_killed_prune_left_is_removed_by_the_next_publication(repository: Repository) -> None:
     (repository.root / ".removing-old-12345678" / "1").mkdir(parents=True)
     publish(repository, "a")

@@ -232,7 +232,8 @@ class EmbeddedTriton:
             f"--model-repository={self._folder.path / 'models'}",
             f"--backend-directory={self._folder.path / 'backends'}",
             "--model-control-mode=explicit",
-            *(f"--load-model={name}" for name in self._loaded),
+            # One that was taken away since must not keep the others from serving.
+            *(f"--load-model={name}" for name in self._loaded if (self._repository / name).is_dir()),
             "--disable-auto-complete-config",
             "--allow-http=false",
             "--allow-metrics=false",
