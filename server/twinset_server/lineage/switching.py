@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 from twinset.contract import FP32, ModelContract
 from twinset_server.domain import VISUAL, ModelGeneration, ModelState, Space
@@ -33,6 +34,9 @@ _DIGITS = 8
 
 _LOOK_EVERY_S = 0.5
 _PAUSE_AFTER_DEFECT_S = 10.0
+_CANCELLED_WITHIN_S = 0.2
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -149,8 +153,10 @@ class ModelSwitches:
     ) -> SwitchReport:
         work.stage("loading the model")
         try:
-            # Before the store names it, so that workers find it.
-            async with self._host.embedding(contract.model) as pictures:
+            async with contextlib.AsyncExitStack() as stack:
+                # Before the store names it, so that workers find it.
+                running = self._host.embedding(contract.model)
+                pictures = await _unless_cancelled(work, stack.enter_async_context(running))
                 generation = await self._store.begin(contract.model, spaces_of(contract))
                 gone = await self._store.lost(generation.number)
                 if gone and not drop:
@@ -160,11 +166,11 @@ class ModelSwitches:
                 filling = Filling(self._store, generation.number, spaces, pictures)
                 await self._filled(generation.number, filling, work, max_per_second)
                 work.stage("waiting until all workers reach the model")
-                await self._host.reached(contract.model)
+                await _unless_cancelled(work, self._host.reached(contract.model))
                 work.stage("waiting for feeds to end")
-                async with self._store.without_feeds():
-                    work.stage("switching")
-                    switched = await self._store.switch(generation.number, filling.recomputed, drop=drop)
+                await _unless_cancelled(work, stack.enter_async_context(self._store.without_feeds()))
+                work.stage("switching")
+                switched = await self._store.switch(generation.number, filling.recomputed, drop=drop)
         except OperationCancelled as error:
             raise OperationCancelled(
                 f"cancelled: what serves does still, and what was made for {contract.model} is kept to go on with"
@@ -195,6 +201,23 @@ class ModelSwitches:
             async with self._host.embedding(one.model) as pictures:
                 filling = Filling(self._store, one.number, await self._store.to_fill(one.number), pictures)
                 await filling.run(Work(), most=one.pending)
+
+
+async def _unless_cancelled(work: Work, wait: Coroutine[Any, Any, T]) -> T:
+    """Return what a wait gives.
+
+    Raises:
+        OperationCancelled: `work` was cancelled meanwhile.
+    """
+    task = asyncio.create_task(wait)
+    try:
+        while not task.done():
+            await asyncio.wait({task}, timeout=_CANCELLED_WITHIN_S)
+            work.check()
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 def _called(word: str, contracts: Mapping[str, ModelContract]) -> Sequence[ModelContract]:

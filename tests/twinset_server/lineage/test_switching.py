@@ -252,3 +252,21 @@ async def test_the_former_model_is_kept_up_with_what_changes(catalog: SqliteCata
     keeping.cancel()
     assert (await switches.rollback(Work(), drop=False)).items == 0
     assert len((await vectors(catalog))[1]) == 4
+
+
+async def test_a_switch_waits_for_a_feed_and_can_be_cancelled_meanwhile(
+    catalog: SqliteCatalog, switches: ModelSwitches
+) -> None:
+    work = Work()
+    async with catalog.feed() as feed:
+        running = asyncio.create_task(reembed(switches, work))
+        while work.progress.stage != "waiting for feeds to end":
+            await asyncio.sleep(0.01)
+        work.cancel()
+        with pytest.raises(OperationCancelled):
+            await running
+        again = asyncio.create_task(reembed(switches))
+        await feed.keep(["red", "green"])
+        await feed.commit()
+    assert (await again).switched.generation.model == SECOND.contract.model
+    assert sorted((await vectors(catalog))[1]) == ["green", "red"]
