@@ -148,7 +148,7 @@ class Operations:
             FailedPrecondition: no server holds the folder.
             OperationRunning: something runs that excludes it.
         """
-        models, name = self.models, _named(model)
+        name, models = _named(model), self.models
         return self._start("activate", lambda work: models.activate(name, work, drop=drop))
 
     def rollback(self, *, drop: bool) -> Operation:
@@ -158,7 +158,7 @@ class Operations:
 
     def reembed(self, model: str, *, drop: bool, max_per_second: float) -> Operation:
         """Start a re-embedding; raises like `activate`, InvalidRequest also where the bound is none."""
-        models, name = self.models, _named(model)
+        name, models = _named(model), self.models
         if not 0 <= max_per_second < math.inf:
             raise InvalidRequest(
                 "max_pictures_per_second", f"is {max_per_second}: give a number above 0, or 0 for no bound"
