@@ -11,8 +11,8 @@ from twinset_server.admin import AdminServer
 from twinset_server.catalog import Folder
 from twinset_server.catalog.lineage import StoredModels
 from twinset_server.config import Settings
-from twinset_server.domain import VISUAL, ModelState
-from twinset_server.errors import EmbedderUnavailable, ModelUnfit, StartupError, TwinsetError
+from twinset_server.domain import VISUAL, ModelState, Space
+from twinset_server.errors import EmbedderUnavailable, ModelUnfit, SpaceConflict, StartupError, TwinsetError
 from twinset_server.lineage.switching import ModelSwitches, spaces_of
 from twinset_server.processes.keeper import keeping
 from twinset_server.processes.models import TritonModels
@@ -64,7 +64,7 @@ async def serving(settings: Settings, programs: Programs = DEFAULT_PROGRAMS) -> 
         async def check() -> None:
             restored = (await keeper.spaces()).get(VISUAL)
             if restored is not None and restored.model is not None:
-                await _loaded(models, restored.model)
+                await _loaded(models, restored, spaces.get(VISUAL))
 
         supervisor = Supervisor(port, workers, order, drain_s=settings.server.drain_s, programs=programs, check=check)
         models = TritonModels(settings, workers, supervisor.reached, keeper.kept_factors)
@@ -109,15 +109,19 @@ async def _kept_up(switches: ModelSwitches, store: StoredModels, models: TritonM
     await switches.keep()
 
 
-async def _loaded(models: TritonModels, name: str) -> None:
+async def _loaded(models: TritonModels, visual: Space, started: Space | None) -> None:
     """Have Triton serve the model of a catalogue that was restored; a Triton that is away may come back.
 
     Raises:
-        StartupError: it can't.
+        SpaceConflict: it can't.
     """
+    name = visual.model or ""
     try:
         await models.load(name)
     except EmbedderUnavailable as error:
         _log.warning("%s isn't reached so far: %s", name, error.message)
     except ModelUnfit as error:
-        raise StartupError(f"the model of the catalogue, {name}, can't serve: {error.message}") from error
+        raise SpaceConflict(
+            f"the catalogue's vectors are of {visual.fingerprint}, whose model {name} can't serve here, where it was "
+            f"started with {started.fingerprint if started else 'none'}: {error.message}"
+        ) from error

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from twinset.contract import Metric
 from twinset_server.catalog.store.spaces import check_no_factors
 from twinset_server.domain import Lost, ModelGeneration, ModelState, PendingItem, Recomputed, Space, Switched
-from twinset_server.errors import ModelNotFilled, StartupError, VectorsLost
+from twinset_server.errors import ModelNotFilled, SpaceConflict, VectorsLost
 
 KEPT = 1
 """So many generations beside the active one are kept, to go back to."""
@@ -131,7 +131,7 @@ def declare(connection: sqlite3.Connection, model: str, wanted: Sequence[Space],
     """Let `model` be the one that serves, within a transaction; spaces that are new to the catalogue are added.
 
     Raises:
-        StartupError: a space of one of the names is there, with another dimension, metric or fingerprint.
+        SpaceConflict: a space of one of the names is there, with another dimension, metric or fingerprint.
     """
     number = active(connection)
     if number is None:
@@ -149,7 +149,7 @@ def declare(connection: sqlite3.Connection, model: str, wanted: Sequence[Space],
             continue
         key, *stored = present[space.name]
         if stored != [space.dimension, space.metric.value, space.fingerprint]:
-            raise StartupError(
+            raise SpaceConflict(
                 f"the catalogue in {path} holds space {space.name!r} with dimension {stored[0]}, metric {stored[1]}, "
                 f"fingerprint {stored[2]}; the server was started for dimension {space.dimension}, metric "
                 f"{space.metric.value}, fingerprint {space.fingerprint}: start it with what filled the space, "
