@@ -36,6 +36,13 @@ test-slow: $(READY) ## Run the long tests too
 faults: $(READY) ## Kill, cut, damage and fill; figures go to build/figures (hours on a small machine; ROUNDS=2000)
 	@PYTHONPATH=tests:. $(BIN)/python -m faults --rounds $(ROUNDS)
 	PYTHONPATH=tests:. $(BIN)/python -m faults.hostile
+	export PYTHONPATH=tests:.
+	$(BIN)/python -m faults.overload
+	$(BIN)/python -m faults.deadlines
+	$(BIN)/python -m faults.stalled
+	$(BIN)/python -m faults.outages
+	$(BIN)/python -m faults.drain
+	unset PYTHONPATH
 	TWINSET_FAULTS=all $(BIN)/python -m pytest tests/faults
 
 bench: $(READY) $(RIVALS) ## Measure speed; figures go to build/figures (TWINSET_DATA names the data folder)

@@ -49,10 +49,9 @@ class ServerSettings(_Section):
         "one message at a time.",
     )
     max_backlog: int = Field(
-        64,
+        128,
         ge=8,
-        description="Calls that may wait for each worker to look at them; of those beyond it more and more are cut "
-        "off, and beyond twice as many all are.",
+        description="Calls that may wait for each worker to look at them; those beyond it are cut off unseen.",
     )
     stream_idle_s: float = Field(
         60.0, ge=0, description="Seconds without a message after which a stream is ended; 0 means never."

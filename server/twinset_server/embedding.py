@@ -132,7 +132,7 @@ class PictureEmbedder:
         self._spare_bytes = max_waiting_bytes
         self._retry_after_s = max_wait_s
         # With fewer, requests to the model would leave half empty.
-        self._pace = Pace(max_wait_s, max_batch * max_in_flight, max_pictures)
+        self._pace = Pace(max_wait_s, max_batch, max_pictures)
         self._under_way: set[asyncio.Task[None]] = set()
         threads = decode_threads or os.cpu_count() or 1
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="decode")

@@ -39,6 +39,10 @@ class SilentProxy:
         """Swallow whatever comes from now on, and close nothing."""
         self._silent.set()
 
+    def speak(self) -> None:
+        """Forward again what comes from now on; what was swallowed is lost."""
+        self._silent.clear()
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:

@@ -1,7 +1,7 @@
 """Pictures of all callers share batches, and each caller gets what is theirs."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ class Recorder(FakeEmbedder):
         self.sizes: list[int] = []
         self.outputs_asked: list[tuple[str, ...]] = []
         self.peak = 0
-        self._under_way = 0
+        self.under_way = 0
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -38,13 +38,13 @@ class Recorder(FakeEmbedder):
     ) -> Mapping[str, Float32Array]:
         self.sizes.append(len(pictures))
         self.outputs_asked.append(tuple(outputs))
-        self._under_way += 1
-        self.peak = max(self.peak, self._under_way)
+        self.under_way += 1
+        self.peak = max(self.peak, self.under_way)
         try:
             await self.gate.wait()
             return await super().embed(pictures, outputs, timeout_s=timeout_s, categories=categories)
         finally:
-            self._under_way -= 1
+            self.under_way -= 1
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def test_a_lone_picture_waits_for_nobody(pictures: PictureEmbedder, embedd
     assert embedder.sizes == [1]
 
 
-async def test_what_waits_leaves_in_full_batches_and_no_more_than_allowed_are_under_way(
+async def test_what_waits_leaves_in_full_batches_and_no_more_than_allowed_areunder_way(
     pictures: PictureEmbedder, embedder: Recorder
 ) -> None:
     embedder.delay_s = 0.05
@@ -180,3 +180,55 @@ async def test_streams_keep_a_part_of_every_request_beside_urgent_pictures(
     embedder.gate.set()
     await asyncio.gather(stream, *first, *urgent)
     assert ended == ["stream", "last urgent one"]
+
+
+async def test_a_request_whose_callers_are_all_gone_is_taken_back(
+    pictures: PictureEmbedder, embedder: Recorder
+) -> None:
+    embedder.gate.clear()
+    calls = [asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=60, urgent=True)) for _ in range(12)]
+    await until(lambda: len(embedder.sizes) == 2)
+    for call in calls:
+        call.cancel()
+    await asyncio.wait(calls)
+    await until(lambda: embedder.under_way == 0)
+    embedder.gate.set()
+    # The places at the model are free again, and nothing of the twelve is asked for any more.
+    asked = sum(embedder.sizes)
+    await pictures.embed([png(BLUE)], NAMES, timeout_s=5, urgent=True)
+    assert sum(embedder.sizes) == asked + 1
+
+
+async def test_a_request_goes_on_while_one_caller_waits(pictures: PictureEmbedder, embedder: Recorder) -> None:
+    embedder.gate.clear()
+    first = asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=60, urgent=True))
+    await until(lambda: embedder.sizes == [1])
+    second = asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=60, urgent=True))
+    await until(lambda: embedder.sizes == [1, 1])
+    third = [asyncio.create_task(pictures.embed([png(c)], NAMES, timeout_s=60, urgent=True)) for c in (RED, BLUE)]
+    second.cancel()
+    await until(lambda: embedder.sizes == [1, 1, 2])
+    third[0].cancel()
+    embedder.gate.set()
+    assert not isinstance((await first)[0], Exception)
+    assert not isinstance((await third[1])[0], Exception)
+
+
+async def test_calls_by_the_hundred_with_hardly_any_time_leave_nothing_behind(
+    pictures: PictureEmbedder, embedder: Recorder
+) -> None:
+    embedder.delay_s = 0.01
+    calls = [pictures.embed([png(RED)], NAMES, timeout_s=0.0005 * (n % 40), urgent=n % 2 == 0) for n in range(300)]
+    outcomes = await asyncio.gather(*calls)
+    assert any(isinstance(one, DeadlineExceeded) for (one,) in outcomes)
+    await until(lambda: embedder.under_way == 0)
+    assert not pictures.is_full
+    embedder.delay_s = 0
+    (found,) = await pictures.embed([png(BLUE)], NAMES, timeout_s=5, urgent=True)
+    assert not isinstance(found, Exception)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.002)

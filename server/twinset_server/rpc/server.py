@@ -52,6 +52,13 @@ _LIMITS = (
     ("grpc.max_send_message_length", limits.MAX_RESPONSE_BYTES),
 )
 
+_WINDOWS = (
+    # How far a caller may be ahead of what is read of its stream. Left to itself gRPC lets it grow to 6 MB, and a
+    # stream that isn't read holds all of it. Of a message that is waited for the whole comes, whatever its size.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 256 << 10),
+)
+
 _KEEPALIVE = (
     # A caller whose machine is gone says nothing, and its open stream would stay for ever: it goes after a minute.
     ("grpc.keepalive_time_ms", 40_000),
@@ -175,11 +182,12 @@ def _doors(admission: Admission) -> DoorOf:
 
 
 def _options(settings: ServerSettings, place: Place | None) -> list[tuple[str, int]]:
-    options = [*_LIMITS, *_KEEPALIVE, ("grpc.so_reuseport", int(place is not None))]
+    options = [*_LIMITS, *_WINDOWS, *_KEEPALIVE, ("grpc.so_reuseport", int(place is not None))]
     # What waits in gRPC itself, unseen by any handler: its own limits of 1,000 and 3,000 calls are seconds of work.
+    # Between the two it cuts off more and more; far apart they would make the line as much longer as the load is more.
     options += [
         ("grpc.server.max_pending_requests", settings.max_backlog),
-        ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_backlog),
+        ("grpc.server.max_pending_requests_hard_limit", settings.max_backlog + settings.max_backlog // 8),
     ]
     if settings.max_connection_age_s:
         # Streams go on until they end by themselves: only new calls need a new connection.

@@ -21,10 +21,10 @@ from twinset_server.triton.interactions import TritonInteractions
 from twinset_server.triton.remote import RemoteTriton
 from twinset_server.triton.served_model import ServedModel, list_models, whole
 from twinset_server.triton.supervisor import RETRY_AFTER_S, State, Supervisor
-from twinset_server.triton.transport import TimedOut, TransportError
+from twinset_server.triton.transport import TimedOut, TransportError, Unreachable
 
 _LONGEST_WAIT_S = 5.0
-"""How long a call waits for a Triton that restarts, before its caller is told to come back."""
+"""How long a Triton that restarts is waited for: a call waits what is left of this, and later ones fail at once."""
 
 
 class TritonEmbedder:
@@ -154,7 +154,8 @@ class TritonEmbedder:
         failures: list[Exception] = []
         while len(failures) < 2:
             # Waiting for a Triton that restarts takes no place from others.
-            await self._supervisor.ready(timeout_s=min(_left(deadline_s), _LONGEST_WAIT_S))
+            patience_s = max(0.0, _LONGEST_WAIT_S - self._supervisor.down_for_s)
+            await self._supervisor.ready(timeout_s=min(_left(deadline_s), patience_s))
             async with self._place(deadline_s):
                 connection = self._supervisor.connection
                 if connection is None:
@@ -178,11 +179,15 @@ class TritonEmbedder:
         deadline_s: float,
     ) -> dict[str, Float32Array]:
         timeout_s = min(_left(deadline_s), self._settings.request_timeout_s)
+        losses = self._supervisor.losses
         try:
-            return await connection.infer(model, pictures, categories, outputs, timeout_s=timeout_s)
+            rows = await connection.infer(model, pictures, categories, outputs, timeout_s=timeout_s)
         except TimedOut:
             _left(deadline_s)  # the caller's time is over, and nothing speaks against Triton
             raise
+        if self._supervisor.losses != losses:
+            raise Unreachable("the connection was lost meanwhile, so another Triton may have answered")
+        return rows
 
     @contextlib.asynccontextmanager
     async def _place(self, deadline_s: float) -> AsyncIterator[None]:

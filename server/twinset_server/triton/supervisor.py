@@ -87,6 +87,8 @@ class Supervisor:
         self._model = model
         self._check: HealthCheck | None = None
         self._state = State.STARTING
+        self._down_since_s: float | None = None
+        self._losses = 0
         self._reason = "it is starting"
         self._closing = False
         self._news = asyncio.Event()
@@ -156,6 +158,16 @@ class Supervisor:
         if (connection := self.connection) is None:
             raise self._unavailable()
         return connection
+
+    @property
+    def losses(self) -> int:
+        """How often a connection was lost: an answer counts for nothing where this rose since it was asked for."""
+        return self._losses
+
+    @property
+    def down_for_s(self) -> float:
+        """For how long nobody has got the connection; 0 while it is there, or was never lost."""
+        return 0.0 if self._down_since_s is None else asyncio.get_running_loop().time() - self._down_since_s
 
     async def ready(self, *, timeout_s: float) -> None:
         """Return when there is a connection, waiting up to `timeout_s` for it.
@@ -235,6 +247,7 @@ class Supervisor:
         await self._guard(self._check.verify(connection, timeout_s=timeout_s))
         self._doubt.clear()
         self._state = State.READY
+        self._down_since_s = None
         self._news.set()
 
     def _refuse_another(self, model: ServedModel) -> None:
@@ -246,7 +259,7 @@ class Supervisor:
         """Return never: raise what makes a new start necessary."""
         loop = asyncio.get_running_loop()
         next_probe_s = loop.time() + self._probe_period_s
-        lost = asyncio.create_task(connection.disconnected())
+        lost = asyncio.create_task(self._heed_losses(connection))
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
@@ -254,9 +267,6 @@ class Supervisor:
                         await self._doubt.wait()
                 if fault := self._host.fault():
                     raise _Fault(fault)
-                if lost.done():
-                    self.doubt(connection, "the connection was lost")
-                    lost = asyncio.create_task(connection.disconnected())
                 if self._doubt.is_set():
                     await self._prove(connection)
                 elif loop.time() >= next_probe_s:
@@ -267,6 +277,17 @@ class Supervisor:
                     next_probe_s = loop.time() + min(period_s, _LONGEST_PROBE_PERIOD_S)
         finally:
             lost.cancel()
+
+    async def _heed_losses(self, connection: Connection) -> None:
+        """Doubt the model as soon as its connection is lost, again and again.
+
+        The channel connects anew by itself, perhaps to a Triton that was given another model meanwhile. What it answers
+        comes later than the news of the loss, so whoever looks at `losses` then knows.
+        """
+        while True:
+            await connection.disconnected()
+            self._losses += 1
+            self.doubt(connection, "the connection was lost")
 
     async def _probe(self, connection: Connection) -> None:
         """Return where the model is still the same, and answers the first known picture right."""
@@ -335,6 +356,8 @@ class Supervisor:
         return reason
 
     def _set_down(self, reason: str) -> None:
+        if self._down_since_s is None:
+            self._down_since_s = asyncio.get_running_loop().time()
         self._state = State.DOWN
         self._reason = reason
         self._news.clear()

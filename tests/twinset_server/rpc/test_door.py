@@ -41,8 +41,10 @@ async def serving(catalog: FakeCatalog, pictures: PictureEmbedder, **settings: f
     server = RpcServer(catalog, pictures, ServerSettings(port=0, drain_s=0, **settings))  # type: ignore[arg-type]
     port = await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:
-        yield opened
-    await server.stop()
+        try:
+            yield opened
+        finally:
+            await server.stop()
 
 
 def retry_after_s(error: grpc.aio.AioRpcError) -> float:
@@ -144,7 +146,7 @@ async def test_pictures_that_would_wait_too_long_are_refused_before_they_are_dec
     catalog: FakeCatalog, embedder: FakeEmbedder, pictures: PictureEmbedder
 ) -> None:
     embedder.delay_s = 0.3
-    async with serving(catalog, pictures) as channel:
+    async with serving(catalog, pictures, max_backlog=1000) as channel:
         stub = embedding_pb2_grpc.EmbeddingServiceStub(channel)
         calls = [stub.Embed(embedding_pb2.EmbedRequest(pictures=[png(RED)])) for _ in range(64)]
         outcomes = await asyncio.gather(*map(_answer, calls), return_exceptions=True)

@@ -279,3 +279,17 @@ async def test_a_named_model_that_is_broken_is_an_error_that_says_why(tmp_path: 
         async with open_embedder(TritonSettings(model_repository=tmp_path), expected_model=name):
             pass
     assert str(tmp_path / name / "config.pbtxt") in str(caught.value)
+
+
+async def test_late_in_an_outage_a_call_fails_without_waiting(embedder: TritonEmbedder, triton: FakeTriton) -> None:
+    await triton.stop()
+    # The first one waits for a Triton that may just restart.
+    with pytest.raises(EmbedderUnavailable):
+        await embedder.embed(some_pictures(1), ["features"], timeout_s=60)
+    assert not embedder.is_well
+    for _ in range(3):
+        with pytest.raises(EmbedderUnavailable):
+            await asyncio.wait_for(embedder.embed(some_pictures(1), ["features"], timeout_s=60), 2)
+    await triton.start()
+    await wait_until(lambda: embedder.is_well)
+    await embedder.embed(some_pictures(1), ["features"], timeout_s=5)
