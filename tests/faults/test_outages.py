@@ -18,4 +18,5 @@ def test_what_needs_no_model_goes_on_and_no_vector_is_wrong(kind: str, tmp_path:
     assert problems(seen) == []
     assert seen.stored_calls > 10
     assert seen.stored > 2
-    assert seen.codes
+    if kind == "wrong-shapes":
+        assert seen.codes == {"UNAVAILABLE"}
