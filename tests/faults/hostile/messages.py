@@ -127,7 +127,7 @@ class Messages:
 
     def _count(self, hostility: float, *, composed: bool) -> int:
         if self._random.random() < hostility * 0.2:
-            return self._random.choice((0, 20, 300) if composed else (0, 300, 2000, 20_000))
+            return self._random.choice((0, 20, 300) if composed else (0, 300, 2000, 17_000))
         return self._random.choice((1, 1, 2, 3))
 
     def _scalar(self, field: FieldDescriptor, hostility: float) -> Any:

@@ -13,7 +13,7 @@ from twinset_server.rpc import convert
 
 
 def test_garbage_is_never_a_defect_of_the_server_nor_a_hang(tmp_path: Path) -> None:
-    calls = share(400, 20_000)
+    calls = share(240, 20_000)
     outcome = asyncio.run(garbage.send(tmp_path, 0, calls))
     assert outcome.problems == []
     assert outcome.calls == calls
