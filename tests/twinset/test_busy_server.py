@@ -12,7 +12,11 @@ import twinset
 from fakes.pictures import BLUE, GREEN, RED, png
 from fakes.server import FakeServer, overloaded
 from twinset import Client
+from twinset.channel import RETRIED
 from twinset.refused_calls import TRIES
+from twinset.v1 import catalog_pb2, embedding_pb2, recommender_pb2
+from twinset_server.access import Scope
+from twinset_server.rpc.access import scope_of
 
 
 @pytest.fixture
@@ -77,3 +81,15 @@ def test_a_stream_that_is_cut_off_goes_on_behind_what_was_answered(server: FakeS
     server.break_once_after = 1
     results = list(client.put_items((twinset.Item(str(n)) for n in itertools.islice(itertools.count(), 40)), batch=16))
     assert [one.id for one in results] == [str(n) for n in range(40)]
+
+
+def test_each_single_read_is_tried_again() -> None:
+    files = (embedding_pb2.DESCRIPTOR, catalog_pb2.DESCRIPTOR, recommender_pb2.DESCRIPTOR)
+    reads = {
+        (service.full_name, method.name)
+        for file in files
+        for service in file.services_by_name.values()
+        for method in service.methods
+        if not method.server_streaming and scope_of(f"/{service.full_name}/{method.name}") is Scope.READ
+    }
+    assert reads == {(service, name) for service, names in RETRIED.items() for name in names}

@@ -16,19 +16,24 @@ KEEPALIVE_S = 20.0
 """A host that is gone is noticed after twice this time."""
 
 # Reads alone: a write that was cut off may have happened, and only its caller knows whether twice does harm.
-_RETRIED = [
-    {"service": "twinset.v1.EmbeddingService", "method": "Embed"},
-    {"service": "twinset.v1.CatalogService", "method": "GetItem"},
-    {"service": "twinset.v1.CatalogService", "method": "BatchGetItems"},
-    {"service": "twinset.v1.CatalogService", "method": "ListItems"},
-    {"service": "twinset.v1.CatalogService", "method": "GetCatalog"},
-    {"service": "twinset.v1.RecommenderService", "method": "Recommend"},
-    {"service": "twinset.v1.RecommenderService", "method": "BatchRecommend"},
-]
+RETRIED = {
+    "twinset.v1.EmbeddingService": ["Embed"],
+    "twinset.v1.CatalogService": ["GetItem", "BatchGetItems", "ListItems", "GetUser", "ListFactors", "GetCatalog"],
+    "twinset.v1.RecommenderService": [
+        "Recommend",
+        "BatchRecommend",
+        "ScorePair",
+        "BatchScorePairs",
+        "CompleteSet",
+        "RankForUser",
+    ],
+}
+"""Methods by service."""
+
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
-            "name": _RETRIED,
+            "name": [{"service": service, "method": name} for service, names in RETRIED.items() for name in names],
             "retryPolicy": {
                 "maxAttempts": 4,
                 "initialBackoff": "0.2s",
