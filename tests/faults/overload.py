@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
@@ -217,7 +217,7 @@ def _take(caller: Caller, within_s: float) -> list[Outcome]:
 
 
 def figures(trials: dict[str, Trial], protocol: str) -> list[Figure]:
-    """Return the rows of all kinds."""
+    """Return the rows of all kinds, and above them the worst of each."""
     rows: list[Figure] = []
     for kind, one in trials.items():
         over = Counter(answered=len(one.over.answered), refused=len(one.over.refused), cut_off=len(one.over.cut))
@@ -236,7 +236,18 @@ def figures(trials: dict[str, Trial], protocol: str) -> list[Figure]:
             Figure(f"overload.grown_mb.{kind}", one.grown_mb, None, "MB", "lower", told, bound=512),
             Figure(f"overload.failed.{kind}", one.over.failed, None, "calls", "lower", told, bound=0),
         ]
-    return rows
+    return [*_worst(rows), *rows]
+
+
+def _worst(rows: Sequence[Figure]) -> list[Figure]:
+    """Return for each figure the worst over the kinds of calls, under its name without the kind."""
+    worst: dict[str, Figure] = {}
+    for row in rows:
+        name = row.id.rpartition(".")[0]
+        found = worst.get(name)
+        if found is None or not row.reaches(found.value):
+            worst[name] = replace(row, id=name)
+    return list(worst.values())
 
 
 def main() -> int:
