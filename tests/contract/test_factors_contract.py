@@ -47,7 +47,10 @@ async def imported(catalog: Any, seed: int = 0, **more: Any) -> Any:
 
 async def best(catalog: Any, query: Any, k: int = 9) -> list[str]:
     state = await catalog.state()
-    return [one.item_id for one in state.search(Search("taste", query, k)).neighbours]
+    found = state.search(Search("taste", query, k)).neighbours
+    # So few are compared at once.
+    assert state.search_briefly(Search("taste", query, k)).neighbours == found
+    return [one.item_id for one in found]
 
 
 async def test_items_are_found_by_factors_whether_they_were_there_before_or_came_later(catalog: Any) -> None:
