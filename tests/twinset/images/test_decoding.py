@@ -180,6 +180,7 @@ def test_a_large_picture_is_made_opaque_band_by_band_as_a_small_one_is(monkeypat
     pictures[2].info["transparency"] = 3
     pictures[3].info["transparency"] = 30_000
     whole = [np.asarray(colour.lay_on_white(picture, 8)) for picture in pictures]
+    monkeypatch.setattr(colour, "_WHOLE_PIXELS", 40 * 7)
     monkeypatch.setattr(colour, "_BAND_PIXELS", 40 * 7)
     for picture, expected in zip(pictures, whole, strict=True):
         assert (np.asarray(colour.lay_on_white(picture, 8)) == expected).all()

@@ -14,8 +14,10 @@ _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _PROFILE_OF_MODE = {"L": b"GRAY", "RGB": b"RGB ", "CMYK": b"CMYK"}
 
 
-_BAND_PIXELS = 4_000_000
+_WHOLE_PIXELS = 4_000_000
 """Larger pictures are made opaque band by band, since on the way a pixel takes up to 20 bytes."""
+
+_BAND_PIXELS = 1_000_000
 
 
 def lay_on_white(image: Image.Image, sample_bits: int) -> Image.Image:
@@ -27,7 +29,7 @@ def lay_on_white(image: Image.Image, sample_bits: int) -> Image.Image:
     """
     if image.mode in ("L", "RGB", "CMYK") and image.info.get("transparency") is None:
         return image
-    if image.width * image.height <= _BAND_PIXELS:
+    if image.width * image.height <= _WHOLE_PIXELS:
         return _opaque(image, sample_bits)
     rows = max(1, _BAND_PIXELS // image.width)
     opaque: Image.Image | None = None
