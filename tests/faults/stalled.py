@@ -139,7 +139,7 @@ def main() -> int:
                     held.append(server.private_bytes() - before)
                     used_before_s, used_s = used_s, seconds_by_part(server.process.pid).total()
                     busy = used_s - used_before_s > _IDLE_SHARE
-                stalled = under_way(metrics_port)
+                stalled, since_s = under_way(metrics_port), time.monotonic() - pressing.still_for_s
                 caller.outcomes.clear()
                 caller.at_rate(_LOAD_PER_S, _LOOK_S)
                 caller.settle(5)
@@ -149,7 +149,7 @@ def main() -> int:
                 live.until(
                     lambda: under_way(metrics_port) == 0, options.idle + _GONE_WITHIN_S, "some streams are still there"
                 )
-                gone_s = pressing.still_for_s
+                gone_s = time.monotonic() - since_s
     protocol = (
         f"{options.streams} streams, half of their callers as good as dead, of which {stalled} were open when nothing "
         f"moved any more; {_LOAD_PER_S} calls by vector a second beside them for {_LOOK_S:g} s, whose p99 was "

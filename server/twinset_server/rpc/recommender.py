@@ -22,8 +22,9 @@ from twinset_server.rpc.ranking import RankingCalls
 from twinset_server.rpc.status import to_status
 from twinset_server.rpc.streams import closing, in_order, weight
 
-MAX_UNDONE_REQUESTS = 256
-"""Requests that a stream holds unanswered before it reads no more."""
+MAX_UNDONE_REQUESTS = 64
+"""Requests that a stream holds unanswered before it reads no more: twice what our client sends ahead. Answers that
+nobody takes are held as well, some KB each."""
 
 _Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -56,7 +56,7 @@ _WINDOWS = (
     # How far a caller may be ahead of what is read of its stream. Left to itself gRPC lets it grow to 6 MB, and a
     # stream that isn't read holds all of it. Of a message that is waited for the whole comes, whatever its size.
     ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 256 << 10),
+    ("grpc.http2.lookahead_bytes", 128 << 10),
 )
 
 _KEEPALIVE = (
