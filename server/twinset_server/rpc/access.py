@@ -13,6 +13,8 @@ from grpc_reflection.v1alpha import reflection
 from twinset_server.access import Access, Scope
 from twinset_server.errors import TwinsetError, Unauthenticated
 from twinset_server.rpc.interceptor import abort_with
+from twinset_server.rpc.metering import MeterOf
+from twinset_server.rpc.status import code_of
 
 _BEARER = "bearer "
 
@@ -53,8 +55,10 @@ def scope_of(method: str) -> Scope | None:
 class AccessInterceptor(grpc.aio.ServerInterceptor):
     """Ends calls without a good token before anything of them is read."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, meter_of: MeterOf | None = None) -> None:
+        """Ask `access`; `meter_of` gives what counts the calls of a method, None where nothing does."""
         self._access = access
+        self._meter_of = meter_of
 
     async def intercept_service(
         self,
@@ -69,7 +73,11 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         try:
             self._access.check(_bearer(handler_call_details.invocation_metadata), scope)
         except TwinsetError as error:
-            return _refusing(handler, error)
+            if self._meter_of is not None:
+                meter = self._meter_of(handler_call_details.method)
+                meter.begin()
+                meter.end(code_of(error).name, None)
+            return _refusing(handler, handler_call_details.method, error)
         return handler
 
 
@@ -82,14 +90,14 @@ def _bearer(metadata: Any) -> str | None:
     return str(given[0][len(_BEARER) :])
 
 
-def _refusing(handler: _Handler, error: TwinsetError) -> _Handler:
+def _refusing(handler: _Handler, method: str, error: TwinsetError) -> _Handler:
     """Return a handler of the same shape that ends the call with `error`, and reads nothing."""
 
     async def refuse(_: Any, context: _Context) -> Any:
-        await abort_with(context, error)
+        await abort_with(context, method, error)
 
     async def refuse_stream(_: Any, context: _Context) -> AsyncIterator[Any]:
-        await abort_with(context, error)
+        await abort_with(context, method, error)
         yield
 
     if handler.request_streaming:

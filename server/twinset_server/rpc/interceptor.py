@@ -286,9 +286,9 @@ def _stream(
     return call
 
 
-async def abort_with(context: _Context, error: TwinsetError) -> NoReturn:
-    """End a call with the status of an error."""
-    await _end(context, to_status(error), ())
+async def abort_with(context: _Context, method: str, error: TwinsetError) -> NoReturn:
+    """End a call of a method with the status of an error, and write that down."""
+    await _end(context, _status(method, error), ())
 
 
 async def _abort(context: _Context, method: str, error: Exception, named: _Metadata) -> NoReturn:

@@ -104,7 +104,7 @@ class RpcServer:
         self._settings = settings
         self._tls = tls
         self._pictures = pictures
-        self._server = grpc.aio.server(interceptors=_guards(access, place), options=_options(settings, place))
+        self._server = grpc.aio.server(interceptors=_guards(access, place, meter_of), options=_options(settings, place))
         self._health = health.aio.HealthServicer()
         self._stopping = asyncio.Event()
         embedding = EmbeddingServicer(pictures, self._stopping)
@@ -162,10 +162,10 @@ class RpcServer:
         await self._health.set(service, statuses.SERVING if serving else statuses.NOT_SERVING)
 
 
-def _guards(access: AccessSettings, place: Place | None) -> list[grpc.aio.ServerInterceptor]:
+def _guards(access: AccessSettings, place: Place | None, meter_of: MeterOf | None) -> list[grpc.aio.ServerInterceptor]:
     if access.tokens is None:
         return []
-    return [AccessInterceptor(Access(access.tokens, place.workers if place else 1))]
+    return [AccessInterceptor(Access(access.tokens, place.workers if place else 1), meter_of)]
 
 
 def _doors(admission: Admission) -> DoorOf:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,13 @@ from fakes.maintenance import FakeMaintenance
 from fakes.service import FakeService
 from twinset import Client, PermissionDenied, Unauthenticated
 from twinset.v1 import admin_pb2, catalog_pb2, embedding_pb2, recommender_pb2
+from twinset_server import logs
 from twinset_server.access import Scope, new_token, to_toml
 from twinset_server.config import AccessSettings, AdminSettings
+from twinset_server.rpc import interceptor
 from twinset_server.rpc.access import scope_of
 from twinset_server.rpc.admin import AdminRpcServer, announced
+from twinset_server.rpc.failures import FailureLog
 
 METHODS = [
     method
@@ -172,3 +176,16 @@ def test_our_client_shows_its_token(address: str) -> None:
             client.delete_item("one")
     with Client(address) as client, pytest.raises(Unauthenticated, match="authorization"):
         client.catalog()
+
+
+def test_a_refused_call_is_written_down_without_its_token(
+    address: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interceptor, "_failures", FailureLog())  # others were refused within this second
+    caplog.set_level(logging.INFO)
+    method = next(one for one in METHODS if one.name == "Recommend")
+    assert ended(address, method, (("authorization", "Bearer twinset-wrong"),)) is grpc.StatusCode.UNAUTHENTICATED
+    told = [getattr(record, logs.FIELDS) for record in caplog.records if hasattr(record, logs.FIELDS)]
+    assert told[-1]["method"] == path_of(method)
+    assert told[-1]["code"] == "UNAUTHENTICATED"
+    assert "wrong" not in str(told)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import NoReturn
 
 import grpc
@@ -10,7 +11,8 @@ from fakes.catalog import FakeCatalog
 from fakes.embedder import FakeEmbedder
 from fakes.service import filled_by
 from twinset.v1 import catalog_pb2, catalog_pb2_grpc
-from twinset_server.config import ServerSettings
+from twinset_server.access import Scope, new_token, to_toml
+from twinset_server.config import AccessSettings, ServerSettings
 from twinset_server.embedding import PictureEmbedder
 from twinset_server.rpc.server import RpcServer
 
@@ -74,3 +76,26 @@ async def test_calls_are_counted_by_method_and_by_how_they_end(monkeypatch: pyte
     codes = ["OK", "NOT_FOUND", "OK", "NOT_FOUND", "CANCELLED"]
     assert counting.begun == methods
     assert counting.ended == list(zip(methods, codes, [False, False, True, True, True], strict=True))
+
+
+async def test_calls_that_show_no_good_token_are_counted_too(tmp_path: Path) -> None:
+    _, token = new_token("a", [Scope.READ])
+    (tmp_path / "tokens.toml").write_text(to_toml(token))
+    counting, embedder = Counting(), FakeEmbedder()
+    pictures = PictureEmbedder(embedder, max_batch=4, max_in_flight=2, max_pictures=16, max_waiting_bytes=32 << 20)
+    server = RpcServer(
+        FakeCatalog(filled_by(embedder.contract)),
+        pictures,
+        ServerSettings(port=0, drain_s=0),
+        access=AccessSettings(tokens=tmp_path / "tokens.toml"),
+        meter_of=counting.of,
+    )
+    address = f"127.0.0.1:{await server.start()}"
+    try:
+        async with grpc.aio.insecure_channel(address) as channel:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await catalog_pb2_grpc.CatalogServiceStub(channel).GetCatalog(catalog_pb2.GetCatalogRequest())
+    finally:
+        await server.stop()
+        pictures.close()
+    assert counting.ended == [("GetCatalog", "UNAUTHENTICATED", True)]
