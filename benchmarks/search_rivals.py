@@ -41,6 +41,7 @@ from twinset import Client
 from twinset.contract import Metric
 from twinset.v1 import recommender_pb2
 from twinset_server.catalog.folder import hold
+from twinset_server.config import StoreSettings
 
 SPACE = "bench"
 DIMENSION = 512
@@ -107,6 +108,10 @@ def main() -> None:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         sys.exit("search_rivals: servers and callers need a core each, and this process may use one")
+    if options.items < (least := StoreSettings().graph_at):
+        sys.exit(
+            f"search_rivals: the service walks from {least:,} items on; --items {options.items:,} compares no walks"
+        )
     folder = options.folder / str(options.items)
     folder.mkdir(parents=True, exist_ok=True)
     rows = np.concatenate(list(Mixture(DIMENSION).blocks(options.items, BLOCK, 0)))

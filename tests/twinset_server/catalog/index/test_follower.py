@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes.change_log import Database, some
+from fakes.change_log import DIMENSION, Database, some
 from twinset.contract import Metric
 from twinset_server.catalog.columns import writing
-from twinset_server.catalog.index import column_files, manifest
+from twinset_server.catalog.index import column_files, graph, manifest
 from twinset_server.catalog.index import follower as follower_module
 from twinset_server.catalog.index.builder import Builder
 from twinset_server.catalog.index.follower import Follower
@@ -601,9 +601,9 @@ def test_a_generation_of_an_older_format_is_built_anew_from_the_database(databas
         assert_sees(own(follower), database)
 
 
-def as_format_2(index: Path) -> None:
-    """Write the one manifest of the space anew as it was before graphs had centres."""
-    [path] = (index / "1").glob("generation-*.json")
+def as_format_2(folder: Path) -> None:
+    """Write the one manifest of the space in `folder` anew as it was before graphs had centres."""
+    [path] = folder.glob("generation-*.json")
     document = json.loads(path.read_text())
     del document["checksum"]
     for record in document["segments"]:
@@ -614,11 +614,30 @@ def as_format_2(index: Path) -> None:
 def test_a_generation_of_format_2_still_serves(database: Database, index: Path) -> None:
     database.put("own", some(range(100)))
     builder_of(database, index).build_now()
-    as_format_2(index)
+    as_format_2(index / "1")
     with following(database, index) as follower:
         assert (own(follower).generation, own(follower).delta.length) == (1, 0)
         assert own(follower).segments[0].graph is not None
         assert_sees(own(follower), database)
+
+
+def test_a_graph_of_inner_products_of_format_2_is_built_anew(
+    database: Database, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.add_space(Space("products", DIMENSION, Metric.INNER_PRODUCT, "a" * 64))
+    database.put("products", some(range(100)))
+    with monkeypatch.context() as before:
+        before.setitem(graph._METRICS, Metric.INNER_PRODUCT, "ip")
+        builder_of(database, index).build_now()
+    as_format_2(index / "2")
+    with following(database, index) as follower:
+        view = follower.views.spaces["products"]
+        assert (view.generation, view.delta.length) == (0, 100)
+    builder_of(database, index).build_now()
+    with following(database, index) as follower:
+        view = follower.views.spaces["products"]
+        assert (view.generation, view.delta.length) == (2, 0)
+        assert view.segments[0].graph is not None
 
 
 def keys_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
