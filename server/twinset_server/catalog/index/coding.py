@@ -31,7 +31,7 @@ _CHUNK = 4096
 _MARGIN = 1.05
 """Added rows may be this many times as long as those that the coding was made of, or have components so much larger."""
 
-_ROUNDED = {Dtype.F32: 2.0**-20, Dtype.F16: 2.0**-11, Dtype.BF16: 2.0**-8}
+_ROUNDED = {Dtype.F32: 2.0**-18, Dtype.F16: 2.0**-11, Dtype.BF16: 2.0**-8}
 """What two components that are rounded may change of their product; of float32 what sums take from it."""
 
 _SPARE = 16

@@ -28,6 +28,9 @@ _WIDE_SHARE = 64
 """A walk may be as wide as this part of the rows: wider ones cost as much as comparing them all."""
 
 _PROBES = 256
+_FEW = 64
+"""So many who ask tell what others will find."""
+
 PROBE_K = 10
 """Widths are measured by so many neighbours."""
 
@@ -94,9 +97,9 @@ def prove(
     sample = np.random.default_rng(0).choice(rows, min(_PROBES, rows), replace=False)
     near = _Near(vectors, squares, space.metric)
     probes = [near.probes(vectors[sample], sample, stopped)]
-    if not len(asking) and space.metric is Metric.INNER_PRODUCT:
-        # Nobody is known who asks, and rows seldom do: what tells rows apart stands in, which is found less easily.
-        asking = vectors[sample] - vectors[sample[::-1]]
+    if len(asking) < _FEW and space.metric is Metric.INNER_PRODUCT:
+        # Too few are known who ask, and rows seldom do: what tells rows apart stands in, and is found less easily.
+        asking = np.concatenate([asking, vectors[sample] - vectors[sample[::-1]]])
     if len(asking):
         probes.append(near.probes(asking, None, stopped))
     widths: list[tuple[int, float]] = []
