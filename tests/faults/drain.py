@@ -33,6 +33,7 @@ from twinset_server.processes.supervisor import GRACE_S
 DRAIN_S = 5.0
 _WORKERS = 2
 _AT_ONCE = 8
+_PAUSE_S = 0.02
 _SEEN_WITHIN_S = 0.2
 """A call that came so long before SIGTERM is one that a handler has seen."""
 
@@ -92,7 +93,7 @@ class Load:
         """Call until `ended` is set."""
         rows = Mixture(DIMENSION).rows(64, 9)
         with Client(self.address, timeout_s=20) as client:
-            while not ended.is_set():
+            while not ended.wait(_PAUSE_S):
                 row = rows[self.answered % len(rows)]
                 try:
                     client.recommend(vector=Vector(row, space=SPACE), space=SPACE)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.filling import fill
 from fakes.models import write_tiny_model
 from faults.drain import DRAIN_S, end_under_load, restart_workers
@@ -30,6 +32,7 @@ def test_no_call_is_lost_that_an_ending_server_had_taken(tmp_path: Path) -> None
         assert ending.statuses[OK] > 0
 
 
+@pytest.mark.slow
 def test_our_client_loses_no_call_while_workers_are_restarted(tmp_path: Path) -> None:
     load = restart_workers(tmp_path, sections(tmp_path), rounds=share(1, 5))
     assert load.failures == []
