@@ -62,6 +62,8 @@ def serving_ranks(
 class _Triton:
     """One connection, which nobody watches."""
 
+    losses = 0
+
     def __init__(self, address: str) -> None:
         self.connection = Connection(address, "unary")
 

@@ -23,7 +23,7 @@ from twinset_server.triton.connection import Connection
 from twinset_server.triton.health import WrongAnswer, verify_interaction
 from twinset_server.triton.interaction_model import ServedInteraction, described_interaction
 from twinset_server.triton.supervisor import RETRY_AFTER_S
-from twinset_server.triton.transport import Refused, TimedOut, TransportError
+from twinset_server.triton.transport import Refused, TimedOut, TransportError, Unreachable
 
 _FIELD = "rerank.model"
 
@@ -32,6 +32,10 @@ _log = logging.getLogger(__name__)
 
 class Triton(Protocol):
     """Who may be asked over which connection: a `Supervisor`."""
+
+    @property
+    def losses(self) -> int:
+        """How often a connection was lost so far: behind the next one may be another Triton."""
 
     def connected(self) -> Connection:
         """Return the connection; raises EmbedderUnavailable where there is none now."""
@@ -43,15 +47,15 @@ class Triton(Protocol):
 class TritonInteractions:
     """Scores pairs of factors with whichever models Triton has loaded; see `ports.Interactions`.
 
-    A model is asked once it has given its known answer over the connection at hand. Nothing is waited for that isn't
-    there: whoever ranks can do without.
+    A model is asked once it has given its known answer since the connection was last lost. Nothing is waited for that
+    isn't there: whoever ranks can do without.
     """
 
     def __init__(self, triton: Triton, settings: TritonSettings) -> None:
         self._triton = triton
         self._longest_s = settings.request_timeout_s
         self._choosing = asyncio.Lock()
-        self._connection: Connection | None = None
+        self._seen: tuple[Connection, int] | None = None
         self._read: dict[str, ServedInteraction | None] = {}
         self._proven: dict[tuple[str, str], ServedInteraction] = {}
 
@@ -82,7 +86,10 @@ class TritonInteractions:
                 served = await self._chosen(connection, factors, model)
                 _check_count(served, len(items))
                 users = np.broadcast_to(user, items.shape)
+                losses = self._triton.losses
                 values = await connection.score(served, users, items, timeout_s=asked_s)
+                if self._triton.losses != losses:
+                    raise Unreachable("the connection was lost meanwhile, so another Triton may have answered")
         except (TransportError, BadReply, WrongAnswer, TimeoutError) as error:
             # Whatever became of it, it proves itself again before anybody relies on it.
             self._proven.clear()
@@ -99,8 +106,8 @@ class TritonInteractions:
 
     async def _chosen(self, connection: Connection, factors: str, name: str) -> ServedInteraction:
         """Return the model to ask, which has given its known answer over `connection`."""
-        if connection is not self._connection:
-            self._connection, self._read, self._proven = connection, {}, {}
+        if (seen := (connection, self._triton.losses)) != self._seen:
+            self._seen, self._read, self._proven = seen, {}, {}
         # By this name: a proof that ends after the connection was lost says nothing of the next one.
         proven = self._proven
         if (known := proven.get((factors, name))) is not None:
