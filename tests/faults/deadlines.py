@@ -22,7 +22,8 @@ from benchmarks.figures import Figure, machine, write
 from benchmarks.filling import fill
 from benchmarks.processor import seconds_by_part
 from faults import live
-from faults.http2 import Caller, Request
+from faults.http2 import Caller
+from faults.http2_frames import Request
 from faults.kill.service import free_port
 from faults.overload import DIMENSION, SAMPLES, SPACE, vector_calls
 from faults.scratch import scratch

@@ -24,7 +24,8 @@ from benchmarks.figures import Figure, machine, write
 from benchmarks.filling import fill
 from benchmarks.mixture import Mixture
 from faults import live
-from faults.http2 import UNTAKEN, Caller, Request
+from faults.http2 import UNTAKEN, Caller
+from faults.http2_frames import Request
 from faults.overload import CANCELLED, DIMENSION, EXHAUSTED, OK, SPACE, picture_calls, vector_calls
 from faults.scratch import scratch
 from twinset import Client, TwinsetError, Vector

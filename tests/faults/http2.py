@@ -1,8 +1,7 @@
 """Unary calls over very many connections from one thread, so cheap that the server is what gives way.
 
 HTTP/2 by hand: a request is bytes made beforehand, and of an answer no more is read than its status and its length. A
-call costs a fifth of what it costs `grpc`, which couldn't bring a server to twice its capacity from one core.
-Frames and header fields: RFC 9113 and RFC 7541.
+call costs it 65 us of its processor, so one core brings 10,000 a second.
 """
 
 from __future__ import annotations
@@ -15,13 +14,26 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
-_END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
-_HEADER_TABLE_SIZE, _INITIAL_WINDOW_SIZE = 1, 4
-_LARGEST_FRAME = 16_384
-_LARGEST_WINDOW = (1 << 31) - 1
-_DEFAULT_WINDOW = 65_535
+from faults.http2_frames import (
+    ACK,
+    DATA,
+    DEFAULT_WINDOW,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADER_TABLE_SIZE,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    LARGEST_FRAME,
+    LARGEST_WINDOW,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Request,
+    frame,
+)
 
 _STATUS = b"grpc-status"
 _CANCELLED = 1
@@ -36,38 +48,6 @@ UNTAKEN = -2
 
 _REFUSED_STREAM, _CANCEL = 7, 8
 _LOOK_S = 0.05
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """Return one HTTP/2 frame."""
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-def header_block(path: str, authority: str, timeout_ms: int, metadata: Sequence[tuple[str, str]] = ()) -> bytes:
-    """Return the header fields of a gRPC request; none of them enters the dynamic table, so it fits any connection."""
-
-    def text(value: str) -> bytes:
-        raw = value.encode()
-        assert len(raw) < 127, f"{value!r} is too long for a length of one byte"
-        return bytes([len(raw)]) + raw
-
-    fields = [b"\x83\x86", b"\x04" + text(path), b"\x01" + text(authority), b"\x0f\x10" + text("application/grpc")]
-    for name, value in (("te", "trailers"), ("grpc-timeout", f"{timeout_ms}m"), *metadata):
-        fields.append(b"\x00" + text(name) + text(value))
-    return b"".join(fields)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a call sends: its header fields, and its message as gRPC frames it."""
-
-    headers: bytes
-    body: bytes
-
-    @classmethod
-    def of(cls, path: str, message: bytes, *, timeout_ms: int = 30_000) -> Request:
-        """Return the request that calls `path` with a serialised message."""
-        return cls(header_block(path, "localhost", timeout_ms), b"\0" + struct.pack(">I", len(message)) + message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,23 +78,23 @@ class _Connection:
         self.due: dict[int, float] = {}
         self.unsent = bytearray()
         self.read = bytearray()
-        self.window = _DEFAULT_WINDOW
+        self.window = DEFAULT_WINDOW
         self.waiting: collections.deque[bytes] = collections.deque()
         self.next_stream = 1
         self.leaving = False
         self.greeted = False
-        settings = struct.pack(">HIHI", _HEADER_TABLE_SIZE, 0, _INITIAL_WINDOW_SIZE, _LARGEST_WINDOW)
-        grown = struct.pack(">I", _LARGEST_WINDOW - _DEFAULT_WINDOW)
-        self.unsent += _PREFACE + frame(_SETTINGS, 0, 0, settings) + frame(_WINDOW_UPDATE, 0, 0, grown)
+        settings = struct.pack(">HIHI", HEADER_TABLE_SIZE, 0, INITIAL_WINDOW_SIZE, LARGEST_WINDOW)
+        grown = struct.pack(">I", LARGEST_WINDOW - DEFAULT_WINDOW)
+        self.unsent += PREFACE + frame(SETTINGS, 0, 0, settings) + frame(WINDOW_UPDATE, 0, 0, grown)
 
     def begin(self, request: Request, due_s: float) -> None:
         stream, self.next_stream = self.next_stream, self.next_stream + 2
         self.due[stream] = due_s
-        self.unsent += frame(_HEADERS, _END_HEADERS, stream, request.headers)
-        for start in range(0, len(request.body), _LARGEST_FRAME):
-            part = request.body[start : start + _LARGEST_FRAME]
-            last = start + _LARGEST_FRAME >= len(request.body)
-            self.waiting.append(frame(_DATA, _END_STREAM if last else 0, stream, part))
+        self.unsent += frame(HEADERS, END_HEADERS, stream, request.headers)
+        for start in range(0, len(request.body), LARGEST_FRAME):
+            part = request.body[start : start + LARGEST_FRAME]
+            last = start + LARGEST_FRAME >= len(request.body)
+            self.waiting.append(frame(DATA, END_STREAM if last else 0, stream, part))
         self.fill()
 
     def fill(self) -> None:
@@ -227,7 +207,7 @@ class Caller:
         while self._to_cancel and self._to_cancel[0][0] <= time.monotonic():
             _, connection, stream = self._to_cancel.popleft()
             if stream in connection.due:
-                connection.unsent += frame(_RST_STREAM, 0, stream, struct.pack(">I", _CANCEL))
+                connection.unsent += frame(RST_STREAM, 0, stream, struct.pack(">I", _CANCEL))
                 self._end(connection, stream, time.monotonic(), _CANCELLED)
                 self._write(connection)
         if self._to_cancel:
@@ -279,20 +259,20 @@ class Caller:
             self._write(connection)
 
     def _heed(self, connection: _Connection, kind: int, flags: int, stream: int, payload: bytes, now: float) -> None:
-        if kind == _HEADERS and flags & _END_STREAM:
+        if kind == HEADERS and flags & END_STREAM:
             at = payload.find(_STATUS) + len(_STATUS)
             status = int(payload[at + 1 : at + 1 + payload[at]])
             self._end(connection, stream, now, status, told_when=_RETRY_INFO in payload, named=_WORKER in payload)
-        elif kind == _RST_STREAM:
+        elif kind == RST_STREAM:
             refused = struct.unpack(">I", payload)[0] == _REFUSED_STREAM
             self._end(connection, stream, now, UNTAKEN if refused else LOST)
-        elif kind == _GOAWAY:
+        elif kind == GOAWAY:
             self._leave(connection, struct.unpack_from(">I", payload)[0], now)
-        elif kind == _SETTINGS and not flags & _ACK:
-            connection.unsent += frame(_SETTINGS, _ACK, 0)
-        elif kind == _PING and not flags & _ACK:
-            connection.unsent += frame(_PING, _ACK, 0, payload)
-        elif kind == _WINDOW_UPDATE and stream == 0:
+        elif kind == SETTINGS and not flags & ACK:
+            connection.unsent += frame(SETTINGS, ACK, 0)
+        elif kind == PING and not flags & ACK:
+            connection.unsent += frame(PING, ACK, 0, payload)
+        elif kind == WINDOW_UPDATE and stream == 0:
             connection.window += struct.unpack(">I", payload)[0]
             connection.fill()
 
@@ -329,82 +309,3 @@ class Caller:
         self._selector.unregister(connection.socket)
         connection.socket.close()
         (self._leaving if connection.leaving else self._open).remove(connection)
-
-
-class Stalled:
-    """A stream on a connection of its own whose caller sends and takes no answers.
-
-    One that `lives` heeds what the server says of the connection, but grants no more room for answers than HTTP/2 gives
-    anybody at first, 64 KiB. One that doesn't reads nothing at all.
-    """
-
-    def __init__(self, address: str, path: str, message: bytes, *, lives: bool) -> None:
-        host, _, port = address.rpartition(":")
-        self.lives = lives
-        self.is_over = False
-        self.sent = 0
-        self.socket = socket.create_connection((host, int(port)))
-        self.socket.setblocking(False)
-        headers = header_block(path, "localhost", timeout_ms=3_600_000)
-        self._unsent = bytearray(_PREFACE + frame(_SETTINGS, 0, 0) + frame(_HEADERS, _END_HEADERS, 1, headers))
-        body = b"\0" + struct.pack(">I", len(message)) + message
-        parts = (body[start : start + _LARGEST_FRAME] for start in range(0, len(body), _LARGEST_FRAME))
-        self._frames = [frame(_DATA, 0, 1, part) for part in parts]
-        self._next = 0
-        self._windows = {0: _DEFAULT_WINDOW, 1: _DEFAULT_WINDOW}
-        self._initial_window = _DEFAULT_WINDOW
-        self._read = bytearray()
-
-    def send(self) -> None:
-        """Send what the socket and the server's windows take."""
-        while not self.is_over:
-            if not self._unsent:
-                one = self._frames[self._next % len(self._frames)]
-                if len(one) - 9 > min(self._windows.values()):
-                    return
-                for stream in self._windows:
-                    self._windows[stream] -= len(one) - 9
-                self._unsent += one
-                self._next += 1
-            try:
-                count = self.socket.send(self._unsent)
-                del self._unsent[:count]
-                self.sent += count
-            except BlockingIOError:
-                return
-            except OSError:
-                self.is_over = True
-
-    def heed(self) -> None:
-        """Read what came, answer pings, and take note of room; answers to the stream are dropped."""
-        try:
-            content = self.socket.recv(1 << 18)
-        except BlockingIOError:
-            return
-        except OSError:
-            content = b""
-        if not content:
-            self.is_over = True
-            return
-        self._read += content
-        while len(self._read) >= 9 and len(self._read) >= 9 + (size := int.from_bytes(self._read[:3], "big")):
-            kind, flags = self._read[3], self._read[4]
-            stream = int.from_bytes(self._read[5:9], "big")
-            payload = bytes(self._read[9 : 9 + size])
-            del self._read[: 9 + size]
-            if kind == _WINDOW_UPDATE and stream in self._windows:
-                self._windows[stream] += int.from_bytes(payload, "big")
-            elif kind == _PING and not flags & _ACK:
-                self._unsent += frame(_PING, _ACK, 0, payload)
-                self.send()
-            elif kind == _SETTINGS and not flags & _ACK:
-                for name, value in struct.iter_unpack(">HI", payload):
-                    if name == _INITIAL_WINDOW_SIZE:
-                        self._windows[1] += value - self._initial_window
-                        self._initial_window = value
-                self._unsent += frame(_SETTINGS, _ACK, 0)
-                self.send()
-
-    def close(self) -> None:
-        """Break the connection."""
-        self.socket.close()

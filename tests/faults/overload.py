@@ -29,7 +29,8 @@ from benchmarks.figures import Figure, machine, write
 from benchmarks.filling import fill
 from benchmarks.mixture import Mixture
 from faults import live
-from faults.http2 import Caller, Outcome, Request
+from faults.http2 import Caller, Outcome
+from faults.http2_frames import Request
 from faults.scratch import scratch
 from twinset.v1 import embedding_pb2, recommender_pb2
 

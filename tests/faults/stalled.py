@@ -23,10 +23,11 @@ from benchmarks.mixture import Mixture
 from benchmarks.processor import seconds_by_part
 from faults import live
 from faults.deadlines import under_way
-from faults.http2 import Caller, Stalled
+from faults.http2 import Caller
 from faults.kill.service import free_port
 from faults.overload import DIMENSION, OK, SAMPLES, SPACE, vector_calls
 from faults.scratch import scratch
+from faults.stalled_stream import Stalled
 from twinset.v1 import catalog_pb2, embedding_pb2, recommender_pb2
 
 _LOAD_PER_S = 150
