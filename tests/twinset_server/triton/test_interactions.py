@@ -31,7 +31,7 @@ async def triton() -> AsyncIterator[FakeTriton]:
 
 @pytest.fixture(params=["unary", "stream"])
 async def embedder(request: pytest.FixtureRequest, triton: FakeTriton) -> AsyncIterator[TritonEmbedder]:
-    settings = TritonSettings(url=triton.address, transport=request.param, request_timeout_s=0.8)
+    settings = TritonSettings(url=triton.address, transport=request.param, request_timeout_s=3.0)
     async with open_embedder(settings) as embedder:
         yield embedder
 
