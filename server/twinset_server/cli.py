@@ -9,6 +9,8 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Huge pages are cleared, and looked for, 2 MB at a time: 6 ms each, in which a search waits for the rows behind it.
 os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
+# Children are started by exec, for which gRPC need prepare nothing: it would write a line about each to the log.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import difflib
 import logging
