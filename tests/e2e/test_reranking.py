@@ -83,7 +83,8 @@ def test_the_services_scores_are_the_trainings(server: Server, models: Path, tra
 
         kill_triton(server)
         began = time.monotonic()
-        with pytest.raises(Unavailable):
+        # Triton embeds again a moment before the models that rank are loaded, and the client tries again by itself.
+        with pytest.raises((Unavailable, FailedPrecondition)):
             while True:  # a call may be answered by what was killed a moment ago
                 client.rank_for_user("u0", rerank=True)
         assert client.rank_for_user("u0").rung == "stored_factors"
