@@ -13,7 +13,9 @@ def test_ctrl_c_ends_a_put_with_a_summary(server: FakeServer, tmp_path: Path) ->
     for n in range(300):
         (tmp_path / f"{n:03}.png").write_bytes(picture(n % 256, 0, 9))
     server.silent_after = 2
-    main = "from twinset.cli import main; main()"
+    # Of a shell that runs in the background a child would ignore the signal.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    main = f"{heard}; from twinset.cli import main; main()"
     command = [sys.executable, "-c", main, "--server", server.address, "put", str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert server.fell_silent.wait(30)
