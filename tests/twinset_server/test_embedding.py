@@ -158,7 +158,7 @@ async def test_an_urgent_picture_goes_ahead_of_those_of_streams(pictures: Pictur
     urgent = asyncio.create_task(pictures.embed([png(BLUE)], NAMES, timeout_s=30, urgent=True))
     urgent.add_done_callback(lambda _: ended.append("urgent"))
     streams[-1].add_done_callback(lambda _: ended.append("last of the streams"))
-    await asyncio.sleep(0.05)
+    await until(lambda: waiting(pictures) == 13)
     embedder.gate.set()
     await asyncio.gather(urgent, *streams)
     assert ended == ["urgent", "last of the streams"]
@@ -176,7 +176,7 @@ async def test_streams_keep_a_part_of_every_request_beside_urgent_pictures(
     ended: list[str] = []
     urgent[-1].add_done_callback(lambda _: ended.append("last urgent one"))
     stream.add_done_callback(lambda _: ended.append("stream"))
-    await asyncio.sleep(0.05)
+    await until(lambda: waiting(pictures) == 13)
     embedder.gate.set()
     await asyncio.gather(stream, *first, *urgent)
     assert ended == ["stream", "last urgent one"]
@@ -206,6 +206,7 @@ async def test_a_request_goes_on_while_one_caller_waits(pictures: PictureEmbedde
     second = asyncio.create_task(pictures.embed([png(RED)], NAMES, timeout_s=60, urgent=True))
     await until(lambda: embedder.sizes == [1, 1])
     third = [asyncio.create_task(pictures.embed([png(c)], NAMES, timeout_s=60, urgent=True)) for c in (RED, BLUE)]
+    await until(lambda: waiting(pictures) == 2)
     second.cancel()
     await until(lambda: embedder.sizes == [1, 1, 2])
     third[0].cancel()
@@ -226,6 +227,11 @@ async def test_calls_by_the_hundred_with_hardly_any_time_leave_nothing_behind(
     embedder.delay_s = 0
     (found,) = await pictures.embed([png(BLUE)], NAMES, timeout_s=5, urgent=True)
     assert not isinstance(found, Exception)
+
+
+def waiting(pictures: PictureEmbedder) -> int:
+    """Return how many decoded pictures wait for a place at the model: no caller can tell that moment from outside."""
+    return len(pictures._urgent.waiting) + len(pictures._bulk.waiting)
 
 
 async def until(condition: Callable[[], bool]) -> None:
