@@ -47,6 +47,10 @@ class FailureLog:
             facts["error"] = described(error)
         _log.log(logging.ERROR if error is not None else logging.INFO, "a call failed", extra={FIELDS: facts})
 
+    def leave_out(self) -> None:
+        """Count a failed call that the line of another tells of."""
+        self._left_out += 1
+
     def _has_room(self) -> bool:
         second = int(self._clock())
         if second != self._second:

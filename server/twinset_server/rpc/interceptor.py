@@ -23,6 +23,7 @@ from twinset_server.admission import Bound, Budget, Gate
 from twinset_server.errors import DeadlineExceeded, InvalidRequest, TwinsetError
 from twinset_server.rpc import metering, spans
 from twinset_server.rpc.failures import FailureLog
+from twinset_server.rpc.refusals import Refusals, Turns
 from twinset_server.rpc.status import CODE_BY_NUMBER, internal, to_status
 from twinset_server.rpc.stream_watch import DETAILS_KEY, StreamWatch
 
@@ -104,6 +105,7 @@ class Intercepted:
         self._door_of = door_of
         self._watch = watch
         self._metadata: _Metadata = place.metadata if place else ()
+        self._turns = Turns()
         self._is_traced = tracing.is_on()
         self._is_shared = place is not None and place.workers > 1
 
@@ -126,7 +128,7 @@ class Intercepted:
     def _entry(self, method: str, handler: _Handler) -> _Entry:
         door = self._door_of(method, handler) if self._door_of else None
         meter = self._meter_of(method) if self._meter_of else None
-        return _Entry(method, self._wrapped(method, handler, door, meter), door, meter, self._metadata)
+        return _Entry(method, self._wrapped(method, handler, door, meter), door, meter, self._metadata, self._turns)
 
     def _wrapped(
         self, method: str, handler: _Handler, door: Door | None = None, meter: metering.Meter | None = None
@@ -158,35 +160,34 @@ _WIDE_OPEN = Gate("calls", 1 << 62, "nothing", 1.0)
 class _Entry:
     """A method: its handler, and what lets its calls in."""
 
-    __slots__ = ("_door", "_handler", "_meter", "_method", "_named")
+    __slots__ = ("_door", "_handler", "_meter", "_method", "_named", "_refusals", "_turns")
 
     def __init__(
-        self, method: str, handler: _Handler, door: Door | None, meter: metering.Meter | None, named: _Metadata
+        self,
+        method: str,
+        handler: _Handler,
+        door: Door | None,
+        meter: metering.Meter | None,
+        named: _Metadata,
+        turns: Turns,
     ) -> None:
         self._method = method
         self._handler = handler
         self._door = door
         self._meter = meter
         self._named = named
+        self._turns = turns
+        self._refusals: dict[Bound, Refusals] = {}
 
     def handler(self) -> _Handler:
         """Return what handles a call that comes now."""
         if self._door is None or (shut_by := self._door.shut_by) is None:
             return self._handler
-        status = to_status(shut_by.refusal())
-        _failures.tell(self._method, status)
-        details = (DETAILS_KEY, status.SerializeToString())
-
-        async def refuse(_: Any, context: _Context) -> None:
-            if self._meter is not None:
-                self._meter.begin()
-                self._meter.end(CODE_BY_NUMBER[status.code].name, None)
-            context.set_trailing_metadata((details, *self._named))
-            context.set_code(CODE_BY_NUMBER[status.code])
-            context.set_details(status.message)
-
-        # Of this shape, whatever the method's, nothing of the request is read.
-        return grpc.stream_stream_rpc_method_handler(refuse)
+        refusals = self._refusals.get(shut_by)
+        if refusals is None:
+            refusals = Refusals(self._method, shut_by, self._named, self._turns, _failures, self._meter)
+            self._refusals[shut_by] = refusals
+        return refusals.handler
 
 
 class _Entrance(grpc.GenericRpcHandler):

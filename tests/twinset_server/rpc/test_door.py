@@ -107,6 +107,29 @@ async def test_a_refused_request_is_not_parsed(held: HeldCatalog, pictures: Pict
         await let_in
 
 
+async def test_of_calls_refused_together_one_that_leaves_holds_up_no_other(
+    held: HeldCatalog, pictures: PictureEmbedder
+) -> None:
+    async with serving(held, pictures, max_reads=1) as channel:
+        stub = catalog_pb2_grpc.CatalogServiceStub(channel)
+        request = catalog_pb2.BatchGetItemsRequest(ids=["a"])
+        let_in = asyncio.ensure_future(_answer(stub.BatchGetItems(request)))
+        await until(lambda: held.asked == 1)
+        for turn in range(5):
+            calls = [stub.BatchGetItems(request) for _ in range(40)]
+            ended = asyncio.gather(*(_answer(call) for call in calls), return_exceptions=True)
+            await asyncio.sleep(0.002 * turn)  # at some point of their way
+            for call in calls[::4]:
+                call.cancel()
+            for place, error in enumerate(await ended):
+                if place % 4:
+                    assert isinstance(error, grpc.aio.AioRpcError)
+                    assert retry_after_s(error) > 0
+        held.released.set()
+        await let_in
+        await stub.BatchGetItems(request)
+
+
 async def test_a_cancelled_call_leaves_its_place(held: HeldCatalog, pictures: PictureEmbedder) -> None:
     async with serving(held, pictures, max_reads=1) as channel:
         stub = catalog_pb2_grpc.CatalogServiceStub(channel)
