@@ -49,6 +49,7 @@ bench: $(READY) $(RIVALS) ## Measure speed; figures go to build/figures (TWINSET
 	@$(BIN)/python -m benchmarks.embed
 	$(BIN)/python -m benchmarks.export
 	$(BIN)/python -m benchmarks.catalog
+	$(BIN)/python -m benchmarks.search_cpu
 	$(BIN)/python -m benchmarks.search_filters --million
 	$(BIN)/python -m benchmarks.search_rivals
 	$(BIN)/python -m benchmarks.search_recall
@@ -56,6 +57,7 @@ bench: $(READY) $(RIVALS) ## Measure speed; figures go to build/figures (TWINSET
 	$(BIN)/python -m benchmarks.pairs_speed
 	$(BIN)/python -m benchmarks.rank_speed
 	$(BIN)/python -m benchmarks.import_load
+	$(BIN)/python -m benchmarks.reembed_load
 	$(BIN)/python -m benchmarks.overhead
 
 # Other searches that ours is compared with. hnswlib has no wheel: it needs a C++ compiler.
