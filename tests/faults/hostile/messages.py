@@ -17,6 +17,9 @@ _DEEPEST = 8
 _LARGEST = 2000
 """Messages within a message, all together."""
 
+_MOST_BYTES = 64 << 20
+"""Of repeated values within a message: more than a server takes, and no more than the sender can hold."""
+
 _LONG = "x" * 70_000
 
 _TEXTS = (
@@ -70,12 +73,14 @@ class Messages:
         self._random = random
         self._known = known
         self._left = 0
+        self._bytes_left = 0
 
     def make(self, kind: Descriptor) -> Message:
         """Return a message of a kind, which may be all right, bad in one place, or bad throughout."""
         hostility = self._random.choice((0.0, 0.03, 0.2, 0.8))
         fullness = self._random.choice((0.15, 0.5, 0.95))
         self._left = _LARGEST
+        self._bytes_left = _MOST_BYTES
         return self._message(kind, hostility, fullness, 0)
 
     def encoded(self, kind: Descriptor) -> bytes:
@@ -119,7 +124,7 @@ class Messages:
             else:
                 # Many of one, else most of the time would go into making texts.
                 few = [self._scalar(field, hostility) for _ in range(min(count, 3))]
-                held.extend(few if count <= len(few) else few[:1] * count)
+                held.extend(few if count <= len(few) else few[:1] * self._affordable(few[0], count))
         elif field.message_type is not None:
             held.CopyFrom(self._message(field.message_type, hostility, fullness, depth + 1))
         else:
@@ -129,6 +134,13 @@ class Messages:
         if self._random.random() < hostility * 0.2:
             return self._random.choice((0, 20, 300) if composed else (0, 300, 2000, 17_000))
         return self._random.choice((1, 1, 2, 3))
+
+    def _affordable(self, value: Any, count: int) -> int:
+        """Return how many times `value` may stand in a field, at most `count`."""
+        if isinstance(value, str | bytes) and value:
+            count = min(count, 1 + self._bytes_left // len(value))
+            self._bytes_left -= count * len(value)
+        return count
 
     def _scalar(self, field: FieldDescriptor, hostility: float) -> Any:
         if self._random.random() >= hostility:
