@@ -14,7 +14,7 @@ from twinset_server.catalog.index import manifest
 from twinset_server.catalog.index.checksums import FileSum
 from twinset_server.catalog.index.labels import Texts
 from twinset_server.catalog.index.manifest import Generation
-from twinset_server.catalog.index.segment_files import SegmentWriter
+from twinset_server.catalog.index.segment_writer import SegmentWriter
 from twinset_server.catalog.store.schema import open_writer
 from twinset_server.domain import Metric, Space
 
@@ -112,16 +112,7 @@ class WrittenFolder:
                 writer.add(
                     np.array(keys, np.int64), values, np.array([owners.get(key, 0) for key in keys]), items, texts
                 )
-                records.append(
-                    writer.finish(
-                        graph=None,
-                        base=None,
-                        threads=1,
-                        stopped=lambda: False,
-                        progress=lambda share: None,
-                        askers=lambda items: np.empty((0, DIMENSION), np.float32),
-                    )
-                )
+                records.append(writer.finish())
         generation = Generation(number, SPACE, sequence, last, sequence, FileSum(0, ""), tuple(records))
         manifest.write(home, generation, np.array(sorted(dead), np.int64))
         return manifest.manifest_path(home, number)

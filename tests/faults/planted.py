@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from twinset_server.catalog.index import checksums, manifest, segment_files
+from twinset_server.catalog.index import checksums, manifest, segment_writer
 from twinset_server.catalog.store import answers, connection, pictures, schema, writer
 from twinset_server.domain import Receipt
 
@@ -51,7 +51,7 @@ def unsynced_renames() -> None:
 def unsynced_segments() -> None:
     """Publish manifests that name files whose contents aren't on disk."""
     checksums.os = types.SimpleNamespace(**{**vars(os), "fsync": lambda descriptor: None})  # type: ignore[attr-defined]
-    segment_files._sync_file = lambda path: None  # type: ignore[assignment]
+    segment_writer._sync_file = lambda path: None  # type: ignore[assignment]
 
 
 def unchecked_files() -> None:

@@ -21,7 +21,8 @@ from twinset_server.catalog.index.checksums import FileSum, Stopped, Unsound
 from twinset_server.catalog.index.manifest import Generation
 from twinset_server.catalog.index.plan import Fold, Limits, Merge, Shape
 from twinset_server.catalog.index.rows import Int64Array
-from twinset_server.catalog.index.segment_files import Segment, SegmentWriter
+from twinset_server.catalog.index.segment_files import Segment
+from twinset_server.catalog.index.segment_writer import SegmentWriter
 from twinset_server.catalog.store.log import Snapshot
 from twinset_server.domain import Space
 

@@ -3,6 +3,9 @@
 Every row goes from the delta into the youngest segment, and a few times from there into an older and larger one. A row
 costs more to add the larger the graph (80 µs each to a new one of 5,000, 420 to one of 100,000), a segment costs every
 search a walk. So sizes are kept geometric: one large segment, one or two that are each much smaller.
+
+A fold only writes rows: graphs are what merges build. A graph over 16,384 rows takes seconds, in which as many
+thousands more would wait.
 """
 
 from __future__ import annotations
@@ -59,10 +62,9 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Put the delta into a segment: a copy of `extended`, or a new one where it is None."""
+    """Put the delta into a segment without a graph: a copy of `extended`, or a new one where it is None."""
 
     extended: int | None
-    graph: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,7 @@ class Limits:
 
     Attributes:
         fold_at: rows of the delta at which they are folded.
-        bulk_at: rows of the delta from which on they are first written without a graph, which is built afterwards:
-            searches then find them at the cost of an exact search, while the delta is empty again.
+        bulk_at: rows of the delta from which on they are written as they are read, and added to no segment.
         graph_at: rows from which on a segment gets a graph; fewer are compared as quickly one by one.
     """
 
@@ -116,8 +117,6 @@ def fold(shapes: Sequence[Shape], waiting: int, busy: Collection[int], limits: L
     """
     if waiting < max(1, limits.fold_at):
         return None
-    if waiting >= limits.bulk_at:
-        return Fold(None, graph=False)
     youngest = shapes[-1] if shapes else None
     due = merge(shapes, busy, limits)
     # What is to be merged is left alone: under load the copies would never end, and the merge never begin.
@@ -126,10 +125,11 @@ def fold(shapes: Sequence[Shape], waiting: int, busy: Collection[int], limits: L
         youngest is not None
         and youngest.number not in claimed
         and youngest.rows <= _EXTEND_SHARE * min(waiting, limits.fold_at)
-        and not youngest.flat
+        and waiting < limits.bulk_at
+        and not (youngest.graph or youngest.flat)
     ):
-        return Fold(youngest.number, graph=youngest.rows + waiting >= limits.graph_at)
-    return Fold(None, graph=waiting >= limits.graph_at)
+        return Fold(youngest.number)
+    return Fold(None)
 
 
 def merge(shapes: Sequence[Shape], busy: Collection[int], limits: Limits) -> Merge | None:

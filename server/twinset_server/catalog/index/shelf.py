@@ -18,7 +18,9 @@ from twinset_server.catalog.index.holdings import Holdings, Stopping
 from twinset_server.catalog.index.labels import Texts
 from twinset_server.catalog.index.plan import Limits, Merge
 from twinset_server.catalog.index.rows import Int64Array
-from twinset_server.catalog.index.segment_files import Segment, SegmentWriter, open_segment
+from twinset_server.catalog.index.segment_files import Segment, open_segment
+from twinset_server.catalog.index.segment_graph import GraphBuild
+from twinset_server.catalog.index.segment_writer import SegmentWriter
 from twinset_server.catalog.store.log import ChangeLog, LogChunk
 from twinset_server.domain import Dtype, Float32Array, Space
 
@@ -114,15 +116,14 @@ class Shelf:
                     for chunk in itertools.chain(held, chunks):
                         writer.add(*_columns(chunk))
                     held.clear()
-            base = None
             if planned.extended is not None:
                 # So few are waiting then that all of them are held.
-                base = self._copied(writer, planned.extended)
+                self._copy_living(writer, self._holdings.segment(planned.extended))
                 for chunk in held:
                     writer.add(*_columns(chunk))
             held.clear()
-            built = self._finished(log, writer, base, 1, _unseen, stopped, graph=planned.graph)
-            self._holdings.publish(replaced, built, key)
+            written = open_segment(self._folder, writer.finish(), self._space, stopped)
+            self._holdings.publish(replaced, written, key)
             self._looked_at = key
         return True
 
@@ -223,8 +224,6 @@ class Shelf:
         threads: int,
         progress: Progress,
         stopped: Stopping,
-        *,
-        graph: bool = True,
     ) -> Segment | None:
         if not writer.rows:
             writer.discard()
@@ -234,14 +233,8 @@ class Shelf:
             with log.snapshot() as snapshot:
                 return snapshot.askers(self._space.name, items, _ASKERS)
 
-        record = writer.finish(
-            graph=self._dtype if graph and writer.rows >= self._limits.graph_at else None,
-            base=base,
-            threads=threads,
-            stopped=stopped,
-            progress=progress,
-            askers=askers,
-        )
+        graph = GraphBuild(self._dtype, base, threads, stopped, progress, askers)
+        record = writer.finish(graph if writer.rows >= self._limits.graph_at else None)
         return open_segment(self._folder, record, self._space, stopped)
 
     def _copied(self, writer: SegmentWriter, number: int) -> Segment | None:

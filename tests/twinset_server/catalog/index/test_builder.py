@@ -9,21 +9,25 @@ import pytest
 from fakes.change_log import DIMENSION, Database, some, unit_vectors
 from twinset.contract import Metric
 from twinset.pair_contract import PAIR_SOURCE, PAIR_TARGET
-from twinset_server.catalog.index import manifest, plan, proof, segment_files
+from twinset_server.catalog.index import manifest, plan, proof, segment_graph
 from twinset_server.catalog.index.builder import Builder
 from twinset_server.catalog.index.checksums import Pages, Stopped
 from twinset_server.catalog.index.coding import Coding
 from twinset_server.catalog.index.manifest import OpenGeneration
 from twinset_server.catalog.index.proof import GraphUnsound
+from twinset_server.catalog.index.segment_files import SegmentRecord
+from twinset_server.catalog.index.segment_graph import GraphBuild
+from twinset_server.catalog.index.segment_writer import SegmentWriter
 from twinset_server.config import StoreSettings
 from twinset_server.domain import Dtype, Float32Array, Space
 from twinset_server.errors import SpaceNotFound
 
 
-def builder_of(database: Database, index: Path, *, fold_at: int = 100, slow_at: int = 20_000) -> Builder:
-    return Builder(
-        database.path, index, StoreSettings(path=index.parent, fold_at=fold_at, slow_at=slow_at, graph_at=fold_at // 2)
-    )
+def builder_of(
+    database: Database, index: Path, *, fold_at: int = 100, slow_at: int = 20_000, graph_at: int = 50
+) -> Builder:
+    settings = StoreSettings(path=index.parent, fold_at=fold_at, slow_at=slow_at, graph_at=graph_at)
+    return Builder(database.path, index, settings)
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +72,6 @@ def test_a_fold_holds_what_was_committed(database: Database, index: Path, space:
     assert builder_of(database, index).fold_once()
     found = newest(index, space)
     assert (found.generation.sequence, found.generation.key) == (last, 120)
-    assert found.segments[0].graph is not None
     assert_holds(found, database)
 
 
@@ -95,7 +98,7 @@ def test_deaths_are_carried_over_to_every_generation(database: Database, index: 
 
 
 def test_the_youngest_segment_is_added_to(database: Database, index: Path, space: Space) -> None:
-    builder = builder_of(database, index)
+    builder = builder_of(database, index, graph_at=1000)
     for start in range(0, 500, 100):
         database.put("own", some(range(start, start + 100)))
         assert builder.fold_once()
@@ -118,9 +121,10 @@ def test_a_large_segment_is_not_rewritten_for_a_few_rows(database: Database, ind
 
 def test_segments_are_merged_when_the_younger_has_grown(database: Database, index: Path, space: Space) -> None:
     builder = builder_of(database, index, fold_at=50)
-    for numbers in (range(1200), range(1200, 1300), range(1300, 1360)):
+    database.put("own", some(range(1200)))
+    builder.build_now()
+    for numbers in (range(1200, 1300), range(1300, 1360)):
         database.put("own", some(numbers))
-        assert not builder.merge_once()
         assert builder.fold_once()
     assert builder.merge_once()
     database.delete("01201", "00001")
@@ -135,7 +139,7 @@ def test_segments_are_merged_when_the_younger_has_grown(database: Database, inde
 def test_a_segment_is_built_anew_when_a_fifth_of_it_is_dead(database: Database, index: Path, space: Space) -> None:
     builder = builder_of(database, index)
     database.put("own", some(range(300)))
-    builder.fold_once()
+    builder.build_now()
     database.delete(*(f"{number:05d}" for number in range(60)))
     builder.fold_once()
     assert not builder.merge_once()
@@ -157,9 +161,12 @@ def test_a_segment_of_which_nothing_lives_goes(database: Database, index: Path, 
     assert not newest(index, space).segments
 
 
-def test_many_rows_are_published_first_and_get_their_graph_later(database: Database, index: Path, space: Space) -> None:
+@pytest.mark.parametrize("rows", [120, 1200])
+def test_rows_are_published_first_and_get_their_graph_later(
+    database: Database, index: Path, space: Space, rows: int
+) -> None:
     builder = builder_of(database, index, slow_at=500)
-    database.put("own", some(range(1200)))
+    database.put("own", some(range(rows)))
     assert builder.fold_once()
     assert newest(index, space).segments[0].graph is None
     assert builder.merge_once()
@@ -366,7 +373,7 @@ def test_a_fold_goes_on_while_a_merge_is_at_work(
         database.put("own", some(numbers))
         builder.fold_once()
     merging, may_go_on = threading.Event(), threading.Event()
-    build = segment_files.build
+    build = segment_graph.build
 
     def slow(*args: object, **kwargs: object) -> None:
         if threading.current_thread().name == "merge":
@@ -374,7 +381,7 @@ def test_a_fold_goes_on_while_a_merge_is_at_work(
             assert may_go_on.wait(30)
         build(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(segment_files, "build", slow)
+    monkeypatch.setattr(segment_graph, "build", slow)
     lane = threading.Thread(target=builder.merge_once, name="merge")
     lane.start()
     try:
@@ -401,17 +408,20 @@ def test_a_merge_waits_while_a_fold_is_at_work(
         database.put("own", some(numbers))
         builder.fold_once()
     folding, may_fold, merged = threading.Event(), threading.Event(), threading.Event()
-    build = segment_files.build
+    finish, build = SegmentWriter.finish, segment_graph.build
 
-    def slow(*args: object, **kwargs: object) -> None:
+    def slow(writer: SegmentWriter, graph: GraphBuild | None = None) -> SegmentRecord:
         if threading.current_thread().name == "fold":
             folding.set()
             assert may_fold.wait(30)
-        build(*args, **kwargs)  # type: ignore[arg-type]
-        if threading.current_thread().name == "merge":
-            merged.set()
+        return finish(writer, graph)
 
-    monkeypatch.setattr(segment_files, "build", slow)
+    def told(*args: object, **kwargs: object) -> None:
+        build(*args, **kwargs)  # type: ignore[arg-type]
+        merged.set()
+
+    monkeypatch.setattr(SegmentWriter, "finish", slow)
+    monkeypatch.setattr(segment_graph, "build", told)
     database.put("own", some(range(1360, 2700)))
     fold = threading.Thread(target=builder.fold_once, name="fold")
     merge = threading.Thread(target=builder.merge_once, name="merge")
@@ -499,7 +509,7 @@ def test_a_space_whose_graph_finds_too_little_stays_exact(
         tries.append(1)
         raise GraphUnsound("recall .10")
 
-    monkeypatch.setattr(segment_files, "prove", unsound)
+    monkeypatch.setattr(segment_graph, "prove", unsound)
     builder = builder_of(database, index)
     database.put("own", some(range(200)))
     builder.build_now()
@@ -531,7 +541,7 @@ def test_segments_stay_apart_where_no_graph_over_all_is_good(
     database.put("own", some(range(500)))
     builder.build_now()
     before = newest(index, space)
-    prove = segment_files.prove
+    prove = segment_graph.prove
     tries = []
 
     def unsound(pages: Pages, vectors: Float32Array, *rest: Any) -> int:
@@ -540,10 +550,12 @@ def test_segments_stay_apart_where_no_graph_over_all_is_good(
         tries.append(len(vectors))
         raise GraphUnsound("recall .10")
 
-    monkeypatch.setattr(segment_files, "prove", unsound)
+    monkeypatch.setattr(segment_graph, "prove", unsound)
     database.put("own", some(range(500, 600)))
     assert builder.fold_once()
     assert builder.merge_once()
+    assert [segment.graph is not None for segment in newest(index, space).segments] == [True, False]
+    assert builder.merge_once(), "the younger one gets a graph of its own"
     found = newest(index, space)
     assert [segment.graph is not None for segment in found.segments] == [True, True]
     assert found.segments[0].record == before.segments[0].record
@@ -552,7 +564,7 @@ def test_segments_stay_apart_where_no_graph_over_all_is_good(
     assert_holds(found, database)
     database.put("own", some(range(600, 700)))
     assert builder.fold_once()
-    monkeypatch.setattr(segment_files, "prove", prove)
+    monkeypatch.setattr(segment_graph, "prove", prove)
     assert builder.merge_once()
     assert_holds(newest(index, space), database)
 
@@ -619,7 +631,7 @@ def test_a_graph_is_proved_by_the_other_side_of_pairs(
         asked.append(rest[-1])
         return proof.prove(pages, vectors, *rest)
 
-    monkeypatch.setattr(segment_files, "prove", prove)
+    monkeypatch.setattr(segment_graph, "prove", prove)
     sources = some(range(200), seed=1)
     database.add_vectors(PAIR_SOURCE, sources)
     if rebuilt:

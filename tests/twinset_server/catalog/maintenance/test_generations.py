@@ -12,7 +12,9 @@ from twinset_server.catalog.index.coding import Coding
 from twinset_server.catalog.index.graph import Graph, build
 from twinset_server.catalog.index.labels import Texts
 from twinset_server.catalog.index.manifest import Generation, OpenGeneration
-from twinset_server.catalog.index.segment_files import Segment, SegmentWriter, open_segment
+from twinset_server.catalog.index.segment_files import Segment, open_segment
+from twinset_server.catalog.index.segment_graph import GraphBuild
+from twinset_server.catalog.index.segment_writer import SegmentWriter
 from twinset_server.catalog.maintenance.generations import differing, unreachable
 from twinset_server.domain import Dtype, Metric
 
@@ -27,12 +29,14 @@ def segment(tmp_path: Path, request: pytest.FixtureRequest) -> Segment:
         vectors = np.stack([vector(place) for place in range(ROWS)])
         writer.add(np.arange(10, 10 + ROWS), vectors, np.arange(ROWS), texts, texts)
         record = writer.finish(
-            graph=Dtype.BF16,
-            base=None,
-            threads=1,
-            stopped=lambda: False,
-            progress=lambda share: None,
-            askers=lambda items: np.empty((0, SPACE.dimension), np.float32),
+            GraphBuild(
+                Dtype.BF16,
+                base=None,
+                threads=1,
+                stopped=lambda: False,
+                progress=lambda share: None,
+                askers=lambda items: np.empty((0, SPACE.dimension), np.float32),
+            )
         )
     return open_segment(tmp_path, record, space)
 
