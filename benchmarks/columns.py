@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +30,7 @@ from twinset_server.catalog.columns.table import Columns
 from twinset_server.catalog.columns.writing import ColumnTable
 from twinset_server.catalog.index import column_files
 from twinset_server.catalog.index.column_shelf import ColumnShelf
+from twinset_server.catalog.index.lanes import Lanes
 from twinset_server.catalog.index.plan import Limits
 from twinset_server.catalog.store.log import ChangeLog
 from twinset_server.catalog.store.schema import open_writer
@@ -69,7 +69,7 @@ def measured(folder: Path, count: int) -> Iterator[Figure]:
     fill(folder / "catalog.sqlite", count)
     with contextlib.closing(ChangeLog(folder / "catalog.sqlite")) as log:
         begun = time.process_time()
-        ColumnShelf(folder / "index", Limits.of(1, 1, 1), lambda: False, threading.Event()).refresh(log)
+        ColumnShelf(folder / "index", Limits.of(1, 1, 1), lambda: False, Lanes()).refresh(log)
         written_s = time.process_time() - begun
     told = f"{count:,} items with six attributes and a category; {figures.machine('numpy', 'twinset')}"
     yield Figure("columns.snapshot_s", written_s, None, "s CPU", "lower", told)

@@ -1,12 +1,14 @@
-"""The builder: folds what was committed into generations, in three lanes at a lower priority than what answers.
+"""The builder: folds what was committed into generations, in lanes at a lower priority than what answers.
 
-One lane folds the delta, which takes a second or two; one merges segments, which may take many minutes; and one writes
-snapshots of the table of columns. Nothing else writes into the folder of the index.
+One lane folds the delta, which takes tenths of a second; one merges small segments, which takes seconds, and one large
+ones, which may take many minutes; and one writes snapshots of the table of columns. Nothing else writes into the folder
+of the index.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sqlite3
@@ -17,6 +19,7 @@ from pathlib import Path
 from twinset_server.catalog.index.checksums import Stopped
 from twinset_server.catalog.index.coding import default_dtype
 from twinset_server.catalog.index.column_shelf import ColumnShelf
+from twinset_server.catalog.index.lanes import Lane, Lanes
 from twinset_server.catalog.index.plan import Limits
 from twinset_server.catalog.index.shelf import Progress, Shelf
 from twinset_server.catalog.store.generations import HIDDEN
@@ -45,9 +48,9 @@ class Builder:
         self._dtypes = settings.dtypes
         self._limits = Limits.of(settings.fold_at, settings.slow_at, settings.graph_at)
         self._stop = threading.Event()
-        self._at_fold = threading.Event()
+        self._lanes = Lanes()
         self._shelves: dict[str, Shelf] = {}
-        self._columns = ColumnShelf(index, self._limits, self._stop.is_set, self._at_fold)
+        self._columns = ColumnShelf(index, self._limits, self._stop.is_set, self._lanes)
         self._lock = threading.Lock()
         self._failure: Exception | None = None
         # Half of the cores at the most: the other half answers.
@@ -59,11 +62,13 @@ class Builder:
         Raises:
             Exception: whatever a lane could not foresee; the process should end, and be started again.
         """
-        lanes = [
-            threading.Thread(target=self._lane, args=(self._fold_all, _FOLD_NICE), name="builder-fold"),
-            threading.Thread(target=self._lane, args=(self._merge_all, _MERGE_NICE), name="builder-merge"),
-            threading.Thread(target=self._lane, args=(self._columns.refresh, _MERGE_NICE), name="builder-columns"),
-        ]
+        works: dict[str, tuple[Callable[[ChangeLog], bool], int]] = {
+            "fold": (self._fold_all, _FOLD_NICE),
+            "brief": (functools.partial(self._merge_all, lane=Lane.BRIEF), _MERGE_NICE),
+            "long": (functools.partial(self._merge_all, lane=Lane.LONG), _MERGE_NICE),
+            "columns": (self._columns.refresh, _MERGE_NICE),
+        }
+        lanes = [threading.Thread(target=self._lane, args=work, name=f"builder-{name}") for name, work in works.items()]
         for lane in lanes:
             lane.start()
         while not stop.wait(_PAUSE_S) and not self._stop.is_set():
@@ -160,10 +165,10 @@ class Builder:
             done |= shelf.fold(log)
         return done
 
-    def _merge_all(self, log: ChangeLog) -> bool:
+    def _merge_all(self, log: ChangeLog, lane: Lane | None = None) -> bool:
         done = False
         for shelf in self._open_shelves(log):
-            done |= shelf.merge(log, self._threads)
+            done |= shelf.merge(log, self._threads, lane)
         return done
 
     def _open_shelves(self, log: ChangeLog) -> list[Shelf]:
@@ -174,7 +179,7 @@ class Builder:
                     shown = TASTE if name.startswith(HIDDEN) else name
                     dtype = self._dtypes.get(shown, default_dtype(space))
                     folder = self._index / str(key)
-                    shelf = Shelf(folder, space, dtype, self._limits, self._stop.is_set, self._at_fold)
+                    shelf = Shelf(folder, space, dtype, self._limits, self._stop.is_set, self._lanes)
                     shelf.open()
                     self._shelves[name] = shelf
             return list(self._shelves.values())

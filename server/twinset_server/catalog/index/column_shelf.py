@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from twinset_server.catalog.columns.writing import ColumnTable
 from twinset_server.catalog.index import column_files
 from twinset_server.catalog.index.checksums import Stopped
+from twinset_server.catalog.index.lanes import Lane, Lanes
 from twinset_server.catalog.index.plan import Limits
 from twinset_server.catalog.store.log import ChangeLog, Snapshot
 
@@ -25,16 +25,16 @@ class ColumnShelf:
     The table itself isn't kept between two snapshots: it is read from the last one, and brought up to date.
     """
 
-    def __init__(self, index: Path, limits: Limits, stopped: Callable[[], bool], at_fold: threading.Event) -> None:
+    def __init__(self, index: Path, limits: Limits, stopped: Callable[[], bool], lanes: Lanes) -> None:
         """Make the shelf of `index`, which gives up what it does when `stopped` returns True.
 
-        Nothing is begun while `at_fold` is set.
+        Nothing is begun while one of `lanes` is at work that folds.
         """
         self._index = index
         self._folder = column_files.columns_folder(index)
         self._limits = limits
         self._stopped = stopped
-        self._at_fold = at_fold
+        self._lanes = lanes
         self._number = -1
         self._sequence = 0
         self._next_look = 0
@@ -81,7 +81,9 @@ class ColumnShelf:
     def _is_due(self, snapshot: Snapshot) -> bool:
         sequence, due = snapshot.position.sequence, self._limits.snapshot_due(snapshot.items)
         # Looked at first, since to count takes milliseconds: no item changes without a change of the sequence.
-        if sequence < self._next_look or (self._at_fold.is_set() and sequence - self._sequence < _OVERDUE * due):
+        if sequence < self._next_look or (
+            self._lanes.is_behind(Lane.BRIEF) and sequence - self._sequence < _OVERDUE * due
+        ):
             return False
         changes = snapshot.count_item_changes(self._sequence)
         # Every change is of one item at most, and many are of none.

@@ -1,7 +1,7 @@
 """The segments that a space has: who works on which, which vectors died, and how what is new is published.
 
-Two lanes may be at work at a time: each claims the segments that it will replace, and publishes under a lock what then
-takes the place of exactly these.
+Several lanes may be at work at a time: each claims the segments that it will replace, and publishes under a lock what
+then takes the place of exactly these.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from twinset_server.catalog.folder import sync
 from twinset_server.catalog.index import manifest, plan
 from twinset_server.catalog.index.checksums import FileSum, Stopped, Unsound
+from twinset_server.catalog.index.lanes import Lane
 from twinset_server.catalog.index.manifest import Generation
 from twinset_server.catalog.index.plan import Fold, Limits, Merge, Shape
 from twinset_server.catalog.index.rows import Int64Array
@@ -115,10 +116,10 @@ class Holdings:
                 self._busy.add(planned.extended)
             return planned
 
-    def plan_merge(self, limits: Limits) -> Merge | None:
-        """Return the most urgent work on segments, and claim them; None where nothing is due."""
+    def plan_merge(self, limits: Limits, lane: Lane | None) -> Merge | None:
+        """Return the most urgent work on segments, and claim them; None where nothing is due for the lane."""
         with self._lock:
-            planned = None if self._rebuilding else plan.merge(self._shapes(), self._busy, limits)
+            planned = None if self._rebuilding else plan.merge(self._shapes(), self._busy, limits, lane)
             if planned is not None:
                 self._busy.update(planned.numbers)
             return planned

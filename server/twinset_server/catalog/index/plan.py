@@ -10,8 +10,10 @@ thousands more would wait.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+
+from twinset_server.catalog.index.lanes import Lane
 
 _MERGE_SHARE = 4
 """Segments are merged when the younger has at least this part of the older's rows.
@@ -26,6 +28,12 @@ _EXTEND_SHARE = 4
 """A fold copies a segment, to add rows to it, if it isn't more than this times as large as a fold is usually.
 
 Were it measured by the rows that wait, a fold that is late would copy a larger segment, and be later the next time.
+"""
+
+_SMALL_FOLDS = 16
+"""Segments of up to so many folds are merged, and get their graphs, in a lane of their own.
+
+That takes seconds; behind a merge of large ones, which may take many minutes, searches would compare ever more rows.
 """
 
 _DEAD_SHARE = 5
@@ -118,9 +126,8 @@ def fold(shapes: Sequence[Shape], waiting: int, busy: Collection[int], limits: L
     if waiting < max(1, limits.fold_at):
         return None
     youngest = shapes[-1] if shapes else None
-    due = merge(shapes, busy, limits)
     # What is to be merged is left alone: under load the copies would never end, and the merge never begin.
-    claimed = {*busy, *(due.numbers if due else ())}
+    claimed = {*busy, *(number for due in _due(shapes, busy, limits) for number in due.numbers)}
     if (
         youngest is not None
         and youngest.number not in claimed
@@ -132,21 +139,40 @@ def fold(shapes: Sequence[Shape], waiting: int, busy: Collection[int], limits: L
     return Fold(None)
 
 
-def merge(shapes: Sequence[Shape], busy: Collection[int], limits: Limits) -> Merge | None:
-    """Return the most urgent work on segments that none of `busy` takes part in; None where all is well."""
-    return _decayed(shapes, busy) or _youngest_run(shapes, busy) or _graphless(shapes, busy, limits)
+def merge(shapes: Sequence[Shape], busy: Collection[int], limits: Limits, lane: Lane | None = None) -> Merge | None:
+    """Return the most urgent work on segments that none of `busy` takes part in; None where all is well.
+
+    Args:
+        shapes: the segments, oldest first.
+        busy: numbers of segments that another lane is at work on.
+        limits: which segments get a graph, and which are small.
+        lane: the one that asks: `BRIEF` works on small segments, those younger than the last large one, `LONG` on what
+            a large one takes part in. None for either.
+    """
+    large = [number for number, shape in enumerate(shapes, 1) if shape.rows > _SMALL_FOLDS * limits.fold_at]
+    older = max(large, default=0)
+    if lane is Lane.BRIEF:
+        return next(_due(shapes[older:], busy, limits), None)
+    among = {shape.number for shape in (shapes if lane is None else shapes[:older])}
+    return next((due for due in _due(shapes, busy, limits) if due.numbers[0] in among), None)
 
 
-def _decayed(shapes: Sequence[Shape], busy: Collection[int]) -> Merge | None:
+def _due(shapes: Sequence[Shape], busy: Collection[int], limits: Limits) -> Iterator[Merge]:
+    """Yield what is to be done with segments, the most urgent first."""
+    yield from _decayed(shapes, busy)
+    yield from _runs(shapes, busy)
+    yield from _graphless(shapes, busy, limits)
+
+
+def _decayed(shapes: Sequence[Shape], busy: Collection[int]) -> Iterator[Merge]:
     for shape in reversed(shapes):
         due = shape.dead * _DEAD_SHARE > shape.rows and shape.dead >= 2 * shape.in_vain
         if shape.number not in busy and due:
-            return Merge((shape.number,), extend=False)
-    return None
+            yield Merge((shape.number,), extend=False)
 
 
-def _youngest_run(shapes: Sequence[Shape], busy: Collection[int]) -> Merge | None:
-    """Return the merge of the youngest segments that is due, over as many as follow from it."""
+def _runs(shapes: Sequence[Shape], busy: Collection[int]) -> Iterator[Merge]:
+    """Yield the merges that are due, of the youngest segments first, each over as many as follow from it."""
     for end in range(len(shapes), 1, -1):
         start, rows = end - 1, shapes[end - 1].rows - shapes[end - 1].dead
         while start and _takes(shapes[start - 1], rows):
@@ -154,16 +180,14 @@ def _youngest_run(shapes: Sequence[Shape], busy: Collection[int]) -> Merge | Non
             rows += shapes[start].rows - shapes[start].dead
         run = shapes[start:end]
         if len(run) > 1 and not any(shape.number in busy for shape in run):
-            return Merge(tuple(shape.number for shape in run), extend=run[0].graph)
-    return None
+            yield Merge(tuple(shape.number for shape in run), extend=run[0].graph)
 
 
-def _graphless(shapes: Sequence[Shape], busy: Collection[int], limits: Limits) -> Merge | None:
+def _graphless(shapes: Sequence[Shape], busy: Collection[int], limits: Limits) -> Iterator[Merge]:
     for shape in shapes:
         free = shape.number not in busy and not shape.graph and not shape.flat
         if free and shape.rows - shape.dead >= limits.graph_at:
-            return Merge((shape.number,), extend=False)
-    return None
+            yield Merge((shape.number,), extend=False)
 
 
 def _takes(older: Shape, rows: int) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from twinset_server.catalog.index.checksums import Stopped
 from twinset_server.catalog.index.holdings import Holdings, Stopping
 from twinset_server.catalog.index.labels import Texts
+from twinset_server.catalog.index.lanes import Lane, Lanes
 from twinset_server.catalog.index.plan import Limits, Merge
 from twinset_server.catalog.index.rows import Int64Array
 from twinset_server.catalog.index.segment_files import Segment, open_segment
@@ -31,7 +32,7 @@ _REFRESH_AT = 50_000
 """Changes after which a generation is published for their deaths alone, so that the log of them can be cut."""
 
 _CROWD = 8
-"""With more segments than this, merges don't wait for folds: where these never end, searches would only get slower."""
+"""With more segments than this, merges wait for no other lane: searches would only get slower where that never ends."""
 
 _PAUSE_S = 0.02
 
@@ -45,22 +46,22 @@ Progress = Callable[[float], None]
 
 
 class Shelf:
-    """The generations of one space. `open` comes first; then `fold` by one thread, `merge` and `rebuild` by another."""
+    """The generations of one space. `open` comes first; then `fold`, `merge` and `rebuild`, each lane by one thread."""
 
     def __init__(
-        self, folder: Path, space: Space, dtype: Dtype, limits: Limits, stopped: Stopping, at_fold: threading.Event
+        self, folder: Path, space: Space, dtype: Dtype, limits: Limits, stopped: Stopping, lanes: Lanes
     ) -> None:
         """Make a shelf in `folder`, the space's own, that gives up what it does when `stopped` returns True.
 
-        New graphs are of `dtype`; those of another stay until they are built anew. `at_fold` is set while a fold is at
-        work, on this shelf or on another that shares it: merges wait then.
+        New graphs are of `dtype`; those of another stay until they are built anew. `lanes` tell what is at work, on
+        this shelf or on another that shares them: merges wait for what goes first.
         """
         self._folder = folder
         self._space = space
         self._dtype = dtype
         self._limits = limits
         self._stopped = stopped
-        self._at_fold = at_fold
+        self._lanes = lanes
         self._holdings = Holdings(folder, space, stopped)
         self._folding = threading.Lock()
         self._looked_at = 0
@@ -107,8 +108,7 @@ class Shelf:
                     # With as many keys as it lacks it is worth another look.
                     self._looked_at = key - waiting
                     return self._refresh(sequence)
-                self._at_fold.set()
-                work.callback(self._at_fold.clear)
+                work.enter_context(self._lanes.at_work(Lane.FOLD))
                 replaced = () if planned.extended is None else (planned.extended,)
                 work.enter_context(self._holdings.claimed(replaced))
                 writer = work.enter_context(self._holdings.new_segment())
@@ -127,20 +127,26 @@ class Shelf:
             self._looked_at = key
         return True
 
-    def merge(self, log: ChangeLog, threads: int) -> bool:
-        """Do the most urgent work on segments; return whether there was any.
+    def merge(self, log: ChangeLog, threads: int, lane: Lane | None = None) -> bool:
+        """Do the most urgent work on segments that is the lane's; return whether there was any.
 
-        `log` tells who asks.
-
+        Args:
+            log: tells who asks.
+            threads: how many build a graph.
+            lane: `BRIEF` or `LONG`; None for both together, where no other thread merges.
         Raises:
             OSError: the disk is full, or failed.
             Stopped: the builder ends.
         """
-        planned = self._holdings.plan_merge(self._limits)
+        planned = self._holdings.plan_merge(self._limits, lane)
         if planned is None:
             return False
-        with self._holdings.claimed(planned.numbers), self._holdings.new_segment() as writer:
-            merged = self._merged(log, writer, planned, threads)
+        with (
+            self._holdings.claimed(planned.numbers),
+            self._lanes.at_work(lane or Lane.LONG),
+            self._holdings.new_segment() as writer,
+        ):
+            merged = self._merged(log, writer, planned, threads, lane or Lane.LONG)
             walked = any(self._holdings.segment(number).graph is not None for number in planned.numbers)
             if merged is not None and merged.record.flat and walked:
                 # Searches would compare each of its rows, where they walk now.
@@ -203,18 +209,21 @@ class Shelf:
             self._holdings.publish((), None)
         return due
 
-    def _merged(self, log: ChangeLog, writer: SegmentWriter, planned: Merge, threads: int) -> Segment | None:
+    def _merged(
+        self, log: ChangeLog, writer: SegmentWriter, planned: Merge, threads: int, lane: Lane
+    ) -> Segment | None:
         first, *others = planned.numbers
         base = self._copied(writer, first) if planned.extend else None
         for number in others if planned.extend else planned.numbers:
             self._copy_living(writer, self._holdings.segment(number))
-        return self._finished(log, writer, base, threads, _unseen, self._merging_stopped)
 
-    def _merging_stopped(self) -> bool:
-        """Return whether the builder ends, after the fold that is under way: two at once slow down searches."""
-        while self._at_fold.is_set() and self._holdings.segment_count <= _CROWD and not self._stopped():
-            time.sleep(_PAUSE_S)
-        return self._stopped()
+        def stopped() -> bool:
+            # Two at once slow down searches.
+            while self._lanes.is_behind(lane) and self._holdings.segment_count <= _CROWD and not self._stopped():
+                time.sleep(_PAUSE_S)
+            return self._stopped()
+
+        return self._finished(log, writer, base, threads, _unseen, stopped)
 
     def _finished(
         self,

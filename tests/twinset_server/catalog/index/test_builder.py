@@ -390,7 +390,7 @@ def test_a_fold_goes_on_while_a_merge_is_at_work(
         database.put("own", some(range(1360, 1420)))
         assert builder.fold_once()
         during = newest(index, space)
-        assert [segment.rows.length for segment in during.segments] == [1200, 160, 60]
+        assert [segment.rows.length for segment in during.segments] == [1200, 100, 60, 60]
         assert_holds(during, database)
     finally:
         may_go_on.set()

@@ -1,5 +1,4 @@
 import logging
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from twinset_server.catalog.columns.writing import ColumnTable
 from twinset_server.catalog.index import column_files
 from twinset_server.catalog.index.checksums import Stopped, Unsound
 from twinset_server.catalog.index.column_shelf import ColumnShelf
+from twinset_server.catalog.index.lanes import Lane, Lanes
 from twinset_server.catalog.index.plan import Limits
 from twinset_server.catalog.store.log import ChangeLog
 
@@ -40,8 +40,8 @@ def index(tmp_path: Path) -> Path:
     return tmp_path / "index"
 
 
-def shelf_of(index: Path, at_fold: threading.Event | None = None) -> ColumnShelf:
-    return ColumnShelf(index, LIMITS, lambda: False, at_fold or threading.Event())
+def shelf_of(index: Path, lanes: Lanes | None = None) -> ColumnShelf:
+    return ColumnShelf(index, LIMITS, lambda: False, lanes or Lanes())
 
 
 def started(index: Path, log: ChangeLog) -> Columns:
@@ -115,13 +115,13 @@ def test_changes_of_no_item_make_no_snapshot_due(items: ItemsDatabase, log: Chan
 
 
 def test_a_snapshot_waits_for_a_fold_but_not_for_ever(items: ItemsDatabase, log: ChangeLog, index: Path) -> None:
-    at_fold = threading.Event()
-    at_fold.set()
-    shelf = shelf_of(index, at_fold)
-    put_some(items, 39)
-    assert not shelf.refresh(log)
-    put_some(items, 1, first=39)
-    assert shelf.refresh(log)
+    lanes = Lanes()
+    shelf = shelf_of(index, lanes)
+    with lanes.at_work(Lane.FOLD):
+        put_some(items, 39)
+        assert not shelf.refresh(log)
+        put_some(items, 1, first=39)
+        assert shelf.refresh(log)
 
 
 def test_a_snapshot_that_somebody_removed_is_written_again(items: ItemsDatabase, log: ChangeLog, index: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_builder_that_ends_leaves_the_snapshot_that_was_there(
     shelf_of(index).refresh(log)
     put_some(items, 300)
     with pytest.raises(Stopped):
-        ColumnShelf(index, LIMITS, lambda: True, threading.Event()).refresh(log)
+        ColumnShelf(index, LIMITS, lambda: True, Lanes()).refresh(log)
     assert column_files.numbers(index / "columns") == [1]
     assert_same(started(index, log), items)
 

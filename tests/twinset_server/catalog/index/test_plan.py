@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from twinset_server.catalog.index.lanes import Lane
 from twinset_server.catalog.index.plan import Fold, Limits, Merge, Shape, fold, merge
 
 LIMITS = Limits(fold_at=4000, bulk_at=40_000, graph_at=1000)
@@ -146,3 +147,27 @@ def test_work_that_failed_waits_until_there_is_twice_as_much() -> None:
     assert merge([large, shape(2, 4000)], (), LIMITS) == Merge((1, 2), extend=True)
     assert merge([replace(large, dead=3900)], (), LIMITS) is None
     assert merge([replace(large, dead=4000)], (), LIMITS) == Merge((1,), extend=False)
+
+
+def test_small_segments_are_merged_while_large_ones_are_at_work() -> None:
+    shapes = [shape(1, 500_000), shape(2, 130_000), shape(3, 16_000, graph=False), shape(4, 4000, graph=False)]
+    assert merge(shapes, {1, 2}, LIMITS, Lane.BRIEF) == Merge((3, 4), extend=False)
+    assert merge(shapes, {1, 2}, LIMITS, Lane.LONG) is None
+
+
+def test_what_a_large_segment_takes_part_in_is_the_work_of_the_long_lane() -> None:
+    shapes = [shape(1, 64_001), shape(2, 16_001)]
+    assert merge(shapes, (), LIMITS, Lane.BRIEF) is None
+    assert merge(shapes, (), LIMITS, Lane.LONG) == merge(shapes, (), LIMITS) == Merge((1, 2), extend=True)
+
+
+def test_what_only_small_segments_take_part_in_is_the_work_of_the_brief_lane() -> None:
+    shapes = [shape(1, 64_000), shape(2, 16_000)]
+    assert merge(shapes, (), LIMITS, Lane.LONG) is None
+    assert merge(shapes, (), LIMITS, Lane.BRIEF) == merge(shapes, (), LIMITS) == Merge((1, 2), extend=True)
+
+
+def test_urgent_work_on_a_small_segment_does_not_hide_that_on_a_large_one() -> None:
+    shapes = [shape(1, 500_000, dead=200_000), shape(2, 10_000, dead=9000)]
+    assert merge(shapes, (), LIMITS) == merge(shapes, (), LIMITS, Lane.BRIEF) == Merge((2,), extend=False)
+    assert merge(shapes, (), LIMITS, Lane.LONG) == Merge((1,), extend=False)
