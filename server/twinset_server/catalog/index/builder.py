@@ -1,6 +1,6 @@
 """The builder: folds what was committed into generations, in lanes at a lower priority than what answers.
 
-One lane folds the delta, which takes tenths of a second; one merges small segments, which takes seconds, and one large
+One lane folds the delta, which takes a tenth of a second; one merges small segments, which takes seconds, and one large
 ones, which may take many minutes; and one writes snapshots of the table of columns. Nothing else writes into the folder
 of the index.
 """

@@ -20,7 +20,7 @@ from twinset_server.catalog.index import manifest, plan
 from twinset_server.catalog.index.checksums import FileSum, Stopped, Unsound
 from twinset_server.catalog.index.lanes import Lane
 from twinset_server.catalog.index.manifest import Generation
-from twinset_server.catalog.index.plan import Fold, Limits, Merge, Shape
+from twinset_server.catalog.index.plan import Limits, Merge, Shape
 from twinset_server.catalog.index.rows import Int64Array
 from twinset_server.catalog.index.segment_files import Segment
 from twinset_server.catalog.index.segment_writer import SegmentWriter
@@ -105,16 +105,6 @@ class Holdings:
     def segment_count(self) -> int:
         """How many segments the newest generation has."""
         return len(self._segments)
-
-    def plan_fold(self, waiting: int, limits: Limits) -> Fold | None:
-        """Return what to do with `waiting` rows, and claim the segment that it replaces."""
-        with self._lock:
-            shapes = self._shapes()
-            busy = {shape.number for shape in shapes} if self._rebuilding else self._busy
-            planned = plan.fold(shapes, waiting, busy, limits)
-            if planned is not None and planned.extended is not None:
-                self._busy.add(planned.extended)
-            return planned
 
     def plan_merge(self, limits: Limits, lane: Lane | None) -> Merge | None:
         """Return the most urgent work on segments, and claim them; None where nothing is due for the lane."""

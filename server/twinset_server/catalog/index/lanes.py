@@ -12,7 +12,7 @@ class Lane(enum.IntEnum):
     """A kind of work that has a thread of its own. The lesser ones go first."""
 
     FOLD = 1
-    """Committed rows are written into a segment: tenths of a second."""
+    """Committed rows are written into a segment: a tenth of a second."""
 
     BRIEF = 2
     """Small segments are merged, and get their graph: seconds."""

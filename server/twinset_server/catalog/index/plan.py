@@ -1,11 +1,11 @@
 """What to build next: pure decisions over the sizes of segments.
 
-Every row goes from the delta into the youngest segment, and a few times from there into an older and larger one. A row
-costs more to add the larger the graph (80 µs each to a new one of 5,000, 420 to one of 100,000), a segment costs every
-search a walk. So sizes are kept geometric: one large segment, one or two that are each much smaller.
+Every row goes from the delta into a segment of its own time, and a few times from there into an older and larger one. A
+row costs more to add the larger the graph (80 µs each to a new one of 5,000, 420 to one of 100,000), a segment costs
+every search a walk. So sizes are kept geometric: one large segment, one or two that are each much smaller.
 
-A fold only writes rows: graphs are what merges build. A graph over 16,384 rows takes seconds, in which as many
-thousands more would wait.
+All of that is what merges do. A fold writes the rows that wait and nothing else, so it takes the same time whatever
+there is beside them: while it lasts, more rows come.
 """
 
 from __future__ import annotations
@@ -23,12 +23,6 @@ An eighth wrote the larger one twice as often, which takes a core and the memory
 
 _FLAT_SHARE = 2
 """The same where a graph over the older one was tried in vain: each trial costs a whole build."""
-
-_EXTEND_SHARE = 4
-"""A fold copies a segment, to add rows to it, if it isn't more than this times as large as a fold is usually.
-
-Were it measured by the rows that wait, a fold that is late would copy a larger segment, and be later the next time.
-"""
 
 _SMALL_FOLDS = 16
 """Segments of up to so many folds are merged, and get their graphs, in a lane of their own.
@@ -69,13 +63,6 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Fold:
-    """Put the delta into a segment without a graph: a copy of `extended`, or a new one where it is None."""
-
-    extended: int | None
-
-
-@dataclass(frozen=True, slots=True)
 class Merge:
     """Put the live rows of several segments, oldest first, into one.
 
@@ -88,11 +75,12 @@ class Merge:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When to fold.
+    """When there is something to do.
 
     Attributes:
         fold_at: rows of the delta at which they are folded.
-        bulk_at: rows of the delta from which on they are written as they are read, and added to no segment.
+        bulk_at: rows of the delta from which on they came at once, or no builder was there: workers wait for one, which
+            writes them once for all.
         graph_at: rows from which on a segment gets a graph; fewer are compared as quickly one by one.
     """
 
@@ -112,31 +100,6 @@ class Limits:
         Without one it is due for `bulk_at` items in any case.
         """
         return max(1, min(_SNAPSHOT_FOLDS * self.fold_at, self.bulk_at), items // _SNAPSHOT_SHARE)
-
-
-def fold(shapes: Sequence[Shape], waiting: int, busy: Collection[int], limits: Limits) -> Fold | None:
-    """Return what to do with `waiting` rows of the delta; None where they may wait.
-
-    Args:
-        shapes: the segments, oldest first.
-        waiting: live rows in no segment.
-        busy: numbers of segments that another lane is at work on.
-        limits: when to fold.
-    """
-    if waiting < max(1, limits.fold_at):
-        return None
-    youngest = shapes[-1] if shapes else None
-    # What is to be merged is left alone: under load the copies would never end, and the merge never begin.
-    claimed = {*busy, *(number for due in _due(shapes, busy, limits) for number in due.numbers)}
-    if (
-        youngest is not None
-        and youngest.number not in claimed
-        and youngest.rows <= _EXTEND_SHARE * min(waiting, limits.fold_at)
-        and waiting < limits.bulk_at
-        and not (youngest.graph or youngest.flat)
-    ):
-        return Fold(youngest.number)
-    return Fold(None)
 
 
 def merge(shapes: Sequence[Shape], busy: Collection[int], limits: Limits, lane: Lane | None = None) -> Merge | None:

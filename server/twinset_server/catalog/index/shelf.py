@@ -22,7 +22,7 @@ from twinset_server.catalog.index.rows import Int64Array
 from twinset_server.catalog.index.segment_files import Segment, open_segment
 from twinset_server.catalog.index.segment_graph import GraphBuild
 from twinset_server.catalog.index.segment_writer import SegmentWriter
-from twinset_server.catalog.store.log import ChangeLog, LogChunk
+from twinset_server.catalog.store.log import ChangeLog, LogChunk, Snapshot
 from twinset_server.domain import Dtype, Float32Array, Space
 
 _log = logging.getLogger(__name__)
@@ -64,6 +64,8 @@ class Shelf:
         self._lanes = lanes
         self._holdings = Holdings(folder, space, stopped)
         self._folding = threading.Lock()
+        # So many rows, or fewer that live, wait of those with keys up to that of the last look.
+        self._waiting = 0
         self._looked_at = 0
 
     def open(self) -> None:
@@ -92,40 +94,38 @@ class Shelf:
 
     def _fold(self, log: ChangeLog, limits: Limits, stopped: Stopping) -> bool:
         with self._folding, contextlib.ExitStack() as work:
-            # Only rows are read in the snapshot, no segment is copied, no graph built: while it lasts, SQLite can't
-            # reset its log.
+            # While the snapshot lasts, SQLite can't reset its log: rows are written in it, and nothing else is done.
             with log.snapshot() as snapshot:
                 sequence, key = snapshot.position.sequence, snapshot.position.key
                 self._holdings.take_deaths(snapshot)
-                if key - self._looked_at < limits.fold_at:
+                if not self._is_due(snapshot, limits):
                     return self._refresh(sequence)
                 chunks = snapshot.added(self._holdings.key, self._space.name, _CHUNK)
-                # Held in memory up to here: whether they are many decides what becomes of them.
-                held = list(_until(chunks, limits.bulk_at))
-                waiting = sum(len(chunk.keys) for chunk in held)
-                planned = self._holdings.plan_fold(waiting, limits)
-                if planned is None:
-                    # With as many keys as it lacks it is worth another look.
-                    self._looked_at = key - waiting
+                held = list(_until(chunks, limits.fold_at))
+                self._waiting = sum(len(chunk.keys) for chunk in held)
+                if self._waiting < limits.fold_at:
+                    # Some of those that were counted have died since.
                     return self._refresh(sequence)
                 work.enter_context(self._lanes.at_work(Lane.FOLD))
-                replaced = () if planned.extended is None else (planned.extended,)
-                work.enter_context(self._holdings.claimed(replaced))
                 writer = work.enter_context(self._holdings.new_segment())
-                if planned.extended is None:
-                    for chunk in itertools.chain(held, chunks):
-                        writer.add(*_columns(chunk))
-                    held.clear()
-            if planned.extended is not None:
-                # So few are waiting then that all of them are held.
-                self._copy_living(writer, self._holdings.segment(planned.extended))
-                for chunk in held:
+                for chunk in itertools.chain(held, chunks):
                     writer.add(*_columns(chunk))
-            held.clear()
             written = open_segment(self._folder, writer.finish(), self._space, stopped)
-            self._holdings.publish(replaced, written, key)
-            self._looked_at = key
+            self._holdings.publish((), written, key)
+            self._waiting = 0
         return True
+
+    def _is_due(self, snapshot: Snapshot, limits: Limits) -> bool:
+        """Return whether enough rows may wait: those that came since the last look are counted, and no others.
+
+        A space that seldom gets any would else be looked for among all that others got since its last generation.
+        """
+        key, since = snapshot.position.key, max(self._looked_at, self._holdings.key)
+        if key - since < limits.fold_at - self._waiting:
+            return False
+        self._waiting += snapshot.count_added(since, self._space.name)
+        self._looked_at = key
+        return self._waiting >= limits.fold_at
 
     def merge(self, log: ChangeLog, threads: int, lane: Lane | None = None) -> bool:
         """Do the most urgent work on segments that is the lane's; return whether there was any.
@@ -181,8 +181,8 @@ class Shelf:
         def stopped() -> bool:
             return self._stopped() or (cancelled is not None and cancelled())
 
-        # What waits must be in a segment to be claimed; without a graph, since it is read again below.
-        self._fold(log, replace(self._limits, fold_at=1, bulk_at=1), stopped)
+        # What waits must be in a segment to be claimed.
+        self._fold(log, replace(self._limits, fold_at=1), stopped)
         with self._holdings.all_claimed(stopped) as (replaced, last), self._holdings.new_segment() as writer:
             with log.snapshot() as snapshot:
                 self._holdings.take_deaths(snapshot)
@@ -206,7 +206,9 @@ class Shelf:
         # Also where there is none yet: a space that stays small must not keep the log of all from being cut.
         due = sequence - self._holdings.published_sequence >= _REFRESH_AT
         if due:
-            self._holdings.publish((), None)
+            # Where none waits, all up to the last look are in segments: who begins anew needn't look for them again.
+            seen = None if self._waiting else max(self._looked_at, self._holdings.key)
+            self._holdings.publish((), None, seen)
         return due
 
     def _merged(

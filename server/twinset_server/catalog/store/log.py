@@ -173,6 +173,13 @@ class Snapshot:
         (count,) = self._connection.execute(_ITEM_CHANGES, {"after": after_sequence}).fetchone()
         return int(count)
 
+    def count_added(self, after_key: int, space: str) -> int:
+        """Return how many of the space's vectors have keys above `after_key`."""
+        key, _ = self._spaces[space]
+        statement = "SELECT count(*) FROM vectors WHERE key > ? AND space = ?"
+        (count,) = self._connection.execute(statement, (after_key, key)).fetchone()
+        return int(count)
+
     def has_more(self, space: str, after_key: int, count: int) -> bool:
         """Return whether more than `count` of the space's vectors have keys above `after_key`."""
         key, _ = self._spaces[space]

@@ -1,5 +1,6 @@
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +98,28 @@ def test_deaths_are_carried_over_to_every_generation(database: Database, index: 
     assert_holds(found, database)
 
 
-def test_the_youngest_segment_is_added_to(database: Database, index: Path, space: Space) -> None:
+def test_a_fold_writes_nothing_but_what_waits(database: Database, index: Path, space: Space) -> None:
     builder = builder_of(database, index, graph_at=1000)
     for start in range(0, 500, 100):
         database.put("own", some(range(start, start + 100)))
         assert builder.fold_once()
     found = newest(index, space)
-    assert [segment.rows.length for segment in found.segments] == [500]
+    assert [segment.rows.length for segment in found.segments] == [100] * 5
     assert_holds(found, database)
+
+
+def test_what_folds_wrote_is_put_together_without_a_graph_while_it_is_little(
+    database: Database, index: Path, space: Space
+) -> None:
+    builder = builder_of(database, index, graph_at=1000)
+    for start in range(0, 500, 100):
+        database.put("own", some(range(start, start + 100)))
+        builder.fold_once()
+    assert builder.merge_once()
+    found = newest(index, space)
+    assert [(segment.rows.length, segment.graph) for segment in found.segments] == [(500, None)]
+    assert_holds(found, database)
+    assert not builder.merge_once()
 
 
 def test_a_large_segment_is_not_rewritten_for_a_few_rows(database: Database, index: Path, space: Space) -> None:
@@ -255,6 +270,34 @@ def test_a_space_that_stays_small_does_not_keep_the_log_from_being_cut(
     assert (found.generation.segments, found.generation.key) == ((), 0)
     assert builder.log_floors() == {"own": 60_011}
     assert not builder.fold_once()
+
+
+def test_a_space_without_rows_is_known_to_have_none(database: Database, index: Path, space: Space) -> None:
+    database.add_space(replace(space, name="other"))
+    builder = builder_of(database, index)
+    database.put("own", some(range(120)))
+    builder.fold_once()
+    database.skip(60_000)
+    builder.fold_once()
+    assert manifest.read(index / "2", 1).key == 120
+    database.put("other", some(range(120, 240)))
+    assert builder_of(database, index).fold_once()
+    other = manifest.newest_sound(index / "2", replace(space, name="other"))
+    assert other is not None
+    assert len(living(other)) == 120
+
+
+def test_rows_that_died_while_they_waited_are_not_folded(database: Database, index: Path, space: Space) -> None:
+    builder = builder_of(database, index)
+    database.put("own", some(range(60)))
+    assert not builder.fold_once()
+    database.put("own", some(range(50), seed=1))
+    assert not builder.fold_once()
+    database.put("own", some(range(60, 99)))
+    assert not builder.fold_once()
+    database.put("own", some(range(99, 101)))
+    assert builder.fold_once()
+    assert_holds(newest(index, space), database)
 
 
 def test_a_damaged_generation_is_replaced_by_the_one_before(database: Database, index: Path, space: Space) -> None:
