@@ -21,6 +21,12 @@ _MERGE_SHARE = 4
 An eighth wrote the larger one twice as often, which takes a core and the memory's bandwidth from searches.
 """
 
+_GRAPHLESS_SHARE = 8
+"""The same where the younger one would get its first graph instead, which that merge would soon throw away.
+
+Not so where it has twice as many rows as get one: searches compare them until the merge is done.
+"""
+
 _FLAT_SHARE = 2
 """The same where a graph over the older one was tried in vain: each trial costs a whole build."""
 
@@ -60,6 +66,11 @@ class Shape:
     graph: bool
     flat: bool = False
     in_vain: int = 0
+
+    @property
+    def living(self) -> int:
+        """How many rows have not died."""
+        return self.rows - self.dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +134,7 @@ def merge(shapes: Sequence[Shape], busy: Collection[int], limits: Limits, lane: 
 def _due(shapes: Sequence[Shape], busy: Collection[int], limits: Limits) -> Iterator[Merge]:
     """Yield what is to be done with segments, the most urgent first."""
     yield from _decayed(shapes, busy)
-    yield from _runs(shapes, busy)
+    yield from _runs(shapes, busy, limits)
     yield from _graphless(shapes, busy, limits)
 
 
@@ -134,13 +145,14 @@ def _decayed(shapes: Sequence[Shape], busy: Collection[int]) -> Iterator[Merge]:
             yield Merge((shape.number,), extend=False)
 
 
-def _runs(shapes: Sequence[Shape], busy: Collection[int]) -> Iterator[Merge]:
+def _runs(shapes: Sequence[Shape], busy: Collection[int], limits: Limits) -> Iterator[Merge]:
     """Yield the merges that are due, of the youngest segments first, each over as many as follow from it."""
     for end in range(len(shapes), 1, -1):
-        start, rows = end - 1, shapes[end - 1].rows - shapes[end - 1].dead
-        while start and _takes(shapes[start - 1], rows):
+        start, rows, graphless = end - 1, shapes[end - 1].living, not shapes[end - 1].graph
+        while start and _takes(shapes[start - 1], rows, graphless, limits):
             start -= 1
-            rows += shapes[start].rows - shapes[start].dead
+            rows += shapes[start].living
+            graphless = graphless and not shapes[start].graph
         run = shapes[start:end]
         if len(run) > 1 and not any(shape.number in busy for shape in run):
             yield Merge(tuple(shape.number for shape in run), extend=run[0].graph)
@@ -149,11 +161,15 @@ def _runs(shapes: Sequence[Shape], busy: Collection[int]) -> Iterator[Merge]:
 def _graphless(shapes: Sequence[Shape], busy: Collection[int], limits: Limits) -> Iterator[Merge]:
     for shape in shapes:
         free = shape.number not in busy and not shape.graph and not shape.flat
-        if free and shape.rows - shape.dead >= limits.graph_at:
+        if free and shape.living >= limits.graph_at:
             yield Merge((shape.number,), extend=False)
 
 
-def _takes(older: Shape, rows: int) -> bool:
-    """Return whether `rows` younger ones are enough to be merged with the older segment."""
-    share = _FLAT_SHARE if older.flat else _MERGE_SHARE
+def _takes(older: Shape, rows: int, graphless: bool, limits: Limits) -> bool:
+    """Return whether `rows` younger ones, with a graph or `graphless`, are to be merged with the older segment."""
+    share = _MERGE_SHARE
+    if older.flat:
+        share = _FLAT_SHARE
+    elif older.graph and graphless and limits.graph_at <= rows < 2 * limits.graph_at:
+        share = _GRAPHLESS_SHARE
     return rows * share >= older.rows and rows >= 2 * older.in_vain

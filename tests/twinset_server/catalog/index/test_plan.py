@@ -27,6 +27,18 @@ def test_segments_are_merged_when_the_younger_is_a_quarter_of_the_older() -> Non
     assert merge([shape(1, 80_000), shape(2, 20_000)], (), LIMITS) == Merge((1, 2), extend=True)
 
 
+def test_rows_that_are_due_for_a_graph_go_into_one_of_up_to_eight_times_as_many() -> None:
+    def due(older: int, younger: int, *, graph: bool = False) -> Merge | None:
+        return merge([shape(1, older), shape(2, younger, graph=graph)], (), LIMITS)
+
+    assert due(8000, 1000) == Merge((1, 2), extend=True)
+    assert due(8001, 1000) == Merge((2,), extend=False)
+    assert due(8000, 999) is None
+    assert due(15_992, 1999) == Merge((1, 2), extend=True)
+    assert due(15_992, 2000) == Merge((2,), extend=False), "so many would be compared for long"
+    assert due(8000, 1000, graph=True) is None
+
+
 def test_one_merge_takes_all_that_follow_from_it() -> None:
     shapes = [shape(1, 500_000), shape(2, 110_000), shape(3, 28_000)]
     assert merge(shapes, (), LIMITS) == Merge((1, 2, 3), extend=True)
