@@ -106,6 +106,11 @@ class Holdings:
         """How many segments the newest generation has."""
         return len(self._segments)
 
+    def merges_first(self, limits: Limits) -> bool:
+        """Return whether a fold should wait for merges."""
+        with self._lock:
+            return plan.merges_first(self._shapes(), limits)
+
     def plan_merge(self, limits: Limits, lane: Lane | None) -> Merge | None:
         """Return the most urgent work on segments, and claim them; None where nothing is due for the lane."""
         with self._lock:

@@ -36,6 +36,9 @@ _SMALL_FOLDS = 16
 That takes seconds; behind a merge of large ones, which may take many minutes, searches would compare ever more rows.
 """
 
+_BARE_GRAPHS = 3
+"""Folds wait while so many times as many rows stand without a graph as get one, but not for fewer than many at once."""
+
 _DEAD_SHARE = 5
 """A segment with more than this part of its rows dead is built anew: they take the places of answers."""
 
@@ -111,6 +114,17 @@ class Limits:
         Without one it is due for `bulk_at` items in any case.
         """
         return max(1, min(_SNAPSHOT_FOLDS * self.fold_at, self.bulk_at), items // _SNAPSHOT_SHARE)
+
+
+def merges_first(shapes: Sequence[Shape], limits: Limits) -> bool:
+    """Return whether a fold should wait for merges: more rows came than these could build graphs over.
+
+    Searches compare such rows wherever they stand. Those outside the index slow their writers down; folded, they would
+    slow nobody down, and become ever more. What came at once is left out, since its graph may take many minutes, and so
+    is what gets none.
+    """
+    bare = [one.living for one in shapes if not (one.graph or one.flat or one.rows >= limits.bulk_at)]
+    return sum(bare) >= max(limits.bulk_at, _BARE_GRAPHS * limits.graph_at)
 
 
 def merge(shapes: Sequence[Shape], busy: Collection[int], limits: Limits, lane: Lane | None = None) -> Merge | None:

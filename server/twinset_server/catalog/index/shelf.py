@@ -85,25 +85,28 @@ class Shelf:
     def fold(self, log: ChangeLog, *, at_least: int | None = None) -> bool:
         """Put what waits into a segment where that is due; return whether a generation was published.
 
+        With `at_least` so many rows are due, whatever the limits say.
+
         Raises:
             OSError: the disk is full, or failed.
             Stopped: the builder ends.
         """
-        limits = self._limits if at_least is None else replace(self._limits, fold_at=at_least)
-        return self._fold(log, limits, self._stopped)
+        if at_least is None:
+            return self._fold(log, self._limits.fold_at, self._stopped, may_wait=True)
+        return self._fold(log, at_least, self._stopped, may_wait=False)
 
-    def _fold(self, log: ChangeLog, limits: Limits, stopped: Stopping) -> bool:
+    def _fold(self, log: ChangeLog, at_least: int, stopped: Stopping, *, may_wait: bool) -> bool:
         with self._folding, contextlib.ExitStack() as work:
             # While the snapshot lasts, SQLite can't reset its log: rows are written in it, and nothing else is done.
             with log.snapshot() as snapshot:
                 sequence, key = snapshot.position.sequence, snapshot.position.key
                 self._holdings.take_deaths(snapshot)
-                if not self._is_due(snapshot, limits):
+                if not self._is_due(snapshot, at_least) or (may_wait and self._holdings.merges_first(self._limits)):
                     return self._refresh(sequence)
                 chunks = snapshot.added(self._holdings.key, self._space.name, _CHUNK)
-                held = list(_until(chunks, limits.fold_at))
+                held = list(_until(chunks, at_least))
                 self._waiting = sum(len(chunk.keys) for chunk in held)
-                if self._waiting < limits.fold_at:
+                if self._waiting < at_least:
                     # Some of those that were counted have died since.
                     return self._refresh(sequence)
                 work.enter_context(self._lanes.at_work(Lane.FOLD))
@@ -115,17 +118,17 @@ class Shelf:
             self._waiting = 0
         return True
 
-    def _is_due(self, snapshot: Snapshot, limits: Limits) -> bool:
+    def _is_due(self, snapshot: Snapshot, at_least: int) -> bool:
         """Return whether enough rows may wait: those that came since the last look are counted, and no others.
 
         A space that seldom gets any would else be looked for among all that others got since its last generation.
         """
         key, since = snapshot.position.key, max(self._looked_at, self._holdings.key)
-        if key - since < limits.fold_at - self._waiting:
+        if key - since < at_least - self._waiting:
             return False
         self._waiting += snapshot.count_added(since, self._space.name)
         self._looked_at = key
-        return self._waiting >= limits.fold_at
+        return self._waiting >= at_least
 
     def merge(self, log: ChangeLog, threads: int, lane: Lane | None = None) -> bool:
         """Do the most urgent work on segments that is the lane's; return whether there was any.
@@ -182,7 +185,7 @@ class Shelf:
             return self._stopped() or (cancelled is not None and cancelled())
 
         # What waits must be in a segment to be claimed.
-        self._fold(log, replace(self._limits, fold_at=1), stopped)
+        self._fold(log, 1, stopped, may_wait=False)
         with self._holdings.all_claimed(stopped) as (replaced, last), self._holdings.new_segment() as writer:
             with log.snapshot() as snapshot:
                 self._holdings.take_deaths(snapshot)

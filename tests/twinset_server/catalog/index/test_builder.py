@@ -190,6 +190,28 @@ def test_rows_are_published_first_and_get_their_graph_later(
     assert_holds(found, database)
 
 
+def test_a_fold_waits_for_merges_that_are_far_behind(database: Database, index: Path, space: Space) -> None:
+    builder = builder_of(database, index, slow_at=150)
+    for start in range(0, 300, 100):
+        database.put("own", some(range(start, start + 100)))
+        assert builder.fold_once()
+    database.put("own", some(range(300, 400)))
+    assert not builder.fold_once()
+    assert builder.merge_once()
+    assert builder.fold_once()
+    assert_holds(newest(index, space), database)
+
+
+def test_all_is_built_at_once_however_far_merges_are_behind(database: Database, index: Path, space: Space) -> None:
+    builder = builder_of(database, index, slow_at=150)
+    for start in range(0, 300, 100):
+        database.put("own", some(range(start, start + 100)))
+        builder.fold_once()
+    database.put("own", some(range(300, 400)))
+    builder.build_now()
+    assert [segment.rows.length for segment in newest(index, space).segments] == [400]
+
+
 def test_two_generations_are_kept_and_their_files(database: Database, index: Path, space: Space) -> None:
     builder = builder_of(database, index)
     for start in range(0, 500, 100):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from twinset_server.catalog.index.lanes import Lane
-from twinset_server.catalog.index.plan import Limits, Merge, Shape, merge
+from twinset_server.catalog.index.plan import Limits, Merge, Shape, merge, merges_first
 
 LIMITS = Limits(fold_at=4000, bulk_at=40_000, graph_at=1000)
 
@@ -128,3 +128,16 @@ def test_urgent_work_on_a_small_segment_does_not_hide_that_on_a_large_one() -> N
     shapes = [shape(1, 500_000, dead=200_000), shape(2, 10_000, dead=9000)]
     assert merge(shapes, (), LIMITS) == merge(shapes, (), LIMITS, Lane.BRIEF) == Merge((2,), extend=False)
     assert merge(shapes, (), LIMITS, Lane.LONG) == Merge((1,), extend=False)
+
+
+def test_folds_wait_while_merges_lag_far_behind() -> None:
+    limits = replace(LIMITS, graph_at=16_000)
+    assert not merges_first([shape(1, 500_000), *(shape(n, 5999, graph=False) for n in range(2, 10))], limits)
+    assert merges_first([shape(1, 500_000), *(shape(n, 6000, graph=False) for n in range(2, 10))], limits)
+
+
+def test_folds_wait_neither_for_what_came_at_once_nor_for_what_gets_no_graph() -> None:
+    assert merges_first([shape(1, 39_999, graph=False), shape(2, 1, graph=False)], LIMITS)
+    assert not merges_first([shape(1, 1_000_000, graph=False), shape(2, 39_999, graph=False)], LIMITS)
+    assert not merges_first([shape(1, 39_999, graph=False, flat=True), shape(2, 1, graph=False)], LIMITS)
+    assert not merges_first([shape(1, 39_999, dead=1, graph=False), shape(2, 1, graph=False)], LIMITS)
