@@ -41,7 +41,7 @@ async def prepare(folder: Path) -> None:
         builder = Builder(paths.database, paths.index, settings)
         builder.build_now()
         # Just so many that the segment is copied and added to, dead rows and all: the generations share none.
-        await catalog.write([_item(number, 2) for number in range(1050, 1250)])
+        await catalog.write([_item(number, 2) for number in range(1000, 1300)])
         builder.build_now()
         await catalog.write([_item(number, 3) for number in range(30)])
         await catalog.write([ItemDeletion(f"{number}") for number in range(100, 120)])

@@ -52,6 +52,8 @@ class Holdings:
         # Deaths up to change `_sequence`, and vectors up to `_key`, are known.
         self._sequence = 0
         self._key = 0
+        # What was known at the last fold.
+        self._folded_sequence = 0
         self._dead: Int64Array = np.empty(0, np.int64)
         self._rebuilding = False
 
@@ -72,6 +74,7 @@ class Holdings:
         else:
             self._segments = found.segments
             self._sequence, self._key, self._dead = found.generation.sequence, found.generation.key, found.dead
+            self._folded_sequence = found.generation.log_from
             self._kept = [found.generation, *self._sound_before(found.generation)]
         # Nothing is removed yet: a damaged manifest keeps its number from being given again.
         self._last_number = manifest.next_segment(self._folder) - 1
@@ -140,7 +143,7 @@ class Holdings:
             segments.sort(key=lambda segment: int(segment.rows.keys[0]))
             dead = _among(self._dead, segments)
             older = () if alone else self._kept[:1]
-            before = older[0].sequence if older else self._sequence
+            log_from = self._log_from(older, bool(replaced))
             generation = manifest.write(
                 self._folder,
                 Generation(
@@ -148,7 +151,7 @@ class Holdings:
                     replace(self._space, model=None),
                     self._sequence,
                     self._key if key is None else key,
-                    before,
+                    log_from,
                     FileSum(0, ""),
                     tuple(segment.record for segment in segments),
                 ),
@@ -158,6 +161,8 @@ class Holdings:
             if not self._rebuilding:
                 self._dead = dead
             self._kept = [generation, *older]
+            if not (replaced and older):
+                self._folded_sequence = self._sequence
             manifest.prune(self._folder, self._kept, self._writing)
         _log.info(
             "space %s: generation %d has %d rows in %d segments",
@@ -223,6 +228,16 @@ class Holdings:
         finally:
             with self._lock:
                 self._writing.discard(number)
+
+    def _log_from(self, older: Sequence[Generation], merged: bool) -> int:
+        """Return from which change on the log is needed: for the older generation, and for workers that lag behind.
+
+        A merge may be published at once after a fold. Were the log cut up to that one, then whoever is a tenth of a
+        second late would have to begin anew.
+        """
+        if not older:
+            return self._sequence
+        return older[0].log_from if merged else self._folded_sequence
 
     def _shapes(self) -> list[Shape]:
         return [

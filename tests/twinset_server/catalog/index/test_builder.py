@@ -254,6 +254,21 @@ def test_the_log_may_be_cut_up_to_the_older_generation(database: Database, index
     assert newest(index, space).generation.log_from == second
 
 
+def test_a_merge_cuts_no_log_that_a_late_worker_needs(database: Database, index: Path, space: Space) -> None:
+    builder = builder_of(database, index)
+    first = database.put("own", some(range(100)))
+    builder.fold_once()
+    second = database.put("own", some(range(100, 200)))
+    builder.fold_once()
+    third = database.delete("00001")
+    assert builder.merge_once()
+    assert builder.log_floors() == {"own": first}
+    database.put("own", some(range(200, 300)))
+    builder.fold_once()
+    assert second < third
+    assert builder.log_floors() == {"own": second}
+
+
 def test_a_builder_that_begins_anew_promises_no_more_than_the_one_before(
     database: Database, index: Path, space: Space
 ) -> None:

@@ -94,7 +94,7 @@ def test_a_start_reads_the_generation_and_what_came_after(database: Database, in
     database.delete("00100")
     with following(database, index) as follower:
         view = own(follower)
-        assert (view.generation, view.delta.length, view.segments[0].rows.length) == (1, 15, 200)
+        assert (view.generation, view.delta.length, view.segments[0].rows.length) == (2, 15, 200)
         assert_sees(view, database)
 
 
@@ -189,14 +189,14 @@ async def test_a_damaged_new_generation_is_left_alone(
     database.put("own", some(range(100)))
     builder.build_now()
     with following(database, index) as follower:
-        monkey = manifest.manifest_path(index / "1", 2)
+        monkey = manifest.manifest_path(index / "1", 3)
         monkey.write_bytes(b"{}")
         async with asyncio.timeout(10):
-            while "generation 2 can't be used" not in caplog.text:
+            while "generation 3 can't be used" not in caplog.text:
                 await asyncio.sleep(0.01)
         database.put("own", some(range(100, 120)))
         await follower.catch_up()
-        assert own(follower).generation == 1
+        assert own(follower).generation == 2
         assert_sees(own(follower), database)
 
 
@@ -283,7 +283,7 @@ async def test_generations_are_taken_while_commits_never_pause(database: Databas
         database.put("own", some(range(100)))
         builder.build_now()
         async with asyncio.timeout(30):
-            while own(follower).generation != 1:
+            while own(follower).generation != 2:
                 database.skip(1)
                 await follower.catch_up()
 
@@ -562,7 +562,7 @@ async def test_rows_of_segments_and_delta_have_the_attributes_of_their_items(
     with following(database, index) as follower:
         assert truth_of_rows(follower, "yes") == expected
         builder.build_now()
-        await until_generation(follower, 1)
+        await until_generation(follower, 2)
         layout = follower.views.columns.layout
         for step in range(4):
             put(range(30 * step, 30 * step + 20), 2 + step, "no" if step % 2 else "yes")
@@ -588,22 +588,23 @@ async def test_rows_of_segments_and_delta_have_the_attributes_of_their_items(
 def test_a_generation_of_an_older_format_is_built_anew_from_the_database(database: Database, index: Path) -> None:
     database.put("own", some(range(100)))
     builder_of(database, index).build_now()
-    [path] = (index / "1").glob("generation-*.json")
-    document = json.loads(path.read_text())
-    del document["checksum"]
-    path.write_bytes(manifest.sealed({**document, "format": 1}))
+    for path in (index / "1").glob("generation-*.json"):
+        document = json.loads(path.read_text())
+        del document["checksum"]
+        path.write_bytes(manifest.sealed({**document, "format": 1}))
     with following(database, index) as follower:
         assert (own(follower).generation, own(follower).delta.length) == (0, 100)
         assert_sees(own(follower), database)
     builder_of(database, index).build_now()
     with following(database, index) as follower:
-        assert (own(follower).generation, own(follower).delta.length) == (2, 0)
+        assert (own(follower).generation, own(follower).delta.length) == (4, 0)
         assert_sees(own(follower), database)
 
 
 def as_format_2(folder: Path) -> None:
-    """Write the one manifest of the space in `folder` anew as it was before graphs had centres."""
-    [path] = folder.glob("generation-*.json")
+    """Write the manifest of the space in `folder` whose segments have graphs as it was before these had centres."""
+    before, path = sorted(folder.glob("generation-*.json"))
+    before.unlink()
     document = json.loads(path.read_text())
     del document["checksum"]
     for record in document["segments"]:
@@ -616,7 +617,7 @@ def test_a_generation_of_format_2_still_serves(database: Database, index: Path) 
     builder_of(database, index).build_now()
     as_format_2(index / "1")
     with following(database, index) as follower:
-        assert (own(follower).generation, own(follower).delta.length) == (1, 0)
+        assert (own(follower).generation, own(follower).delta.length) == (2, 0)
         assert own(follower).segments[0].graph is not None
         assert_sees(own(follower), database)
 
@@ -636,7 +637,7 @@ def test_a_graph_of_inner_products_of_format_2_is_built_anew(
     builder_of(database, index).build_now()
     with following(database, index) as follower:
         view = follower.views.spaces["products"]
-        assert (view.generation, view.delta.length) == (2, 0)
+        assert (view.generation, view.delta.length) == (4, 0)
         assert view.segments[0].graph is not None
 
 

@@ -35,7 +35,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     database.delete("00001", "00002")
     database.put("own", {**some(range(600, 660)), **some(range(10, 20), seed=1)})
     builder.build_now()
-    assert manifest.numbers(folder / "index" / "1") == [2, 1]
+    assert manifest.numbers(folder / "index" / "1") == [4, 3]
     database.put("own", some(range(660, 680)))
     database.delete("00003", "00610")
     # The database is a file on its own then, which can be copied.
@@ -55,7 +55,7 @@ def answers(folder: Path) -> tuple[int, list[list[Neighbour]]]:
 
 
 def test_the_newest_generation_is_taken(catalogue: Path) -> None:
-    assert answers(catalogue)[0] == 2
+    assert answers(catalogue)[0] == 4
 
 
 @pytest.mark.parametrize("kind", MUTATIONS)
@@ -81,7 +81,7 @@ def test_damage_is_found_and_the_generation_before_answers_the_same(
 
     monkeypatch.setattr(graph.Graph, "__init__", watched)
     generation, found = answers(folder)
-    assert generation == 1
+    assert generation == 3
     assert found == expected
 
 
@@ -107,7 +107,7 @@ def test_a_check_that_is_skipped_would_let_damage_through(
         return np.frombuffer(path.read_bytes(), np.uint8)
 
     monkeypatch.setattr("twinset_server.catalog.index.segment_files.opened", unchecked)
-    assert (expected, answers(folder)[0]) == (1, 2)
+    assert (expected, answers(folder)[0]) == (3, 4)
 
 
 @pytest.mark.parametrize(
@@ -121,31 +121,31 @@ def test_a_check_that_is_skipped_would_let_damage_through(
 )
 def test_a_generation_of_another_space_is_not_taken(catalogue: Path, other: object) -> None:
     with pytest.raises(Unsound, match="is of Space"):
-        manifest.open_generation(catalogue / "index" / "1", 2, other, {})  # type: ignore[arg-type]
+        manifest.open_generation(catalogue / "index" / "1", 4, other, {})  # type: ignore[arg-type]
 
 
 def test_another_model_of_the_same_fingerprint_is_the_same_space(catalogue: Path) -> None:
     space = replace(OWN, model="other-00000000")
-    assert manifest.open_generation(catalogue / "index" / "1", 2, space, {}).generation.number == 2
+    assert manifest.open_generation(catalogue / "index" / "1", 4, space, {}).generation.number == 4
 
 
 def test_manifests_that_changed_names_are_not_taken(catalogue: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(catalogue / "index" / "1", folder)
-    shutil.copyfile(folder / "generation-000002.json", folder / "generation-000003.json")
-    with pytest.raises(Unsound, match="is the manifest of generation 2"):
-        manifest.read(folder, 3)
+    shutil.copyfile(folder / "generation-000004.json", folder / "generation-000005.json")
+    with pytest.raises(Unsound, match="is the manifest of generation 4"):
+        manifest.read(folder, 5)
     found = manifest.newest_sound(folder, OWN)
     assert found is not None
-    assert found.generation.number == 2
-    assert manifest.next_number(folder) == 4
+    assert found.generation.number == 4
+    assert manifest.next_number(folder) == 6
 
 
 def test_segments_that_are_open_are_not_opened_again(catalogue: Path) -> None:
     folder = catalogue / "index" / "1"
-    first = manifest.open_generation(folder, 1, OWN, {})
+    first = manifest.open_generation(folder, 3, OWN, {})
     known = {segment.record.number: segment for segment in first.segments}
-    again = manifest.open_generation(folder, 2, OWN, known)
+    again = manifest.open_generation(folder, 4, OWN, known)
     assert again.segments[0] is first.segments[0]
     assert again.segments[1] not in first.segments
 
@@ -167,13 +167,13 @@ def test_a_generation_that_is_pruned_while_it_is_opened_gives_way_to_the_next(
             with contextlib.closing(Database(folder / "catalog.sqlite")) as database:
                 for start in (700, 720):
                     database.put("own", some(range(start, start + 20)))
-                    builder.fold_once()
+                    builder.build_now()
         return segment
 
     with monkeypatch.context() as patch:
         patch.setattr(manifest, "open_segment", slow)
         found = manifest.newest_sound(folder / "index" / "1", OWN)
     assert found is not None
-    assert found.generation.number == manifest.numbers(folder / "index" / "1")[0] > 2
+    assert found.generation.number == manifest.numbers(folder / "index" / "1")[0] > 4
     # The large one, which both have, was checked once.
     assert found.segments[0] is opened[0]
