@@ -48,6 +48,7 @@ async def test_a_log_tells_what_was_added_after_a_key_in_the_order_of_keys(
         np.testing.assert_array_equal(later.vectors, [unit(0, 0, 1)])
         assert [chunk.keys.tolist() for chunk in snapshot.added(0, "visual", 2)] == [[1, 3], [4]]
         assert (snapshot.live("visual"), snapshot.live("shape")) == (3, 1)
+        assert [snapshot.count_added(key, "visual") for key in (0, 1, 3, 4)] == [3, 2, 1, 0]
     log.close()
 
 
