@@ -34,22 +34,25 @@ def test_where_no_fault_is_asked_for_nothing_happens() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "generation"),
+    ("fault", "generation"),
     [
-        (steps.SEGMENT_SAVED, 1),
-        (steps.SEGMENT_SYNCED, 1),
-        (steps.MANIFEST_WRITTEN, 1),
-        (steps.MANIFEST_RENAMED, 2),
-        (steps.DIRECTORY_SYNCED, 2),
+        # The first time in a fold, the second in the merge that builds a graph.
+        (f"{steps.SEGMENT_SAVED}:1", 2),
+        (f"{steps.SEGMENT_SYNCED}:1", 2),
+        (f"{steps.MANIFEST_WRITTEN}:1", 2),
+        (f"{steps.MANIFEST_RENAMED}:1", 3),
+        (f"{steps.DIRECTORY_SYNCED}:1", 3),
+        (f"{steps.SEGMENT_SAVED}:2", 3),
+        (f"{steps.MANIFEST_RENAMED}:2", 4),
     ],
 )
-def test_a_builder_killed_at_a_step_leaves_a_sound_generation(tmp_path: Path, step: str, generation: int) -> None:
+def test_a_builder_killed_at_a_step_leaves_a_sound_generation(tmp_path: Path, fault: str, generation: int) -> None:
     database = Database(tmp_path / "catalog.sqlite")
     database.add_space(OWN)
     database.put("own", some(range(300)))
     assert build(tmp_path, None) == 0
     database.put("own", some(range(300, 600)))
-    assert build(tmp_path, f"{step}:1") == -signal.SIGKILL
+    assert build(tmp_path, fault) == -signal.SIGKILL
     found = manifest.newest_sound(tmp_path / "index" / "1", OWN)
     assert found is not None
     assert found.generation.number == generation
