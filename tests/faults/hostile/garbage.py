@@ -11,6 +11,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -67,15 +68,18 @@ METHODS: tuple[MethodDescriptor, ...] = tuple(method for service in SERVICES for
 async def send(folder: Path, first: int, count: int) -> Outcome:
     """Send the calls numbered from `first` on to services in `folder`, and return what became of them."""
     outcome = Outcome()
-    async with services(folder) as opened:
-        numbers = iter(range(first, first + count))
-        while batch := list(itertools.islice(numbers, FILL_EVERY)):
-            await asyncio.to_thread(opened.fill)
-            waiting = iter(batch)
-            async with asyncio.TaskGroup() as group:
-                for _ in range(AT_ONCE):
-                    group.create_task(_some(opened, waiting, outcome))
-        await asyncio.to_thread(opened.fill)  # what was there before is still understood
+    # Threads of their own: those of the event loop are the server's, which waits for one while callers wait for it.
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="caller") as callers:
+        async with services(folder) as opened:
+            run = asyncio.get_running_loop().run_in_executor
+            numbers = iter(range(first, first + count))
+            while batch := list(itertools.islice(numbers, FILL_EVERY)):
+                await run(callers, opened.fill)
+                waiting = iter(batch)
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(AT_ONCE):
+                        group.create_task(_some(callers, opened, waiting, outcome))
+            await run(callers, opened.fill)  # what was there before is still understood
     return outcome
 
 
@@ -88,9 +92,10 @@ def sent(method: MethodDescriptor, number: int, known: Mapping[str, Sequence[Any
     ]
 
 
-async def _some(opened: Services, numbers: Iterator[int], outcome: Outcome) -> None:
+async def _some(callers: ThreadPoolExecutor, opened: Services, numbers: Iterator[int], outcome: Outcome) -> None:
+    run = asyncio.get_running_loop().run_in_executor
     for number in numbers:
-        await asyncio.to_thread(_call, opened, METHODS[number % len(METHODS)], number, outcome)
+        await run(callers, _call, opened, METHODS[number % len(METHODS)], number, outcome)
 
 
 def _call(opened: Services, method: MethodDescriptor, number: int, outcome: Outcome) -> None:
