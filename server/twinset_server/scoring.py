@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,11 @@ from twinset_server.errors import BadVector, FingerprintMismatch
 def score_of(metric: Metric, distance: float) -> float:
     """Return the score, higher is better, of a `distance`, lower is better."""
     return 1.0 - distance if metric is Metric.COSINE else -distance
+
+
+def scores_of(metric: Metric, distances: Sequence[float]) -> list[float]:
+    """Return the score of each distance."""
+    return [1.0 - one for one in distances] if metric is Metric.COSINE else [-one for one in distances]
 
 
 def distance_of(metric: Metric, score: float) -> float:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from twinset_server.catalog import matching
 from twinset_server.catalog.columns.codes import Truths
 from twinset_server.catalog.columns.table import Columns
-from twinset_server.catalog.index.search import brief_count, scan, search_briefly, search_each, search_each_briefly
+from twinset_server.catalog.index.search import scan, search_briefly, search_each, search_each_briefly
 from twinset_server.catalog.index.views import View, Views
 from twinset_server.catalog.index.walks import Query
 from twinset_server.catalog.store.entry import fitted_query
@@ -90,10 +90,8 @@ def answer_briefly(asked: Sequence[Asked]) -> list[SearchResult]:
     if not first.is_plain:
         result = first.answer_briefly()
         return [] if result is None else [result]
-    count = brief_count(first.view, first.query(None))
-    alike = itertools.takewhile(lambda one: one.is_plain and one.view is first.view, asked[:count])
-    queries = [one.query(None) for one in alike]
-    return search_each_briefly(first.view, queries) if queries else []
+    alike = itertools.takewhile(lambda one: one.is_plain and one.view is first.view, asked)
+    return search_each_briefly(first.view, [one.query(None) for one in alike])
 
 
 def answer_each(asked: Sequence[Asked]) -> list[SearchResult]:

@@ -110,19 +110,31 @@ class ExampleVectors:
                 raise one
         return [one for one in found if isinstance(one, Compared)]
 
+    def of_vector(self, number: int, example: Example, searched: str) -> Compared:
+        """Return an example that is a vector, which waits for nothing; `searched` is the space of the request.
+
+        Raises:
+            BadVector, FingerprintMismatch: the vector is bad.
+            SpaceNotFound, SpaceMismatch: it can't be compared.
+        """
+        assert isinstance(example.subject, VectorExample)  # noqa: S101 - for the type checker
+        source, space = self._spaces_of(example, searched)
+        vector = example.subject.vector
+        if vector.space != source.name:
+            raise SpaceMismatch(
+                f"examples[{number}].vector.space",
+                f"the vector lives in the space {vector.space!r}, but {source.name!r} is "
+                + ("searched" if source is space else f"what {example.relation.name} compares"),
+            )
+        return Compared(number, example, source, space, admit(vector, source, f"examples[{number}].vector"))
+
     async def _one(self, number: int, request: Request, timeout_s: float) -> Compared:
         example = request.examples[number]
         source, space = self._spaces_of(example, request.space)
         name = f"examples[{number}]"
         match example.subject:
-            case VectorExample(vector):
-                if vector.space != source.name:
-                    raise SpaceMismatch(
-                        f"{name}.vector.space",
-                        f"the vector lives in the space {vector.space!r}, but {source.name!r} is "
-                        + ("searched" if source is space else f"what {example.relation.name} compares"),
-                    )
-                return Compared(number, example, source, space, admit(vector, source, f"{name}.vector"))
+            case VectorExample():
+                return self.of_vector(number, example, request.space)
             case ItemExample(item_id):
                 return Compared(number, example, source, space, await self._catalog.vector_of(item_id, source.name))
             case UserExample(user_id):

@@ -95,10 +95,16 @@ class Recommender:
         searches = [one.search for one in prepared if isinstance(one, _Prepared) and one.combined is not None]
         with tracing.span("search"):
             results = iter(await self._catalog.search_many(searches) if searches else ())
-        asked = [
-            one if isinstance(one, TwinsetError) else (one, next(results) if one.combined else None) for one in prepared
-        ]
-        found = [one if isinstance(one, TwinsetError) else await _tried(self._completed(*one)) for one in asked]
+        found: list[Recommendations | TwinsetError] = []
+        for one in prepared:
+            if isinstance(one, TwinsetError):
+                found.append(one)
+            elif one.combined is None:
+                found.append(await _tried(self._completed(one)))
+            elif _is_plain(one.request):
+                found.append(_plain(one, next(results)))
+            else:
+                found.append(await _tried(self._completed(one, next(results))))
         if self._catalog.switched() == switched:
             return found
         return [
@@ -114,23 +120,36 @@ class Recommender:
     async def _prepare_each(
         self, requests: Sequence[Request | TwinsetError], timeout_s: float
     ) -> list[_Prepared | TwinsetError]:
-        prepared: dict[int, _Prepared | TwinsetError] = {}
-        waiting: dict[int, asyncio.Task[_Prepared | TwinsetError]] = {}
-        async with asyncio.TaskGroup() as group:
-            for place, request in enumerate(requests):
-                if isinstance(request, TwinsetError):
-                    prepared[place] = request
-                elif len(request.examples) == 1 and isinstance(request.examples[0].subject, VectorExample):
-                    # It waits for nothing, and a task would cost more than it.
-                    prepared[place] = await _tried(self._prepare(request, timeout_s))
-                else:
-                    waiting[place] = group.create_task(_tried(self._prepare(request, timeout_s)))
-        prepared.update({place: task.result() for place, task in waiting.items()})
-        return [prepared[place] for place in range(len(requests))]
+        # What waits for nothing is prepared at once: a task would cost more than it.
+        found = [
+            one if isinstance(one, TwinsetError) else self._prepared(one) if _is_of_a_vector(one) else None
+            for one in requests
+        ]
+        waiting = [
+            (place, one)
+            for place, one in enumerate(requests)
+            if found[place] is None and not isinstance(one, TwinsetError)
+        ]
+        if waiting:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(_tried(self._prepare(one, timeout_s))) for _, one in waiting]
+            for (place, _), task in zip(waiting, tasks, strict=True):
+                found[place] = task.result()
+        return [one for one in found if one is not None]
+
+    def _prepared(self, request: Request) -> _Prepared | TwinsetError:
+        """Return what `_prepare` does for a request of one vector, or its error."""
+        try:
+            check(request)
+            return self._to_search(request, [self._examples.of_vector(0, request.examples[0], request.space)])
+        except TwinsetError as error:
+            return error
 
     async def _prepare(self, request: Request, timeout_s: float) -> _Prepared:
         check(request)
-        examples = await self._examples.compared(request, timeout_s=timeout_s)
+        return self._to_search(request, await self._examples.compared(request, timeout_s=timeout_s))
+
+    def _to_search(self, request: Request, examples: Sequence[Compared]) -> _Prepared:
         combined = combined_of(examples) if _is_one_search(request, examples) else None
         space = examples[0].space
         search = Search(
@@ -148,7 +167,7 @@ class Recommender:
         """Return what is found, with as much of its items as is asked for; `result` is that of the search, if made."""
         request = prepared.request
         found = await self._found(prepared, result)
-        while request.detail is not Detail.ID or request.explain:
+        while not _is_plain(request):
             neighbours = found.result.neighbours[: request.page_size or request.k]
             ids = [neighbour.item_id for neighbour in neighbours]
             items = await self.stored(ids, request.detail)
@@ -162,9 +181,8 @@ class Recommender:
         return found
 
     async def _found(self, prepared: _Prepared, result: SearchResult | None) -> Recommendations:
-        request, search, combined = prepared.request, prepared.search, prepared.combined
-        space = prepared.examples[0].space
-        if combined is None:
+        search = prepared.search
+        if prepared.combined is None:
             return await self._refined(prepared)
         if result is None:
             with tracing.span("search"):
@@ -177,7 +195,7 @@ class Recommender:
                     expression=search.expression,
                     facets=search.facets,
                 )
-        return Recommendations(space, result, request.detail, _notes(result, combined, prepared))
+        return _plain(prepared, result)
 
     async def _refined(self, prepared: _Prepared) -> Recommendations:
         request = prepared.request
@@ -203,6 +221,22 @@ class Recommender:
         with contextlib.suppress(EmbedderUnavailable, NoPairModel, FingerprintMismatch):
             return pair_model(self._pictures.now.embedder.contract, self._catalog.spaces())
         return None
+
+
+def _is_of_a_vector(request: Request) -> bool:
+    return len(request.examples) == 1 and isinstance(request.examples[0].subject, VectorExample)
+
+
+def _is_plain(request: Request) -> bool:
+    """Return whether nothing more is told of what is found than its id."""
+    return request.detail is Detail.ID and not request.explain
+
+
+def _plain(prepared: _Prepared, result: SearchResult) -> Recommendations:
+    """Return what one search found."""
+    assert prepared.combined is not None  # noqa: S101 - there was one search
+    space, detail = prepared.examples[0].space, prepared.request.detail
+    return Recommendations(space, result, detail, _notes(result, prepared.combined, prepared))
 
 
 def _is_one_search(request: Request, examples: Sequence[Compared]) -> bool:

@@ -54,7 +54,7 @@ def request(message: recommender_pb2.RecommendRequest) -> Request:
         detail=DETAILS[view],
         target_recall=_target_recall(message),
         expression=_expression(message),
-        facets=filters.facet_requests(message.facets),
+        facets=filters.facet_requests(message.facets) if message.facets else (),
         refinement=_refinement(message),
         explain=message.explain,
         page_size=message.page_size,

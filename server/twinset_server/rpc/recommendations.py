@@ -10,7 +10,7 @@ from twinset_server.recommend import Contribution, ExampleNote, Note, Recommenda
 from twinset_server.rpc import convert, filters
 from twinset_server.rpc.recommendation_ids import new_recommendation_id
 from twinset_server.rpc.recommendation_requests import DETAILS
-from twinset_server.scoring import score_of
+from twinset_server.scoring import scores_of
 
 _VIEWS = {detail: view for view, detail in DETAILS.items()}
 
@@ -51,14 +51,15 @@ def fill(message: recommender_pb2.RecommendResponse, found: Recommendations, spa
         message.searches.extend(_search(one) for one in found.searches)
     if found.examples:
         message.examples.extend(_example(one) for one in found.examples)
-    add, metric, items = message.recommendations.add, space.metric, found.items or {}
-    for item_id, picture_id, distance in result.neighbours:
+    add, items = message.recommendations.add, found.items
+    scores = scores_of(space.metric, [one.distance for one in result.neighbours])
+    for (item_id, picture_id, distance), score in zip(result.neighbours, scores, strict=True):
         one = add()
-        if item_id in items:
+        if items and item_id in items:
             one.item.CopyFrom(convert.item(items[item_id], _VIEWS[found.detail], spaces))
         else:
             one.item.id = item_id
-        one.score = score_of(metric, distance)
+        one.score = score
         one.distance = distance
         if picture_id:
             one.picture_id = picture_id

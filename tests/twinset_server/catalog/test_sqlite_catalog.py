@@ -3,7 +3,7 @@ import contextlib
 import datetime
 import io
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -425,11 +425,11 @@ async def test_a_change_that_cannot_be_stored_names_its_field(
 async def test_answers_are_searched_for_again_exactly_and_the_status_tells_the_recall(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def short_sighted(view: View, query: Query) -> SearchResult:
-        exact = scan(view, query)
-        return exact._replace(neighbours=[*exact.neighbours[:1], *exact.neighbours[3:]], exact=False)
+    def short_sighted(view: View, queries: Sequence[Query]) -> list[SearchResult]:
+        exact = [scan(view, query) for query in queries]
+        return [one._replace(neighbours=[*one.neighbours[:1], *one.neighbours[3:]], exact=False) for one in exact]
 
-    monkeypatch.setattr("twinset_server.catalog.asked.search_briefly", short_sighted)
+    monkeypatch.setattr("twinset_server.catalog.asked.search_each_briefly", short_sighted)
     with hold(tmp_path) as folder:
         declare_spaces(folder, [VISUAL])
         async with open_catalog(folder, StoreSettings(path=tmp_path), check_share=1.0) as catalog:

@@ -95,6 +95,12 @@ class Coding:
         # On unit vectors an inner product orders rows alike whatever the query's length: none of it need be clipped.
         return _bytes(values, _largest(values[np.newaxis]) if metric is Metric.COSINE else self.scale)
 
+    def queries(self, values: Float32Array, metric: Metric) -> NDArray[np.generic]:
+        """Return queries, `[Q, D]`, as the graph takes them."""
+        if not self.length and self.dtype is not Dtype.I8:
+            return values
+        return np.stack([self.query(one, metric) for one in values])
+
     def asked(self, count: int) -> int:
         """Return how many rows to ask the graph for where `count` are wanted."""
         return int(_SHARE[self.dtype] * count) + _SPARE

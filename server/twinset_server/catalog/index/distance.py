@@ -7,7 +7,7 @@ most the k-th's plus `slack`; `distances` then decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import numkong
@@ -51,17 +51,16 @@ def coarse_ranks(rows: Rows, places: Places | slice, query: Float32Array, metric
     return _coarsely_ranked(rows, places, inner, error, metric)
 
 
-def coarse_ranks_of_each(rows: Rows, queries: Float32Array, metric: Metric) -> Iterator[Ranked]:
-    """Yield the `coarse_ranks` of all rows to each of the queries, `[Q, D]` float32: a tenth of the time of one by one.
+def coarse_ranks_of_each(rows: Rows, queries: Float32Array, metric: Metric) -> Ranked | None:
+    """Return `[Q, N]` the `coarse_ranks` of all rows to each of the queries, `[Q, D]` float32.
 
-    None is yielded where bytes don't do for one of the queries.
+    Together they take a tenth of the time of one by one. None where bytes don't do for one of the queries.
     """
     if not all(rows.coarse.takes(query) for query in queries):
-        return
+        return None
     every = slice(0, rows.length)
     products, error = rows.coarse.inner_of_each(queries, every)
-    for inner in products:
-        yield _coarsely_ranked(rows, every, inner, error, metric)
+    return _coarsely_ranked(rows, every, products, error, metric)
 
 
 def _coarsely_ranked(rows: Rows, places: Places | slice, inner: Float32Array, error: float, metric: Metric) -> Ranked:
@@ -130,10 +129,7 @@ def distances(vectors: Float32Array, query: Float32Array, metric: Metric) -> Flo
     if metric is Metric.INNER_PRODUCT:
         return -_compared(vectors, query, "dot")
     apart = _compared(vectors, query, "sqeuclidean")
-    if metric is Metric.COSINE:
-        apart *= 0.5
-        np.minimum(apart, 2.0, out=apart)
-    return apart
+    return _halved(apart) if metric is Metric.COSINE else apart
 
 
 def _compared(vectors: Float32Array, query: Float32Array, how: Literal["dot", "sqeuclidean"]) -> Float64Array:
@@ -142,6 +138,22 @@ def _compared(vectors: Float32Array, query: Float32Array, how: Literal["dot", "s
     if len(vectors):
         numkong.cdist(vectors, query[np.newaxis], how, out=found)
     return found[:, 0]
+
+
+def distances_of_pairs(vectors: Float32Array, queries: Float32Array, metric: Metric) -> Float64Array:
+    """Return `[P]`, what `distances` says of each row of `[P, D]` and the row beside it in `queries`, `[P, D]` too."""
+    if not len(vectors):
+        return np.empty(0)
+    if metric is Metric.INNER_PRODUCT:
+        return -np.asarray(numkong.dot(vectors, queries))
+    apart = np.asarray(numkong.sqeuclidean(vectors, queries))
+    return _halved(apart) if metric is Metric.COSINE else apart
+
+
+def _halved(squares: Float64Array) -> Float64Array:
+    squares *= 0.5
+    np.minimum(squares, 2.0, out=squares)
+    return squares
 
 
 def _product(inner: Ranks, squares: Ranks, metric: Metric) -> Ranks:

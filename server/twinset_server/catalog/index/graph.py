@@ -49,6 +49,20 @@ class Walk(NamedTuple):
     compared: int
 
 
+class Walks(NamedTuple):
+    """What walks for several queries give, a row each; where one gives fewer rows the rest is place 0, infinitely far.
+
+    Attributes:
+        places: `[Q, M]`.
+        apart: `[Q, M]` float32.
+        compared: how many rows were compared for each, on average.
+    """
+
+    places: Places
+    apart: Float32Array
+    compared: int
+
+
 class Graph:
     """A saved graph, read from a memory map."""
 
@@ -89,15 +103,20 @@ class Graph:
 
     def nearest_of_each(self, queries: Sequence[Float32Array], count: int, width: int) -> list[Walk]:
         """Return what `nearest` gives for each of the queries; together they cost less."""
-        if len(queries) == 1:
-            return [self.nearest(queries[0], count, width)]
-        matches = self._searched(np.stack([self.coding.query(one, self._metric) for one in queries]), count, width)
-        places = matches.keys.view(np.intp)
-        compared = int(matches.computed_distances) // len(queries)
-        return [
-            Walk(places[number, :found], matches.distances[number, :found], compared)
-            for number, found in enumerate(matches.counts.tolist())
-        ]
+        places, apart, compared = self.walks(np.array(queries), count, width)
+        lengths = (apart < np.inf).sum(axis=1).tolist()
+        return [Walk(places[place, :length], apart[place, :length], compared) for place, length in enumerate(lengths)]
+
+    def walks(self, queries: Float32Array, count: int, width: int) -> Walks:
+        """Return `count` rows near each of the queries, `[Q, D]`, or as many as there are."""
+        matches = self._searched(self.coding.queries(queries, self._metric), count, width)
+        places, apart = matches.keys.view(np.intp), matches.distances
+        if len(queries) == 1:  # USearch gives no table then
+            places, apart = places[np.newaxis], apart[np.newaxis]
+        elif matches.counts.min() < count:
+            lacking = np.arange(count) >= matches.counts[:, np.newaxis]
+            places[lacking], apart[lacking] = 0, np.inf
+        return Walks(places, apart, int(matches.computed_distances) // len(queries))
 
     def _searched(self, queries: NDArray[np.generic], count: int, width: int) -> Any:
         with self._lock:

@@ -45,15 +45,25 @@ def nearest_items(
             found += zip(apart[near].tolist(), labels_at(rows.labels, places[near]), strict=True)
         # Python compares text by code points, which is the byte order of its UTF-8.
         found.sort()
-        neighbours: dict[str, Neighbour] = {}
-        for distance, (item_id, picture_id) in found:
-            if item_id not in neighbours and item_id not in exclude:
-                neighbours[item_id] = Neighbour(item_id, picture_id, distance)
-                if len(neighbours) == k:
-                    return list(neighbours.values())
-        if wanted >= len(everywhere):
-            return list(neighbours.values())
+        nearest = [Neighbour(item_id, picture_id, distance) for distance, (item_id, picture_id) in found]
+        neighbours = first_items(nearest, k, exclude)
+        if len(neighbours) == k or wanted >= len(everywhere):
+            return neighbours
         wanted *= 4
+
+
+def first_items(nearest: list[Neighbour], k: int, exclude: AbstractSet[str]) -> list[Neighbour]:
+    """Return the first `k` items of rows in order, each once, or as many as these hold; none that is excluded."""
+    # Most often they are k items, and nothing is to be left out.
+    if len(nearest) == k and not exclude and len({one.item_id for one in nearest}) == k:
+        return nearest
+    items: dict[str, Neighbour] = {}
+    for one in nearest:
+        if one.item_id not in items and one.item_id not in exclude:
+            items[one.item_id] = one
+            if len(items) == k:
+                break
+    return list(items.values())
 
 
 def _kth(distances: Float64Array, k: int) -> float:

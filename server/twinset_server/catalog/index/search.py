@@ -10,6 +10,8 @@ Whichever way rows were chosen, their final distances are computed alike, in flo
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from twinset_server.catalog.index.batch import AT_ONCE, MOST_PRODUCTS, Plan, nearest_of_each, plan_of
 from twinset_server.catalog.index.distance import Ranked, coarse_ranks_of_each
 from twinset_server.catalog.index.graph import Walk
 from twinset_server.catalog.index.rows import Rows
@@ -28,9 +31,6 @@ from twinset_server.domain import SCAN, SearchMethod, SearchPlan, SearchResult
 _BRIEF_NS = 2_000_000
 """So long rows may be compared on the event loop."""
 
-_MOST_PRODUCTS = 1 << 22
-"""As many products of rows and queries are held in memory at once: 16 MB."""
-
 
 class _Ahead(NamedTuple):
     """What was done for a query together with others, by the number of a segment; the delta has the last."""
@@ -41,36 +41,43 @@ class _Ahead(NamedTuple):
 
 def search(view: View, query: Query) -> SearchResult:
     """Return the nearest items."""
-    return _searched(view, query, None)
+    (result,) = search_each(view, [query])
+    return result
 
 
 def search_briefly(view: View, query: Query) -> SearchResult | None:
     """Return the nearest items; None where that would take more than about two milliseconds."""
-    return _search(view, query, _BRIEF_NS / row_ns(view.space.dimension), None)
+    found = search_each_briefly(view, [query])
+    return found[0] if found else None
 
 
 def search_each(view: View, queries: Sequence[Query]) -> list[SearchResult]:
     """Return what `search` does for each query; what they have in common is done once."""
-    if len(queries) == 1:
-        return [search(view, queries[0])]
-    return [_searched(view, query, ahead) for query, ahead in zip(queries, _together(view, queries), strict=True)]
-
-
-def brief_count(view: View, query: Query) -> int:
-    """Return how many searches like this one, without a filter, take about two milliseconds together."""
-    cost = 0.0
-    for number, part in enumerate(_parts(view, query)):
-        step = next(steps(view.segments[number], part, query, math.inf), None) if number < len(view.segments) else None
-        cost += part.scan_cost if step is None else step.cost
-    return int(_BRIEF_NS / row_ns(view.space.dimension) / max(1.0, cost))
+    plans = [plan_of(view, query) for query in queries] if len(queries) > 1 else [None]
+    found = _each(view, queries, plans, math.inf)
+    return [one for one in found if one is not None]
 
 
 def search_each_briefly(view: View, queries: Sequence[Query]) -> list[SearchResult]:
-    """Return what `search_briefly` does for each query; nothing where it gives None for one of them."""
+    """Return what `search` does for the first of the queries, as many as take about two milliseconds together.
+
+    Nothing where the first one alone takes longer. Where it takes several rounds all are about as long.
+    """
     at_most = _BRIEF_NS / row_ns(view.space.dimension)
-    each = [None] if len(queries) == 1 else _together(view, queries)
-    found = [_search(view, query, at_most, ahead) for query, ahead in zip(queries, each, strict=True)]
-    return [one for one in found if one is not None] if None not in found else []
+    if len(queries) == 1:
+        # One alone goes its own way: fewer steps, each of which is found in no cache.
+        result = _search(view, queries[0], at_most, None)
+        return [] if result is None else [result]
+    plans = [plan_of(view, query) for query in queries]
+    costs = _costs(view, queries, plans)
+    if costs[0] > at_most:
+        return []
+    rounds = math.ceil(costs[-1] / at_most)
+    count = bisect.bisect_left(costs, costs[-1] / rounds) + 1 if rounds else len(queries)
+    if costs[count - 1] > at_most:
+        count -= 1
+    found = _each(view, queries[:count], plans[:count], at_most)
+    return [one for one in itertools.takewhile(lambda one: one is not None, found) if one is not None]
 
 
 def scan(view: View, query: Query) -> SearchResult:
@@ -79,10 +86,51 @@ def scan(view: View, query: Query) -> SearchResult:
     return _answer(view, query, candidates, [])
 
 
-def _searched(view: View, query: Query, ahead: _Ahead | None) -> SearchResult:
-    result = _search(view, query, math.inf, ahead)
-    assert result is not None  # noqa: S101 - nothing costs more than infinitely much
-    return result
+def _costs(view: View, queries: Sequence[Query], plans: Sequence[Plan | None]) -> list[float]:
+    """Return for each query what it and those before it cost."""
+    total, costs, seen = 0.0, [], set[int]()
+    for query, plan in zip(queries, plans, strict=True):
+        if plan is None:
+            total += _cost(view, query)
+        elif id(plan) in seen:
+            total += plan.cost_of_another
+        else:
+            seen.add(id(plan))
+            total += plan.cost
+        costs.append(total)
+    return costs
+
+
+def _cost(view: View, query: Query) -> float:
+    """Return what a search by itself costs, in rows compared as bytes."""
+    cost = 0.0
+    for number, part in enumerate(_parts(view, query)):
+        step = next(steps(view.segments[number], part, query, math.inf), None) if number < len(view.segments) else None
+        cost += part.scan_cost if step is None else step.cost
+    return cost
+
+
+def _each(
+    view: View, queries: Sequence[Query], plans: Sequence[Plan | None], at_most: float
+) -> list[SearchResult | None]:
+    """Return what is found for each query; None where that would cost more than `at_most`."""
+    found: list[SearchResult | None] = [None] * len(queries)
+    alike: dict[int, list[int]] = defaultdict(list)
+    for place, plan in enumerate(plans):
+        alike[id(plan)].append(place)
+    for places in alike.values():
+        plan = plans[places[0]]
+        if plan is not None and len(places) > 1:
+            for start in range(0, len(places), AT_ONCE):
+                part = places[start : start + AT_ONCE]
+                results = nearest_of_each(view, [queries[place] for place in part], plan)
+                for place, result in zip(part, results, strict=True):
+                    found[place] = result
+    left = [place for place, result in enumerate(found) if result is None]
+    ahead = _ahead(view, [queries[place] for place in left]) if len(left) > 1 else [None] * len(left)
+    for place, made in zip(left, ahead, strict=True):
+        found[place] = _search(view, queries[place], at_most, made)
+    return found
 
 
 def _search(view: View, query: Query, at_most: float, ahead: _Ahead | None) -> SearchResult | None:
@@ -105,7 +153,7 @@ def _search(view: View, query: Query, at_most: float, ahead: _Ahead | None) -> S
     return _answer(view, query, scanned, walks)
 
 
-def _together(view: View, queries: Sequence[Query]) -> list[_Ahead]:
+def _ahead(view: View, queries: Sequence[Query]) -> list[_Ahead]:
     """Return for each query the walk that it begins with, and its ranks of rows that are compared anyhow."""
     ahead = [_Ahead({}, {}) for _ in queries]
     # A filter leaves each query rows of its own.
@@ -126,10 +174,12 @@ def _together(view: View, queries: Sequence[Query]) -> list[_Ahead]:
             walks = segment.graph.nearest_of_each([queries[place].values for place in places], step.asked, step.width)
             for place, walk in zip(places, walks, strict=True):
                 ahead[place].walks[number] = {step: walk}
-        if len(compared) > 1 and 0 < rows.length * len(compared) <= _MOST_PRODUCTS:
+        if len(compared) > 1 and 0 < rows.length * len(compared) <= MOST_PRODUCTS:
             values = np.stack([queries[place].values for place in compared])
-            for place, ranked in zip(compared, coarse_ranks_of_each(rows, values, view.space.metric), strict=False):
-                ahead[place].ranked[number] = ranked
+            ranked = coarse_ranks_of_each(rows, values, view.space.metric)
+            if ranked is not None:
+                for place, ranks in zip(compared, ranked.values, strict=True):
+                    ahead[place].ranked[number] = Ranked(ranks, ranked.slack)
     return ahead
 
 

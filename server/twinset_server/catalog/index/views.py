@@ -7,7 +7,8 @@ waits for a writer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from twinset_server.catalog.columns.table import Columns, RowPlaces
 from twinset_server.catalog.index.rows import Rows
@@ -30,6 +31,7 @@ class View:
         delta: the rows since.
         live: how many vectors lived then.
         stored: the name that the space is stored under.
+        plans: how queries are answered together, by their kind; `batch` keeps them here while this is the newest view.
     """
 
     space: Space
@@ -40,6 +42,7 @@ class View:
     delta: Rows
     live: int
     stored: str = ""
+    plans: dict[tuple[int, int, float], Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
