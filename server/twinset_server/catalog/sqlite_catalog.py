@@ -20,6 +20,7 @@ from twinset_server.catalog.index.checks import RecallChecks
 from twinset_server.catalog.index.follower import Follower
 from twinset_server.catalog.index.plan import Limits
 from twinset_server.catalog.index.views import Views
+from twinset_server.catalog.line import SearchLine
 from twinset_server.catalog.state import ViewsState
 from twinset_server.catalog.store import generations, records, tastes
 from twinset_server.catalog.store.answers import Request
@@ -104,6 +105,7 @@ class SqliteCatalog:
         self._scans = ThreadPoolExecutor(_SCAN_THREADS, thread_name_prefix="catalog-scan")
         self._checks = RecallChecks(check_share)
         self._copies = ThreadPoolExecutor(_COPY_THREADS, thread_name_prefix="catalog-copies")
+        self._line = SearchLine(self._seen, self._current)
         self._caught_up_at = -1
         # Made once for each state: every call asks for them, and more than once.
         self._named: Views | None = None
@@ -285,13 +287,7 @@ class SqliteCatalog:
             SpaceNotFound: the catalogue has no space of this name.
             BadVector: the query doesn't fit the space.
         """
-        asked = asked_of(await self._current(), Search(space, query, k, exclude, target_recall, expression, facets))
-        # What takes a millisecond or two is done at once: a thread would cost half as much again.
-        result = asked.answer_briefly()
-        if result is None:
-            result = await asyncio.get_running_loop().run_in_executor(self._scans, asked.answer)
-        self._checks.offer(space, result, asked.answer_exactly)
-        return result
+        return await self._found(Search(space, query, k, exclude, target_recall, expression, facets))
 
     async def search_many(self, searches: Sequence[Search]) -> list[SearchResult]:
         """Return the result of each search, in order; see the port.
@@ -300,13 +296,16 @@ class SqliteCatalog:
             SpaceNotFound: the catalogue has no space of this name.
             BadVector: a query doesn't fit its space.
         """
+        if len(searches) == 1:
+            return [await self._found(searches[0])]
         views = await self._current()
         asked = [asked_of(views, one) for one in searches]
         found: list[SearchResult] = []
         while rest := asked[len(found) :]:
+            if found:
+                await asyncio.sleep(0)  # whoever else waits has a turn
             brief = answer_briefly(rest)
             found += brief or await asyncio.get_running_loop().run_in_executor(self._scans, answer_each, rest)
-            await asyncio.sleep(0)  # whoever else waits has a turn
         for one, result in zip(asked, found, strict=True):
             self._checks.offer(one.search.space, result, one.answer_exactly)
         return found
@@ -332,6 +331,18 @@ class SqliteCatalog:
             commits=self._writer.committed,
         )
 
+    async def _found(self, search: Search) -> SearchResult:
+        # What takes a millisecond or two is done at once: a thread would cost half as much again.
+        if search.expression is None and not search.facets and search.target_recall < 1:
+            asked, result = await self._line.answered(search)
+        else:
+            asked = asked_of(await self._current(), search)
+            result = asked.answer_briefly()
+        if result is None:
+            result = await asyncio.get_running_loop().run_in_executor(self._scans, asked.answer)
+        self._checks.offer(search.space, result, asked.answer_exactly)
+        return result
+
     async def _current(self) -> Views:
         """Return what searches read, with all in it that any process has committed."""
         self._check_open()
@@ -343,6 +354,11 @@ class SqliteCatalog:
             # Read before the database was asked: whatever had ended by then is in the views.
             self._caught_up_at = writes
         return self._follower.views
+
+    def _seen(self) -> Views | None:
+        """Return the same where nobody has written since the last look; None where it takes another."""
+        writes = self._writes.value
+        return None if writes != self._caught_up_at or writes % 2 or self._closed else self._follower.views
 
     def _contents(self, changes: Sequence[Checked | TwinsetError]) -> Future[Contents]:
         pictures = list(pictures_in(changes))
