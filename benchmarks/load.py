@@ -35,19 +35,24 @@ _RECOMMEND = "/twinset.v1.RecommenderService/Recommend"
 
 
 def connections(address: str, per_worker: int) -> list[grpc.Channel]:
-    """Return `per_worker` connections to each worker, which names itself in the metadata of its answers."""
+    """Return `per_worker` connections to each worker, which names itself in the metadata of its answers.
+
+    One that shares its port with none has no name.
+    """
     channels: dict[str, list[grpc.Channel]] = {}
     for _ in range(_TRIES):
         channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
         ask = channel.unary_unary(_CATALOG + "GetCatalog", _bytes, _bytes)
         _, call = ask.with_call(b"", timeout=30, wait_for_ready=True)
         metadata = dict(call.trailing_metadata())
-        own = channels.setdefault(metadata["twinset-worker"], [])
+        own = channels.setdefault(metadata.get("twinset-worker", "0"), [])
         if len(own) < per_worker:
             own.append(channel)
         else:
             channel.close()
-        if len(channels) == int(metadata["twinset-workers"]) and all(len(c) == per_worker for c in channels.values()):
+        if len(channels) == int(metadata.get("twinset-workers", "1")) and all(
+            len(c) == per_worker for c in channels.values()
+        ):
             return [channel for group in zip(*channels.values(), strict=True) for channel in group]
     raise RuntimeError(f"{address}: {_TRIES} connections, and some worker has fewer than {per_worker} of them")
 
