@@ -15,7 +15,6 @@ from typing import NamedTuple
 from twinset_server.catalog.asked import Asked, answer_briefly, asked_of
 from twinset_server.catalog.index.views import Views
 from twinset_server.domain import Search, SearchResult
-from twinset_server.errors import TwinsetError
 
 _MOST = 16
 """So many are waited for at the most."""
@@ -112,7 +111,7 @@ class SearchLine:
     async def _look(self, waiting: Sequence[_Waiting]) -> None:
         try:
             views = await self._current()
-        except TwinsetError as error:
+        except Exception as error:  # each caller must hear of it, whatever it is
             for one in waiting:
                 if not one.answered.done():
                     one.answered.set_exception(error)

@@ -143,12 +143,15 @@ async def test_a_caller_who_is_gone_is_not_searched_for(
     assert asked == [1, 3]
 
 
-async def test_what_ends_the_look_at_the_log_ends_all_who_wait_for_it(catalog: SqliteCatalog) -> None:
+@pytest.mark.parametrize(
+    "error", [StoreUnavailable("the catalogue is closed: the server stops"), ZeroDivisionError("a defect")], ids=repr
+)
+async def test_what_ends_the_look_at_the_log_ends_all_who_wait_for_it(error: Exception) -> None:
     async def gone() -> Views:
-        raise StoreUnavailable("the catalogue is closed: the server stops")
+        raise error
 
     line = SearchLine(lambda: None, gone)
     found = await asyncio.gather(
         *(line.answered(Search("a", unit(1, 2, 3, 4), 1)) for _ in range(30)), return_exceptions=True
     )
-    assert {type(one) for one in found} == {StoreUnavailable}
+    assert found == [error] * 30
