@@ -346,13 +346,14 @@ class SqliteCatalog:
     async def _current(self) -> Views:
         """Return what searches read, with all in it that any process has committed."""
         self._check_open()
-        writes = self._writes.value
         # Three microseconds of SQLite are thirty in a loaded server, whose caches are full of other things.
-        if writes != self._caught_up_at or writes % 2:
-            if self._follower.behind():
-                await self._follower.catch_up()
-            # Read before the database was asked: whatever had ended by then is in the views.
-            self._caught_up_at = writes
+        if (seen := self._seen()) is not None:
+            return seen
+        writes = self._writes.value
+        if self._follower.behind():
+            await self._follower.catch_up()
+        # Read before the database was asked: whatever had ended by then is in the views.
+        self._caught_up_at = writes
         return self._follower.views
 
     def _seen(self) -> Views | None:
